@@ -1,0 +1,5 @@
+"""``python -m stylegan_surv`` is the ``stylegan-surv`` command."""
+
+from stylegan_surv.cli import main
+
+main()

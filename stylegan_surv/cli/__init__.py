@@ -1,0 +1,62 @@
+"""The ``stylegan-surv`` command: each subcommand is a module that parses, calls the library and prints."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from stylegan_surv import __version__
+from stylegan_surv.errors import InputError
+
+# command -> (module under this package, one line for the overview); a module is imported when it is used
+COMMANDS = {
+    "align": ("align", "Find, crop and grade the face in every photograph."),
+    "split": ("split", "Write patient-level fine-tune and evaluate sets."),
+    "embed": ("embed", "Invert a cohort's photographs into W+ latents."),
+    "fit": ("fit", "Cross-validate survival models on latents and write the report."),
+    "predict": ("predict", "Risk scores of a fitted model for a latents folder."),
+    "edit": ("edit", "Draw a photograph along the health attribute."),
+    "demo": ("demo", "The whole line on simulated patients, with a known truth."),
+    "zoo": ("zoo", "List the bundled networks with their cards."),
+    "doctor": ("doctor", "Tell what this machine runs and why."),
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"{__name__}.{COMMANDS[name][0]}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_Lazy)
+@click.version_option(__version__)
+def cli() -> None:
+    """Photographs and follow-up in; survival model, C-index and health attribute out."""
+
+
+def main() -> None:
+    """Run the command; exit 2 with one message where the input is at fault."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.Abort:
+        click.echo("Interrupted. The same command goes on where it stopped.", err=True)
+        sys.exit(130)
+    except click.ClickException as wrong:
+        wrong.show()
+        sys.exit(2)
+    except InputError as wrong:
+        click.echo(f"Error: {wrong}", err=True)
+        sys.exit(2)
