@@ -1,0 +1,26 @@
+"""StyleGAN2: networks, checkpoints, training."""
+
+from stylegan_surv.gan.checkpoint import load_discriminator, load_encoder, load_generator, save_network
+from stylegan_surv.gan.networks import (
+    Discriminator,
+    DiscriminatorConfig,
+    Encoder,
+    EncoderConfig,
+    Generator,
+    GeneratorConfig,
+)
+from stylegan_surv.gan.perceptual import LPIPS
+
+__all__ = [
+    "LPIPS",
+    "Discriminator",
+    "DiscriminatorConfig",
+    "Encoder",
+    "EncoderConfig",
+    "Generator",
+    "GeneratorConfig",
+    "load_discriminator",
+    "load_encoder",
+    "load_generator",
+    "save_network",
+]
