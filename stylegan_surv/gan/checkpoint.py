@@ -74,7 +74,7 @@ def _fill(net: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
     wrong = [k for k in (*keys.missing_keys, *keys.unexpected_keys) if not k.endswith(CONSTANT)]
     if wrong:
         raise InputError(f"{path.name} does not fit its card: {len(wrong)} keys differ, first {wrong[0]!r}")
-    net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def load_generator(name: str | Path, device: str = "cpu") -> Generator:

@@ -393,11 +393,12 @@ class Synthesis(nn.Module):
             raise ValueError(
                 f"w_plus has shape {list(w_plus.shape)}; expected [n, {expected[0]}, {expected[1]}]"
             )
-        x = image = None
+        x: Tensor | None = None
+        image: Tensor | None = None
         for k, res in enumerate(resolutions(self.config.resolution)):
             ws = w_plus[:, :2] if k == 0 else w_plus[:, 2 * k - 1 : 2 * k + 2]
             x, image = self.get_submodule(f"b{res}")(x, image, ws, noise_mode)
-        assert image is not None
+        assert image is not None  # the last block has a torgb in every architecture
         return image if image.dtype == torch.float64 else image.float()
 
 
@@ -539,7 +540,7 @@ class Discriminator(Trunk):
         y = self.features(images)
         if not self.config.c_dim:
             return y
-        cmap = self.mapping(None, c)
+        cmap: Tensor = self.mapping(None, c)
         return (y * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.config.cmap_dim)
 
 

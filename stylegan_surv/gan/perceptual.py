@@ -33,6 +33,9 @@ class LPIPS(nn.Module):
     weights are fixed.
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("shift", torch.tensor(SHIFT).view(1, 3, 1, 1))
@@ -40,7 +43,7 @@ class LPIPS(nn.Module):
         self.convs = nn.ModuleList(nn.Conv2d(i, o, k, s, p) for i, o, k, s, p in ALEX_LAYERS)
         self.heads = nn.ParameterList(nn.Parameter(torch.zeros(o)) for _, o, *_ in ALEX_LAYERS)
         self.load_state_dict({k: v.float() for k, v in load_file(ALEX_FILE).items()}, strict=False)
-        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The five activation maps, each scaled to unit length over channels."""
