@@ -1,0 +1,23 @@
+"""`upfirdn2d` and `bias_act`: the two operations that StyleGAN2 spends its memory traffic on.
+
+Nothing is compiled at import. The functions run on any device; where compiled kernels are there and
+faster, they are used.
+"""
+
+from __future__ import annotations
+
+from cuda_ops._allocator import tune_allocator
+from cuda_ops._bias_act import bias_act
+from cuda_ops._upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
+
+__all__ = [
+    "bias_act",
+    "downsample2d",
+    "filter2d",
+    "setup_filter",
+    "tune_allocator",
+    "upfirdn2d",
+    "upsample2d",
+]
+
+tune_allocator()

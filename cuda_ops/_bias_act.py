@@ -1,0 +1,71 @@
+"""Public bias and activation: arguments are checked here, and the implementation is chosen."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from cuda_ops import _dispatch, reference
+from cuda_ops.reference import ACTIVATIONS
+
+
+def bias_act(
+    x: Tensor,
+    b: Tensor | None = None,
+    dim: int = 1,
+    act: str = "linear",
+    alpha: float | None = None,
+    gain: float | None = None,
+    clamp: float | None = None,
+    *,
+    impl: str | None = None,
+) -> Tensor:
+    """``clip(gain * act(x + b), -clamp, clamp)`` in one pass over memory.
+
+    Differentiable to second order by kernels, and to any order otherwise; dtype and memory layout
+    of ``x`` are kept.
+
+    Parameters
+    ----------
+    x
+        Any shape; float16, bfloat16, float32 or float64.
+    b
+        Bias [x.shape[dim]] of the same dtype, or None.
+    dim
+        Axis of the bias.
+    act
+        ``"linear"``, ``"relu"``, ``"lrelu"``, ``"tanh"``, ``"sigmoid"``, ``"elu"``, ``"selu"``,
+        ``"softplus"`` or ``"swish"``.
+    alpha
+        Negative slope of lrelu, 0.2 by default; the others have none.
+    gain
+        Factor after the activation; by default sqrt(2) for relu, lrelu and swish, else 1.
+    clamp
+        Largest magnitude of the result, after the gain; None for no limit.
+    impl
+        ``"native"``, ``"torch"`` or ``"reference"``; by default the fastest (see ``docs/ops.md``).
+
+    Raises
+    ------
+    ValueError
+        Unknown activation, wrong bias shape or dtype, or a clamp that is not positive.
+    """
+    if act not in ACTIVATIONS:
+        raise ValueError(f"act must be one of {', '.join(ACTIVATIONS)}, got {act!r}")
+    if not x.dtype.is_floating_point:
+        raise ValueError(f"x must be floating point, got {x.dtype}")
+    if not -x.ndim <= dim < x.ndim:
+        raise ValueError(f"dim must be an axis of x, which has {x.ndim}; got {dim}")
+    dim %= x.ndim
+    if b is not None and (b.shape != (x.shape[dim],) or b.dtype != x.dtype):
+        expected = f"[{x.shape[dim]}] {x.dtype}"
+        raise ValueError(
+            f"b must be {expected}, one per entry of axis {dim} of x; got {list(b.shape)} {b.dtype}"
+        )
+    if clamp is not None and not clamp > 0:
+        raise ValueError(f"clamp must be positive or None, got {clamp}")
+    spec = ACTIVATIONS[act]
+    alpha = spec.alpha if alpha is None else float(alpha)
+    gain = spec.gain if gain is None else float(gain)
+    if _dispatch.choose("bias_act", x, impl, act) == "native":
+        return _dispatch.native_bias_act(x, b, dim, act, alpha, gain, clamp)
+    return reference.bias_act(x, b, dim, act, alpha, gain, clamp)
