@@ -1,0 +1,437 @@
+"""The clinical table and its photographs: every check on what a user brings lives here.
+
+One row per photograph, one outcome per patient. Nothing is repaired silently: all faults of a table are
+collected and reported together, with row, column, value and what is expected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stylegan_surv._table import Faults, RawTable, numbers, read_table
+from stylegan_surv.errors import InputError
+
+REQUIRED = ("patient_id", "photo", "time", "event")
+OPTIONAL = ("entry", "photo_date", "origin_date")
+NOMINAL = ("sex", "entity", "site", "camera", "era")  # labels even where they are coded as numbers
+NUMERIC = ("age",)
+PER_PHOTO = ("camera",)  # may differ between photographs of one patient; every other covariate may not
+DAYS = {"days": 1.0, "weeks": 7.0, "months": 365.25 / 12, "years": 365.25}  # length of a time unit in days
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Patients, their follow-up and their photographs.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per photograph: ``photo_id`` (safe as a file name, unique), ``patient_id``, ``photo`` (the
+        name as given), ``path`` (absolute, or None), ``time``, ``event`` (bool), ``entry`` (0 where nothing is
+        truncated), ``photo_time`` (photograph minus time zero, NaN where undated), then the covariates.
+    patients : DataFrame
+        One row per patient, in order of first appearance: ``patient_id, time, event, entry``, the covariates
+        and ``n_photos``.
+    covariates : list of str
+        Names of the clinical columns; numbers are floats or integers, everything else is text or None.
+    time_unit, time_origin : str
+        ``"years"``, ``"months"``, ``"weeks"`` or ``"days"``, and what time zero is, in words.
+    flags : tuple of str
+        What a reader of the report must know about this table, in plain language.
+    photos_dir : Path or None
+        The folder of the photographs, or of their aligned chips.
+    """
+
+    table: pd.DataFrame
+    patients: pd.DataFrame
+    covariates: list[str]
+    time_unit: str = "years"
+    time_origin: str = ""
+    flags: tuple[str, ...] = ()
+    photos_dir: Path | None = None
+
+    def __len__(self) -> int:
+        """Number of patients."""
+        return len(self.patients)
+
+    def index_photos(self) -> pd.DataFrame:
+        """Rows of ``table`` taken on each patient's index date: the earliest date; all rows if undated."""
+        return self.table[_is_index(self.table)]
+
+    def landmark(self, at: float) -> Cohort:
+        """Cohort as seen at a later time: who is still followed at `at`, with the latest photograph so far.
+
+        The only way in which a photograph of a later date enters a model. Follow-up before the landmark is
+        cut off by left truncation (``entry = at``), so that survival up to it counts for nobody.
+
+        Parameters
+        ----------
+        at : float
+            Landmark, in ``time_unit`` since time zero; > 0.
+        """
+        rows = self.table[(self.table["time"] > at) & (self.table["photo_time"] <= at)]
+        latest = rows.groupby("patient_id")["photo_time"].transform("max")
+        rows = rows[rows["photo_time"] == latest]
+        if rows.empty:
+            raise InputError(
+                f"No patient has a dated photograph by {at} {self.time_unit} and follow-up beyond it; "
+                "a landmark needs the columns photo_date and origin_date."
+            )
+        rows = rows.assign(entry=rows["entry"].clip(lower=at))
+        patients = _patients(rows, self.covariates)
+        flag = f"Landmark analysis at {at} {self.time_unit} after time zero: {len(patients)} patients."
+        return replace(self, table=rows.reset_index(drop=True), patients=patients, flags=(*self.flags, flag))
+
+    def subset(self, patient_ids: Iterable[str]) -> Cohort:
+        """Cohort of these patients only, in the cohort's own order; unknown identifiers are an InputError."""
+        wanted = set(patient_ids)
+        unknown = sorted(wanted - set(self.patients["patient_id"]))
+        if unknown:
+            raise InputError(f"Not in the cohort: {', '.join(unknown[:5])} ({len(unknown)} patients).")
+        return replace(
+            self,
+            table=self.table[self.table["patient_id"].isin(wanted)].reset_index(drop=True),
+            patients=self.patients[self.patients["patient_id"].isin(wanted)].reset_index(drop=True),
+        )
+
+
+def read_cohort(
+    table: str | Path | pd.DataFrame,
+    photos: str | Path | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    time_unit: str = "years",
+    time_origin: str = "",
+    check_photos: bool = True,
+) -> Cohort:
+    """Read and check a clinical table with one row per photograph.
+
+    Parameters
+    ----------
+    table : path or DataFrame
+        CSV (comma, or semicolon with decimal comma; UTF-8), Parquet or a frame with the columns
+        ``patient_id``, ``photo``, ``time`` (> 0) and ``event`` (0/1); optionally ``entry``
+        (0 ≤ entry < time), ``photo_date`` and ``origin_date`` (YYYY-MM-DD) and any covariate.
+    photos : path, optional
+        Folder that the names in ``photo`` are relative to; or a folder of aligned chips, whose manifest knows
+        the original names.
+    columns : mapping, optional
+        Our name → the table's name, for columns that are called otherwise.
+    time_unit : {"years", "months", "weeks", "days"}
+        Unit of ``time`` and ``entry``.
+    time_origin : str
+        What time zero is ("first radiotherapy").
+    check_photos : bool
+        Whether a photograph that is not in `photos` is a fault.
+
+    Returns
+    -------
+    Cohort
+
+    Raises
+    ------
+    InputError
+        One message that lists every fault of the table.
+
+    Notes
+    -----
+    A dated photograph taken after time zero makes its patient enter the risk set on that day (left
+    truncation): without that, the time up to the photograph would be guaranteed survival. With several
+    photographs the earliest date counts.
+    """
+    if time_unit not in DAYS:
+        raise InputError(f"time_unit is '{time_unit}'; expected one of {', '.join(DAYS)}.")
+    raw = read_table(table)
+    frame = _rename(raw.frame, columns or {}, raw.source)
+    faults = Faults(raw)
+    out = _outcome(frame, raw, faults, time_unit)
+    covariates = [name for name in frame.columns.astype(str) if name not in (*REQUIRED, *OPTIONAL)]
+    flags = []
+    for name in covariates:
+        out[name], flag = _covariate(frame[name], raw, faults)
+        flags += flag
+    folder = _photo_paths(out, photos, faults, check_photos)
+    constant = [name for name in covariates if name not in PER_PHOTO]
+    _check_agreement(out, frame, constant, faults)
+    faults.report()
+
+    out["entry"] = out.groupby("patient_id")["entry"].transform("max")
+    first = ["photo_id", "patient_id", "photo", "path", "time", "event", "entry", "photo_time"]
+    dates = [name for name in ("photo_date", "origin_date") if name in out]
+    out = out[[*first, *dates, *covariates]]
+    flags = [*_time_flags(out, time_origin), *flags]
+    return Cohort(out, _patients(out, covariates), covariates, time_unit, time_origin, tuple(flags), folder)
+
+
+def split_cohort(
+    cohort: Cohort,
+    fractions: Mapping[str, float] | None = None,
+    seed: int = 0,
+    stratify: Sequence[str] = ("event",),
+) -> pd.DataFrame:
+    """Divide the patients, never their photographs, into named sets.
+
+    Parameters
+    ----------
+    fractions : mapping
+        Set → share of the patients; they sum to 1. Default: half ``finetune``, half ``evaluate``.
+    seed : int
+        The same seed and patients give the same sets, whatever the order of the rows.
+    stratify : sequence of str
+        Columns of ``cohort.patients`` to balance over the sets; numbers with more than 8 values by quarters.
+
+    Returns
+    -------
+    DataFrame
+        ``patient_id, set``, in the cohort's order.
+    """
+    shares = dict(fractions or {"finetune": 0.5, "evaluate": 0.5})
+    if min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
+        raise InputError(f"fractions are {shares}; expected shares above 0 that sum to 1.")
+    patients = cohort.patients.sort_values("patient_id").reset_index(drop=True)
+    if unknown := [name for name in stratify if name not in patients]:
+        raise InputError(
+            f"Cannot stratify by {unknown[0]}; expected columns of {', '.join(patients.columns)}."
+        )
+    keys = pd.DataFrame({name: _levels(patients[name]) for name in stratify}, index=patients.index)
+    keys["_random"] = np.random.default_rng(seed).permutation(len(patients))
+    order = keys.sort_values(keys.columns.tolist()).index
+    names, target = list(shares), np.array(list(shares.values()))
+    taken = np.zeros(len(names))
+    chosen = {}
+    for step, row in enumerate(order, start=1):  # the set furthest behind its share takes the next patient
+        behind = int(np.argmax(target * step - taken))
+        taken[behind] += 1
+        chosen[patients.at[row, "patient_id"]] = names[behind]
+    result = cohort.patients[["patient_id"]].copy()
+    result["set"] = result["patient_id"].map(chosen)
+    return result
+
+
+def read_split(path: str | Path) -> pd.DataFrame:
+    """Read what `split_cohort` wrote: ``patient_id, set``, each patient once."""
+    raw = read_table(path)
+    faults = Faults(raw)
+    if missing := [name for name in ("patient_id", "set") if name not in raw.frame]:
+        raise InputError(f"{raw.source} has no column {missing[0]}; expected patient_id,set.")
+    frame = raw.frame[["patient_id", "set"]]
+    for name in ("patient_id", "set"):
+        faults.add(frame[name].isna(), name, frame[name], "a value")
+    faults.add(frame["patient_id"].duplicated(), "patient_id", frame["patient_id"], "each patient once")
+    faults.report()
+    return frame
+
+
+def photo_ids(names: Sequence[str]) -> list[str]:
+    """Unique names that are safe as files, one per photograph: its stem, or its whole name where stems clash.
+
+    >>> photo_ids(["a.jpg", "b/c.png", "d/c.png"])
+    ['a', 'b_c.png', 'd_c.png']
+    """
+    short = [_safe(re.split(r"[\\/]", name)[-1].rsplit(".", 1)[0]) for name in names]
+    count = Counter(stem.casefold() for stem in short)  # some file systems ignore case
+    used: set[str] = set()
+    ids = []
+    for name, stem in zip(names, short):
+        wish = base = stem if count[stem.casefold()] == 1 else _safe(name)
+        suffix = 1
+        while wish.casefold() in used:
+            suffix += 1
+            wish = f"{base}-{suffix}"
+        used.add(wish.casefold())
+        ids.append(wish)
+    return ids
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name).strip("_.-")[-150:] or "photo"
+
+
+def _rename(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> pd.DataFrame:
+    if len(set(columns.values())) < len(columns):
+        raise InputError(f"columns maps two names to one column of the table: {dict(columns)}.")
+    if absent := [f"{theirs} (for {ours})" for ours, theirs in columns.items() if theirs not in frame]:
+        raise InputError(f"{source} has no column {', '.join(absent)}; it has {', '.join(frame.columns)}.")
+    clash = [ours for ours, theirs in columns.items() if ours in frame and ours != theirs]
+    frame = frame.drop(columns=[name for name in clash if name not in columns.values()])
+    frame = frame.rename(columns={theirs: ours for ours, theirs in columns.items()})
+    if missing := [name for name in REQUIRED if name not in frame]:
+        raise InputError(
+            f"{source} has no column {', '.join(missing)}; it has {', '.join(frame.columns)}. Expected "
+            f"{', '.join(REQUIRED)}; other names can be mapped (columns={{'time': 'os_years'}})."
+        )
+    if frame.empty:
+        raise InputError(f"{source} has a header but no rows.")
+    return frame
+
+
+def _dates(text: pd.Series, faults: Faults) -> pd.Series:
+    iso = text.where(text.astype("string").str.match(r"\d{4}-\d{2}-\d{2}", na=False))
+    dates = pd.to_datetime(iso, format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
+    faults.add(text.notna() & dates.isna(), str(text.name), text, "a date as YYYY-MM-DD")
+    return dates.dt.normalize()
+
+
+def _outcome(frame: pd.DataFrame, raw: RawTable, faults: Faults, unit: str) -> pd.DataFrame:
+    """Identity, outcome and time zero of every row, as typed columns."""
+    for name in ("patient_id", "photo"):
+        faults.add(frame[name].isna(), name, frame[name], "a value")
+    faults.add(
+        frame["photo"].duplicated() & frame["photo"].notna(), "photo", frame["photo"], "each photograph once"
+    )
+    out = frame[["patient_id", "photo"]].copy()
+
+    out["time"] = numbers(frame["time"], raw).astype(float)
+    good_time = np.isfinite(out["time"]) & (out["time"] > 0)
+    faults.add(~good_time, "time", frame["time"], f"{unit} of follow-up, a number above 0")
+
+    event = (
+        frame["event"]
+        .astype("string")
+        .str.lower()
+        .astype(object)
+        .map({"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1})
+    )
+    faults.add(event.isna(), "event", frame["event"], "1 (died) or 0 (censored)")
+    out["event"] = event == 1
+
+    given = frame["entry"] if "entry" in frame else pd.Series([None] * len(frame), dtype=object)
+    out["entry"] = numbers(given, raw).astype(float)
+    wrong = given.notna() & ~(out["entry"] >= 0)
+    faults.add(wrong | (out["entry"] == np.inf), "entry", given, f"{unit} at entry, a number from 0")
+    late = good_time & (out["entry"] >= out["time"]) & (out["entry"] < np.inf)
+    faults.add(late, "entry", given, "an entry before the end of follow-up (entry < time)")
+    out["entry"] = out["entry"].fillna(0.0)
+    return _time_zero(out, frame, good_time, faults, unit)
+
+
+def _time_zero(
+    out: pd.DataFrame, frame: pd.DataFrame, good_time: pd.Series, faults: Faults, unit: str
+) -> pd.DataFrame:
+    """Add photo_time, photograph minus time zero; where it is positive the patient enters on that day."""
+    for name in ("photo_date", "origin_date"):
+        if name in frame:
+            out[name] = _dates(frame[name], faults)
+    out["photo_time"] = np.nan
+    if "photo_date" not in out or "origin_date" not in out:
+        return out
+    out["photo_time"] = (out["photo_date"] - out["origin_date"]).dt.days / DAYS[unit]
+    faults.add(
+        good_time & (out["photo_time"] >= out["time"]), "photo_date", frame["photo_date"],
+        "a photograph taken before the end of follow-up",
+    )  # fmt: skip
+    lag = out["photo_time"].where(_is_index(out), 0.0).fillna(0.0)
+    out["entry"] = np.maximum(out["entry"], lag)
+    return out
+
+
+def _covariate(text: pd.Series, raw: RawTable, faults: Faults) -> tuple[pd.Series, list[str]]:
+    """A clinical column as numbers where all its values are, as text otherwise; and what to say about it."""
+    name = str(text.name)
+    values = numbers(text, raw)
+    odd = text.notna() & ~np.isfinite(values.astype(float))
+    if name in NUMERIC:
+        faults.add(odd, name, text, "a number")
+    if name in NOMINAL:
+        return text, []
+    if odd.any() and name not in NUMERIC:
+        few = odd.sum() < 0.1 * text.notna().sum()  # probably slips of the pen: worth a word in the report
+        flag = f"'{name}' is read as text because of {odd.sum()} values like '{text[odd].iloc[0]}'."
+        return text, [flag] if few else []
+    return values, []
+
+
+def _photo_paths(out: pd.DataFrame, photos: str | Path | None, faults: Faults, check: bool) -> Path | None:
+    """Fill photo_id and path; look for every photograph in the folder, or in a chips folder's manifest."""
+    names = out["photo"].fillna("")
+    out["photo_id"] = photo_ids(list(names))
+    if photos is None:
+        absolute = [str(Path(name)) if Path(name).is_absolute() else None for name in names]
+        out["path"] = pd.Series(absolute, dtype=object, index=out.index)
+        return None
+    folder = Path(photos).resolve()
+    if not folder.is_dir():
+        raise InputError(f"There is no folder of photographs {photos}.")
+    if (manifest := folder / "_chips.parquet").exists():
+        chips = pd.read_parquet(manifest, columns=["photo_id", "source_name"])
+        known = dict(zip(chips["source_name"], chips["photo_id"]))
+        out["photo_id"] = [known.get(name, own) for name, own in zip(names, out["photo_id"])]
+        out["path"] = pd.Series([None] * len(out), dtype=object, index=out.index)
+        absent = ~names.isin(list(known))
+        where = f"a photograph that was aligned into {folder.name}"
+    else:
+        out["path"] = [str(folder / name) for name in names]
+        absent = pd.Series([not Path(path).is_file() for path in out["path"]], index=out.index)
+        where = f"a file in {folder.name}"
+    if check and absent.any():
+        near = {Path(file).stem.casefold(): file.name for file in folder.iterdir()}
+        for position in np.flatnonzero(absent & out["photo"].notna()):
+            like = near.get(Path(names.iloc[position]).stem.casefold())
+            hint = f" (there is {like})" if like else ""
+            faults.add_one(int(position), "photo", names.iloc[position], where + hint)
+    return folder
+
+
+def _check_agreement(out: pd.DataFrame, frame: pd.DataFrame, constant: list[str], faults: Faults) -> None:
+    """Rows of one patient must say the same; a missing covariate says nothing."""
+    several = out["patient_id"].duplicated(keep=False) & out["patient_id"].notna()
+    entry = ["entry"] if "entry" in frame else []
+    origin = ["origin_date"] if "origin_date" in frame else []
+    for name in ["time", "event", *entry, *origin, *constant]:
+        values = frame[name] if name in entry else out[name]
+        first = values.groupby(out["patient_id"]).transform("first")
+        differs = several & values.notna() & first.notna() & (values != first)
+        for position in np.flatnonzero(differs):
+            patient = out["patient_id"].iloc[position]
+            expected = f"'{first.iloc[position]}' as in the other rows of patient {patient}"
+            faults.add_one(int(position), name, frame[name].iloc[position], expected)
+
+
+def _is_index(table: pd.DataFrame) -> pd.Series:
+    """Mask of the rows on the patient's earliest date; every row of a patient without any date."""
+    if "photo_date" not in table:
+        return pd.Series(True, index=table.index)
+    dates = table["photo_date"]
+    earliest = dates.groupby(table["patient_id"]).transform("min")
+    return (dates == earliest) | earliest.isna()
+
+
+def _patients(table: pd.DataFrame, covariates: list[str]) -> pd.DataFrame:
+    # per-photo covariates come from the index photographs; gaps are filled from the patient's other rows
+    index_first = pd.concat([table[_is_index(table)], table])
+    first = index_first.groupby("patient_id", sort=False)[["time", "event", "entry", *covariates]].first()
+    patients = first.loc[table["patient_id"].unique()]
+    patients["n_photos"] = table.groupby("patient_id")["photo_id"].size()
+    return patients.reset_index()
+
+
+def _time_flags(table: pd.DataFrame, origin: str) -> list[str]:
+    flags = []
+    undated = int(table["photo_time"].isna().sum())
+    if undated:
+        flags.append(
+            f"{undated} of {len(table)} photographs have no date relative to time zero: one that was taken "
+            "later guarantees survival up to that day, so the figures are no prognostic evidence."
+        )
+    late = int((table.groupby("patient_id")["photo_time"].min() > 0).sum())
+    if late:
+        flags.append(f"{late} patients enter the risk set with their photograph, after time zero.")
+    unused = int((~_is_index(table)).sum())
+    if unused:
+        flags.append(f"{unused} photographs of later or unknown dates are not used without a landmark.")
+    if not origin:
+        flags.append("Time zero is not named.")
+    return flags
+
+
+def _levels(values: pd.Series) -> pd.Series:
+    if pd.api.types.is_numeric_dtype(values) and values.nunique() > 8:
+        return pd.qcut(values.rank(method="first"), 4, labels=False).fillna(-1)
+    return values.astype(str)
