@@ -1,0 +1,16 @@
+"""The health attribute: direction, edit, and whether the model looks at the face."""
+
+from stylegan_surv.attribute.direction import NOTE, HealthAttribute, cosine, health_attribute
+from stylegan_surv.attribute.edit import DoseResponse, dose_response, edit, focus, strip
+
+__all__ = [
+    "NOTE",
+    "DoseResponse",
+    "HealthAttribute",
+    "cosine",
+    "dose_response",
+    "edit",
+    "focus",
+    "health_attribute",
+    "strip",
+]
