@@ -1,0 +1,85 @@
+"""Who could be observed: the probability of being under observation, for inverse-probability weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class StepCurves:
+    """One step function per column, sharing the jump times.
+
+    Attributes
+    ----------
+    times : array [k], increasing
+    values : array [k + 1, B]
+        ``values[0]`` before the first jump, ``values[i]`` from ``times[i - 1]`` on.
+    """
+
+    times: Floats
+    values: Floats
+
+    def at(self, t: Floats, *, left: bool = False) -> Floats:
+        """Values at `t` [m, B]; with `left` the limit from the left."""
+        return np.asarray(self.values[np.searchsorted(self.times, t, side="left" if left else "right")])
+
+
+def at_risk(time: Floats, entry: Floats | None, weight: Floats, t: Floats) -> Floats:
+    """Weighted number with entry < t ≤ time, [len(t), B]."""
+
+    def total_at_or_after(x: Floats) -> Floats:
+        order = np.argsort(x, kind="stable")
+        below = np.concatenate([np.zeros((1, weight.shape[1])), np.cumsum(weight[order], axis=0)])
+        return np.asarray(below[-1] - below[np.searchsorted(x[order], t, side="left")])
+
+    leaving = total_at_or_after(time)
+    return leaving if entry is None else leaving - total_at_or_after(entry)
+
+
+def kaplan_meier(
+    time: Floats, event: NDArray[np.bool_], *, entry: Floats | None = None, weight: Floats | None = None
+) -> StepCurves:
+    """Product-limit estimate of S(t), with delayed entry and case weights (one curve per weight column).
+
+    Parameters
+    ----------
+    time, event : arrays [n]
+    entry : array [n] or None
+    weight : array [n] or [n, B] or None
+        Case weights, e.g. bootstrap multiplicities.
+    """
+    w = _columns(weight, len(time))
+    times, index = np.unique(time[event], return_inverse=True)
+    deaths = sparse.csr_array((np.ones(len(index)), (index, np.flatnonzero(event))), (len(times), len(w))) @ w
+    with np.errstate(invalid="ignore", divide="ignore"):
+        hazard = np.nan_to_num(deaths / at_risk(time, entry, w, times))
+    curve = np.cumprod(np.vstack([np.ones((1, w.shape[1])), 1.0 - hazard]), axis=0)
+    return StepCurves(times, curve)
+
+
+def censoring_survival(
+    time: Floats, event: NDArray[np.bool_], *, entry: Floats | None = None, weight: Floats | None = None
+) -> StepCurves:
+    """G(t) = P(censoring after t) by Kaplan–Meier; at a tie, events come before censorings.
+
+    G(t−) = R(t) / (n S(t−)) holds without delayed entry (R(t) at risk). With it, the right-hand side is the
+    probability of being *under observation* at t up to a constant, which is what the weights need; so the
+    same ratio serves both (Lynden-Bell 1971 for the truncated part).
+    """
+    w = _columns(weight, len(time))
+    times = np.unique(time if entry is None else np.concatenate([time, entry]))
+    s = kaplan_meier(time, event, entry=entry, weight=w)
+    after = at_risk(time, entry, w, np.nextafter(times, np.inf))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = after / (w.sum(axis=0) * s.at(times))
+    return StepCurves(times, np.vstack([np.ones((1, w.shape[1])), np.nan_to_num(ratio, posinf=0.0)]))
+
+
+def _columns(weight: Floats | None, n: int) -> Floats:
+    return np.ones((n, 1)) if weight is None else np.asarray(weight, float).reshape(n, -1)

@@ -1,0 +1,90 @@
+"""Out-of-fold results as arrays: one row per patient in the outcome's order, one layer per repeat."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stylegan_surv.errors import InputError
+
+if TYPE_CHECKING:
+    from stylegan_surv.survival.outcome import Outcome
+
+Floats = NDArray[np.floating]
+_SURVIVAL = re.compile(r"S\((?P<t>[-+.\deE]+)\)")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One model's out-of-fold scores.
+
+    Attributes
+    ----------
+    risk : array [R, n]
+        Higher = worse; NaN where the patient was not scored in a repeat.
+    fold : int array [R, n]
+        −1 where not scored. Risks are comparable within a fold only.
+    survival : array [R, n, H]
+        S(t) at the horizons.
+    horizons : array [H]
+    """
+
+    risk: Floats
+    fold: NDArray[np.intp]
+    survival: Floats
+    horizons: Floats
+
+    def at(self, t: float) -> Floats:
+        """S(t) at one of the horizons, [R, n]."""
+        k = np.flatnonzero(np.isclose(self.horizons, t, rtol=1e-6))
+        if len(k) == 0:
+            raise InputError(
+                f"horizon {t:g}: the out-of-fold results hold S(t) at {self.horizons.tolist()} only"
+            )
+        return np.asarray(self.survival[:, :, k[0]])
+
+
+def survival_columns(frame: pd.DataFrame) -> dict[str, float]:
+    """Columns ``S(t)`` of an out-of-fold table with their times, in increasing time."""
+    found = {str(c): float(m["t"]) for c in frame.columns if (m := _SURVIVAL.fullmatch(str(c)))}
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def scores_of(frame: pd.DataFrame, outcome: Outcome) -> Scores:
+    """Arrange the rows of one model by repeat and patient.
+
+    Raises
+    ------
+    InputError
+        A patient is scored twice in a repeat, is unknown to the outcome, or more than one model is given.
+    """
+    if "model" in frame and frame["model"].nunique() > 1:
+        raise InputError(
+            f"out-of-fold results: got the models {frame['model'].unique().tolist()}, expected one"
+        )
+    columns = survival_columns(frame)
+    who = pd.Index(outcome.patient_id.astype(str)).get_indexer(frame["patient_id"].astype(str))
+    if (who < 0).any():
+        raise InputError(
+            f"out-of-fold results: patient {frame['patient_id'].iloc[int(np.argmin(who))]!r} is not in the outcome"
+        )
+    repeat, labels = pd.factorize(frame["repeat"], sort=True)
+    cell = repeat * len(outcome) + who
+    if len(np.unique(cell)) < len(cell):
+        raise InputError("out-of-fold results: a patient has two rows in one repeat, expected one")
+    shape = (len(labels), len(outcome))
+
+    def spread(values: Any, empty: float, dtype: type) -> NDArray[Any]:
+        values = np.asarray(values, dtype)
+        out = np.full((shape[0] * shape[1], *values.shape[1:]), empty, dtype)
+        out[cell] = values
+        return out.reshape(*shape, *values.shape[1:])
+
+    fold = spread(pd.factorize(frame["fold"])[0], -1, int)
+    survival = spread(frame[list(columns)].to_numpy(float), np.nan, float)
+    return Scores(spread(frame["risk"], np.nan, float), fold, survival, np.array(list(columns.values())))
