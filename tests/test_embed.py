@@ -1,0 +1,138 @@
+"""Embedding: identity never shifts, results do not depend on the company, runs go on where they stopped."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stylegan_surv.errors import InputError, Refused
+from stylegan_surv.faces.chips import Chips
+from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig
+from stylegan_surv.inversion import Schedule, embed
+
+FEW = Schedule(steps=4)
+TINY = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
+
+
+@pytest.fixture(scope="module")
+def networks() -> tuple[Generator, Encoder]:
+    torch.manual_seed(0)
+    encoder = Encoder(EncoderConfig(32, TINY.num_ws, TINY.w_dim, channel_base=256, channel_max=8))
+    return Generator(TINY).requires_grad_(False), encoder.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def chips(tmp_path_factory: pytest.TempPathFactory) -> Chips:
+    """Eleven chips; of other size than the generator's images."""
+    rng = np.random.default_rng(0)
+    pictures = [np.full((64, 64, 3), rng.integers(0, 255, 3), np.uint8) for _ in range(11)]
+    return Chips.create(tmp_path_factory.mktemp("chips"), pictures, [f"p{i:02d}" for i in range(11)])
+
+
+def run(networks, photos, **options):
+    generator, encoder = networks
+    options = {"batch": 4, "method": "hybrid", "schedule": FEW, **options}
+    return embed(photos, generator=generator, encoder=encoder, **options)
+
+
+def copy_of(chips: Chips, folder, landscape: str) -> Chips:
+    """The same chips after one photograph was swapped for a landscape, in which no face is found."""
+    for path in chips.folder.iterdir():
+        if path.stem != landscape:
+            (folder / path.name).write_bytes(path.read_bytes())
+    table = chips.table.copy()
+    table.loc[table["photo_id"] == landscape, ["status", "error"]] = ["failed", "no face found"]
+    table.to_parquet(folder / "_chips.parquet")
+    return Chips.open(folder)
+
+
+@pytest.mark.parametrize("method", ["encoder", "hybrid"])
+def test_a_landscape_changes_no_other_latent_in_any_bit(networks, chips, tmp_path, method):
+    before = run(networks, chips, method=method)
+    after = run(networks, copy_of(chips, tmp_path, "p05"), method=method)
+    assert after.failed[["photo_id", "error"]].to_numpy().tolist() == [["p05", "no face found"]]
+    assert list(after.ids) == [name for name in before.ids if name != "p05"]
+    rest = before.select(after.ids)
+    assert rest.w_plus.tobytes() == after.w_plus.tobytes()
+    assert rest.frame[["lpips", "mse"]].equals(after.rows[["lpips", "mse"]])
+
+
+def test_order_and_company_do_not_matter(networks, chips):
+    images = torch.rand(7, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    names = [f"n{i}" for i in range(7)]
+    whole = run(networks, images, photo_ids=names)
+    order = [3, 6, 0]
+    part = run(networks, images[order], photo_ids=[names[i] for i in order])
+    assert part.w_plus.tobytes() == whole.w_plus[order].tobytes()
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(networks, chips, tmp_path, monkeypatch):
+    monkeypatch.setattr(import_module("stylegan_surv.inversion.embed"), "BATCHES_PER_CHUNK", 1)
+    undisturbed = run(networks, chips, out=tmp_path / "a")
+
+    def stop(done: int, total: int) -> None:
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(networks, chips, out=tmp_path / "b", progress=stop)
+    seen: list[int] = []
+    resumed = run(networks, chips, out=tmp_path / "b", progress=lambda done, total: seen.append(done))
+    assert seen[0] == 4
+    assert resumed.frame.equals(undisturbed.frame)
+    assert resumed.w_plus.tobytes() == undisturbed.w_plus.tobytes()
+
+
+def test_another_seed_or_generator_is_refused(networks, chips, tmp_path):
+    run(networks, chips, out=tmp_path / "a")
+    with pytest.raises(Refused, match="seed = 0, not 1"):
+        run(networks, chips, out=tmp_path / "a", seed=1)
+    other = Generator(TINY), networks[1]
+    with pytest.raises(Refused, match="generator_sha256"):
+        run(other, chips, out=tmp_path / "a")
+
+
+def test_a_photograph_that_changed_is_redone_and_the_others_are_kept(networks, chips, tmp_path):
+    folder = tmp_path / "chips"
+    folder.mkdir()
+    broken = copy_of(chips, folder, "p05")
+    first = run(networks, broken, out=tmp_path / "a")
+    assert len(first.failed) == 1
+    Image.new("RGB", (64, 64), (200, 40, 10)).save(folder / "p05.png")
+    table = chips.table.copy()
+    table.loc[table["photo_id"] == "p05", "source_sha256"] = "new"
+    table.to_parquet(folder / "_chips.parquet")
+    second = run(networks, Chips.open(folder), out=tmp_path / "a")
+    assert len(second) == 11
+    assert second.select(first.ids).w_plus.tobytes() == first.w_plus.tobytes()
+
+
+def test_a_chip_that_cannot_be_read_is_a_failed_row(networks, chips, tmp_path):
+    broken = copy_of(chips, tmp_path, "none")
+    (tmp_path / "p02.png").write_bytes(b"no picture")
+    latents = run(networks, broken, method="encoder")
+    assert list(latents.failed["photo_id"]) == ["p02"]
+    assert "cannot be read" in latents.failed["error"][0]
+
+
+def test_wrong_requests_say_what_is_expected(networks, chips, tmp_path):
+    with pytest.raises(InputError, match=r"expected one of encoder, hybrid, projector"):
+        run(networks, chips, method="magic")
+    with pytest.raises(InputError, match="There is no folder"):
+        run(networks, tmp_path / "nowhere")
+    wrong = Encoder(EncoderConfig(32, 6, 8, channel_base=256, channel_max=8))
+    with pytest.raises(InputError, match="do not belong together"):
+        run((networks[0], wrong), chips)
+
+
+def test_projecting_brings_the_picture_closer_than_the_encoder(networks):
+    generator, _ = networks
+    w = generator.mapping(torch.randn(6, 8, generator=torch.Generator().manual_seed(2)))
+    images = generator.synthesis(w).clamp(-1, 1)
+    start = run(networks, images, method="encoder").rows["lpips"].mean()
+    fitted = run(networks, images, schedule=Schedule(steps=40, penalty=0.0)).rows["lpips"].mean()
+    assert fitted < 0.5 * start
