@@ -1,12 +1,18 @@
-"""Our checkpoint format: safetensors, whose metadata hold a JSON card. Nothing in a file is ever executed."""
+"""Checkpoints: our own safetensors with a JSON card, and every format that can be read. No file is ever executed.
+
+The reader is chosen by a file's content, not by its name. Whatever the format, a network comes as tensors under the
+names of the ``G_ema`` layout (:mod:`stylegan_surv.gan.stored`), and its shape is inferred from them.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import pickle
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -14,17 +20,23 @@ from safetensors.torch import save_file
 from torch import nn
 
 from stylegan_surv.errors import InputError, Refused
-from stylegan_surv.gan.networks import (
-    Discriminator,
-    DiscriminatorConfig,
-    Encoder,
-    EncoderConfig,
-    Generator,
-    GeneratorConfig,
+from stylegan_surv.gan import nvlabs, rosinality
+from stylegan_surv.gan.networks import Discriminator, Encoder, Generator, binomial_filter
+from stylegan_surv.gan.stored import (
+    Stored,
+    check_size,
+    discriminator_config,
+    encoder_config,
+    generator_config,
 )
 
 DATA = Path(__file__).parent.parent / "data"
 CONSTANT = "resample_filter"  # a fixed filter, stored by some writers and not by others
+TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save's older format begins
+KINDS = {"G_ema": "generator", "G": "generator", "D": "discriminator", "encoder": "encoder"}
+LABELS = {"safetensors": "safetensors", "nvlabs": "an NVlabs pickle", "torch": "a PyTorch archive"}
+Format = Literal["safetensors", "nvlabs", "torch"]
+Net = TypeVar("Net", Generator, Discriminator, Encoder)
 
 
 def sha256(path: str | Path) -> str:
@@ -37,71 +49,177 @@ def find(name: str | Path, suffix: str = "") -> Path:
     """A path as given, or the bundled file of a zoo name (``synthetic-64``)."""
     path = Path(name)
     bundled = DATA / f"{name}{suffix}.safetensors"
-    if path.suffix or not bundled.exists():
-        if not path.exists():
-            names = sorted(p.stem for p in DATA.glob("*-*[0-9].safetensors"))
-            raise InputError(f"no network {str(name)!r}: neither a file nor one of {', '.join(names)}")
-        return path
-    return bundled
+    if not path.suffix and bundled.exists():
+        return bundled
+    if not path.is_file():
+        names = sorted(p.stem for p in DATA.glob("*-*[0-9].safetensors"))
+        raise InputError(f"no network {str(name)!r}: neither a file nor one of {', '.join(names)}")
+    return path
 
 
 def save_network(net: nn.Module, path: str | Path, card: dict[str, Any], *, half: bool = False) -> None:
-    """Write ``net`` with its card; ``half`` stores weights in fp16 (they are loaded as float32)."""
+    """Write ``net`` with its card; ``half`` stores weights in fp16 (they are loaded as float32).
+
+    The file appears under its name only when it is complete: a full disk leaves an older file as it was.
+    """
     config = asdict(net.shape if isinstance(net, Encoder) else net.config)  # type: ignore[arg-type]
     kind = type(net).__name__.lower()
     tensors = {k: (v.half() if half else v).contiguous().cpu() for k, v in net.state_dict().items()}
-    full = {**card, "kind": kind, "config": config}
+    full = {k: v for k, v in card.items() if k != "sha256"} | {"kind": kind, "config": config}
     partial = Path(f"{path}.partial")
-    save_file(tensors, partial, metadata={"card": json.dumps(full, sort_keys=True)})
-    partial.replace(path)
-
-
-def _load(path: Path, kind: str, device: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     try:
-        with safe_open(path, "pt", device=device) as file:
-            card = json.loads((file.metadata() or {}).get("card", "{}"))
-            state = {k: file.get_tensor(k).float() for k in file.keys()}  # noqa: SIM118
-    except Exception as fault:
-        raise Refused(f"{path.name} is not a readable safetensors file ({fault})") from fault
+        save_file(tensors, partial, metadata={"card": json.dumps(full, sort_keys=True)})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def file_format(path: Path) -> Format:
+    """Which reader a file needs, from its first bytes.
+
+    Raises
+    ------
+    Refused
+        If it is none of the known formats.
+    """
+    with open(path, "rb") as file:
+        start = file.read(64)
+    if start[:4] == b"PK\x03\x04" or start.startswith(TORCH_LEGACY):
+        return "torch"
+    if (
+        start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+    ):  # the header's length
+        return "safetensors"
+    if start[:1] == pickle.PROTO:
+        return "nvlabs"
+    raise Refused(
+        f"{path.name} is no network file: its content is neither safetensors, nor a PyTorch archive, nor an NVlabs"
+        " pickle"
+    )
+
+
+def _read_own(path: Path, network: str) -> Stored:
+    """Our own format; of the card's config only what tensors cannot tell is used."""
+    check_size(path)
+    with safe_open(path, "pt") as file:
+        card = json.loads((file.metadata() or {}).get("card", "{}"))
+        state = {k: file.get_tensor(k).float() for k in file.keys()}  # noqa: SIM118
+    if not isinstance(card, dict) or not isinstance(card.get("config", {}), dict):
+        raise Refused(f"{path.name} has a card that is not a JSON object")
+    kind = KINDS[network]
     if card.get("kind") != kind:
-        raise InputError(f"{path.name} holds {card.get('kind', 'no card')}; expected a {kind}")
-    card["sha256"] = sha256(path)
-    return card, state
+        raise InputError(f"{path.name} holds {card.get('kind', 'tensors without a card')}; expected a {kind}")
+    return Stored(state, card.pop("config", {}), card)
 
 
-def _fill(net: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
-    keys = net.load_state_dict(state, strict=False)
-    wrong = [k for k in (*keys.missing_keys, *keys.unexpected_keys) if not k.endswith(CONSTANT)]
-    if wrong:
-        raise InputError(f"{path.name} does not fit its card: {len(wrong)} keys differ, first {wrong[0]!r}")
-    net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def read(path: Path, network: str) -> Stored:
+    """One network of a file of any known format.
+
+    Parameters
+    ----------
+    path : the file.
+    network : ``G_ema``, ``G``, ``D`` or ``encoder``.
+
+    Raises
+    ------
+    InputError
+        If the file does not hold it; :class:`Refused` if the file is damaged, unsafe or of another architecture.
+    """
+    readers = {"safetensors": _read_own, "nvlabs": nvlabs.read, "torch": rosinality.read}
+    kind = file_format(path)
+    try:
+        stored = readers[kind](path, network)
+    except InputError:
+        raise
+    except Exception as fault:  # a damaged or hostile file can end in any error: one message for all
+        raise Refused(f"{path.name} cannot be read as {LABELS[kind]}: {fault}") from fault
+    if kind != "safetensors":
+        stored.card["source"] = {
+            "file": path.name,
+            "sha256": sha256(path),
+            "format": LABELS[kind],
+            "network": network,
+        }
+    stored.card["sha256"] = sha256(path)
+    return stored
 
 
-def load_generator(name: str | Path, device: str = "cpu") -> Generator:
-    """A generator from a file or a zoo name, in evaluation mode, float32."""
-    path = find(name)
-    card, state = _load(path, "generator", device)
-    net = Generator(GeneratorConfig(**card["config"])).to(device)
-    _fill(net, state, path)
-    net.card = card
+def _fill(net: Net, stored: Stored, path: Path, device: str) -> Net:
+    """Put the tensors into ``net`` (built on the meta device: its size is bounded by the file's)."""
+    state = dict(stored.state)
+    for key in net.state_dict():
+        if key.endswith(CONSTANT):
+            state.setdefault(key, binomial_filter())
+    expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
+    got = {key: tuple(value.shape) for key, value in state.items()}
+    if wrong := [key for key in expected.keys() | got.keys() if expected.get(key) != got.get(key)]:
+        key = min(wrong)
+        raise InputError(
+            f"{path.name} is not a complete {type(net).__name__.lower()}: {len(wrong)} tensors differ, for example "
+            f"{key}: shape {got.get(key, 'missing')}, expected {expected.get(key, 'no such tensor')}"
+        )
+    for key, value in state.items():
+        if key.endswith(CONSTANT) and not torch.allclose(value, binomial_filter(), atol=1e-3):
+            raise Refused(f"{path.name} resamples with another filter than [1, 3, 3, 1] ({key})")
+    net.load_state_dict(state, assign=True)
+    net.eval().requires_grad_(False)
+    net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.card = stored.card
+    return net
+
+
+def _load(name: str | Path, suffix: str, network: str, device: str) -> Any:
+    path = find(name, suffix)
+    stored = read(path, network)
+    infer, kind = BUILDERS[network]
+    try:
+        config = infer(stored)
+    except InputError as wrong:
+        raise type(wrong)(f"{path.name}: {wrong}") from wrong
+    with torch.device("meta"):
+        net = kind(config)
+    return _fill(net, stored, path, device)
+
+
+def load_generator(name: str | Path, device: str = "cpu", network: str = "G_ema") -> Generator:
+    """A generator from a file or a zoo name, in evaluation mode, float32.
+
+    Parameters
+    ----------
+    name : our ``.safetensors``, an NVlabs ``.pkl``, a rosinality, e4e or pSp ``.pt`` (told apart by content), or the
+        name of a bundled network such as ``synthetic-64``.
+    device : where to put it.
+    network : ``G_ema`` (the running average that one wants to sample from) or ``G`` (as trained).
+
+    Returns
+    -------
+    Generator
+        With ``card``: licence, data, provenance, SHA-256 as far as the file tells.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it holds something else; :class:`Refused` if it is unsafe or not StyleGAN2.
+    """
+    net: Generator = _load(name, "", network, device)
     return net
 
 
 def load_discriminator(name: str | Path, device: str = "cpu") -> Discriminator:
-    """A discriminator from a file, in evaluation mode, float32."""
-    path = find(name, ".discriminator")
-    card, state = _load(path, "discriminator", device)
-    net = Discriminator(DiscriminatorConfig(**card["config"])).to(device)
-    _fill(net, state, path)
-    net.card = card
+    """A discriminator from a file of any format of :func:`load_generator`, in evaluation mode, float32."""
+    net: Discriminator = _load(name, ".discriminator", "D", device)
     return net
 
 
 def load_encoder(name: str | Path, device: str = "cpu") -> Encoder:
-    """An encoder from a file or a zoo name, in evaluation mode, float32."""
-    path = find(name, ".encoder")
-    card, state = _load(path, "encoder", device)
-    net = Encoder(EncoderConfig(**card["config"])).to(device)
-    _fill(net, state, path)
-    net.card = card
+    """An encoder from our ``.safetensors`` or a zoo name, in evaluation mode, float32."""
+    net: Encoder = _load(name, ".encoder", "encoder", device)
     return net
+
+
+BUILDERS: dict[str, tuple[Callable[[Stored], Any], Callable[[Any], Any]]] = {
+    "G_ema": (generator_config, Generator),
+    "G": (generator_config, Generator),
+    "D": (discriminator_config, Discriminator),
+    "encoder": (encoder_config, Encoder),
+}
