@@ -22,6 +22,8 @@ _WHERE = {
     "leave_group_out": "validate",
     "temporal_split": "validate",
     "GramCV": "validate",
+    "save_model": "persist",
+    "load_model": "persist",
     "concordance": "metrics",
 }
 
