@@ -10,8 +10,9 @@ from sksurv.util import Surv
 
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival._pairs import Pairs
+from stylegan_surv.survival._resamples import multiplicities
 from stylegan_surv.survival._smallcox import fit_cox
-from stylegan_surv.survival.metrics import bootstrap_multiplicities, concordance, pooled_concordance
+from stylegan_surv.survival.metrics import concordance, pooled_concordance
 from stylegan_surv.survival.outcome import Outcome
 
 
@@ -132,7 +133,7 @@ def test_jackknife_is_close_to_leaving_patients_out() -> None:
 
 def test_many_blocks_equal_one(monkeypatch: pytest.MonkeyPatch) -> None:
     time, event, x = simulated(300, ties=True)
-    m = bootstrap_multiplicities(300, 20, seed=1)
+    m = multiplicities(300, 20, seed=1)
     whole = Pairs(time, event, x, None, None, np.ones(300)).counts(m)
     monkeypatch.setattr("stylegan_surv.survival._pairs._BLOCK", 7)
     parts = Pairs(time, event, x, None, None, np.ones(300)).counts(m)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from stylegan_surv.errors import InputError
+from stylegan_surv.survival._smallcox import breslow, fit_cox
+
+Censoring = Literal["km", "stratified", "cox"]
 Floats = NDArray[np.floating]
 
 
@@ -83,3 +88,62 @@ def censoring_survival(
 
 def _columns(weight: Floats | None, n: int) -> Floats:
     return np.ones((n, 1)) if weight is None else np.asarray(weight, float).reshape(n, -1)
+
+
+def observation_probability(
+    time: Floats,
+    event: NDArray[np.bool_],
+    *,
+    at: Floats,
+    entry: Floats | None = None,
+    strata: NDArray[np.intp] | None = None,
+    sample_weight: Floats | None = None,
+    censoring: Censoring = "km",
+    covariates: ArrayLike | None = None,
+) -> Floats:
+    """G(t−) of each patient at their own time `at`, [n, B] (B columns of `sample_weight`, or one).
+
+    Parameters
+    ----------
+    at : array [n] or scalar
+        Where to evaluate, one value per patient.
+    sample_weight : array [n] or [n, B], optional
+        Case weights; one estimate per column. The Cox model is fitted once, without them.
+    """
+    at = np.broadcast_to(np.asarray(at, float), time.shape)
+    if censoring == "cox":
+        if covariates is None:
+            raise InputError(
+                "censoring='cox' needs censoring_covariates: what follow-up may depend on, e.g. the year"
+            )
+        return _cox_censoring(time, event, at, entry, np.asarray(covariates, float))
+    if censoring not in ("km", "stratified"):
+        raise InputError(f"censoring: got {censoring!r}, expected 'km', 'stratified' or 'cox'")
+    if censoring == "stratified" and strata is None:
+        raise InputError("censoring='stratified' needs strata")
+    weight = (
+        np.ones((len(time), 1))
+        if sample_weight is None
+        else np.asarray(sample_weight, float).reshape(len(time), -1)
+    )
+    group = strata if censoring == "stratified" and strata is not None else np.zeros(len(time), int)
+    g = np.empty(weight.shape)
+    for s in np.unique(group):
+        k = group == s
+        curve = censoring_survival(
+            time[k], event[k], entry=None if entry is None else entry[k], weight=weight[k]
+        )
+        rows = np.searchsorted(curve.times, at[k], side="left")
+        g[k] = curve.values[rows]
+    return g
+
+
+def _cox_censoring(
+    time: Floats, event: NDArray[np.bool_], at: Floats, entry: Floats | None, covariates: Floats
+) -> Floats:
+    """G(t− | x) = exp(−Λ₀(t−) exp(xβ)) from a Cox model of the censoring time, [n, 1]."""
+    x = covariates.reshape(len(time), -1)
+    leaving = np.where(event, np.nextafter(time, -np.inf), time)  # at a tie, events come before censorings
+    eta = (x - x.mean(axis=0)) @ fit_cox(x, leaving, ~event, entry=entry).coef
+    hazard = breslow(eta, leaving, ~event, at, entry, left=True)
+    return np.asarray(np.exp(-hazard * np.exp(eta)))[:, None]

@@ -39,14 +39,33 @@ class Scores:
     survival: Floats
     horizons: Floats
 
+    @property
+    def has_survival(self) -> bool:
+        """Whether every scored patient has a predicted curve."""
+        return len(self.horizons) > 0 and bool(np.isfinite(self.survival[self.fold >= 0]).all())
+
     def at(self, t: float) -> Floats:
         """S(t) at one of the horizons, [R, n]."""
-        k = np.flatnonzero(np.isclose(self.horizons, t, rtol=1e-6))
+        k = np.flatnonzero(np.isclose(self.horizons, t, rtol=1e-5))
         if len(k) == 0:
             raise InputError(
                 f"horizon {t:g}: the out-of-fold results hold S(t) at {self.horizons.tolist()} only"
             )
         return np.asarray(self.survival[:, :, k[0]])
+
+    def cumulative_hazard(self, t: Floats, end: float = np.inf) -> Floats:
+        """Λ = −log S at each patient's own time t [n], linear between the horizons: [R, n].
+
+        Times after `end` or the last horizon are taken there: nothing is known of S(t) beyond it.
+        """
+        knots = np.concatenate([[0.0], self.horizons])
+        hazard = -np.log(np.clip(self.survival, 1e-10, 1.0))
+        hazard = np.concatenate([np.zeros((*hazard.shape[:2], 1)), hazard], axis=2)
+        t = np.clip(t, 0.0, min(end, knots[-1]))
+        k = np.clip(np.searchsorted(knots, t, side="right") - 1, 0, len(knots) - 2)
+        share = (t - knots[k]) / (knots[k + 1] - knots[k])
+        here = np.arange(len(t))
+        return np.asarray(hazard[:, here, k] * (1 - share) + hazard[:, here, k + 1] * share)
 
 
 def survival_columns(frame: pd.DataFrame) -> dict[str, float]:

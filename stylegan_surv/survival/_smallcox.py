@@ -45,7 +45,7 @@ def fit_cox(
     strata: NDArray | None = None,
     weight: Floats | None = None,
     offset: Floats | None = None,
-    tolerance: float = 1e-9,
+    tolerance: float = 1e-14,
 ) -> SmallCox:
     """Newton's method with step halving on Cox's partial likelihood (Efron's ties).
 
