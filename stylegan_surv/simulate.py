@@ -7,7 +7,7 @@ the camera and the inversion can be found again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,10 +169,13 @@ def simulate_cohort(
     log_hazard -= log_hazard.mean()
     time, event = outcomes(np.zeros(n) if null else log_hazard, events, rng)
 
+    origin = pd.Timestamp("2010-01-01") + pd.to_timedelta(rng.integers(0, 3650, n), unit="D")
     table = pd.DataFrame(
         {
             "patient_id": [f"S{i:05d}" for i in range(n)],
             "photo": [f"S{i:05d}.png" for i in range(n)],
+            "origin_date": origin.strftime("%Y-%m-%d"),
+            "photo_date": origin.strftime("%Y-%m-%d"),
             "time": np.round(time, 4),
             "event": event.astype(int),
             "age": np.round(AGE_MEAN + AGE_SD * age_unit, 1),
@@ -184,7 +187,7 @@ def simulate_cohort(
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "clinical.csv", index=False)
     shift = confound * log_hazard / log_hazard.std()
-    photograph_all(generator, w, table["photo"], folder / "chips", seed, camera, shift, progress)
+    photograph_all(generator, w, list(table["patient_id"]), folder / "chips", seed, camera, shift, progress)
     cohort = read_cohort(
         folder / "clinical.csv", photos=folder / "chips", time_origin="diagnosis (simulated)"
     )
@@ -208,7 +211,7 @@ def outcomes(log_hazard: Array, events: float, rng: np.random.Generator) -> tupl
 def photograph_all(
     generator: Generator,
     w: Array,
-    names: pd.Series,
+    photo_ids: Sequence[str],
     folder: Path,
     seed: int,
     camera: float,
@@ -216,22 +219,21 @@ def photograph_all(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Draw every face, photograph it, and write the chips folder."""
-    from stylegan_surv.faces import photograph, write_chips
+    from stylegan_surv.faces import Chips, photograph
 
-    def shots() -> Any:
+    def shots() -> Iterator[NDArray[np.uint8]]:
         for start in range(0, len(w), DRAW_BATCH):
-            ws = torch.from_numpy(w[start : start + DRAW_BATCH]).float()
-            with torch.no_grad():
-                images = generator.synthesis(ws[:, None].expand(-1, generator.config.num_ws, -1))
-            pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-            for i, face in enumerate(pixels, start):
-                yield (
-                    names[i],
-                    photograph(face, seed=seed, index=i, confound=float(confound[i]), strength=camera)
-                    if camera
-                    else face,
-                )
+            for i, face in enumerate(draw(generator, w[start : start + DRAW_BATCH]), start):
+                yield photograph(face, seed=seed, index=i, confound=float(confound[i]), strength=camera)
                 if progress:
                     progress(i + 1, len(w))
 
-    write_chips(folder, shots())
+    Chips.create(folder, shots(), photo_ids, source="simulated")
+
+
+def draw(generator: Generator, w: Array) -> NDArray[np.uint8]:
+    """Faces [n, R, R, 3] of latents w [n, w_dim], the same w in every layer."""
+    ws = torch.from_numpy(w).float()[:, None].expand(-1, generator.config.num_ws, -1)
+    with torch.no_grad():
+        images = generator.synthesis(ws)
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()

@@ -2,6 +2,7 @@
 
 from stylegan_surv.attribute.direction import NOTE, HealthAttribute, cosine, health_attribute
 from stylegan_surv.attribute.edit import DoseResponse, dose_response, edit, focus, strip
+from stylegan_surv.attribute.store import load_attribute, save_attribute
 
 __all__ = [
     "NOTE",
@@ -12,5 +13,7 @@ __all__ = [
     "edit",
     "focus",
     "health_attribute",
+    "load_attribute",
+    "save_attribute",
     "strip",
 ]

@@ -1,0 +1,87 @@
+"""``stylegan-surv fit``: cross-validate survival models on latents and write the study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stylegan_surv.cli._common import columns_option, echo_json, names, progress_bar
+
+
+@click.command()
+@click.option("--latents", required=True, type=click.Path(path_type=Path), help="Folder that embed wrote.")
+@click.option("--cohort", "table", required=True, type=click.Path(path_type=Path), help="Clinical table.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the study.")
+@click.option("--model", "models", callback=names, default="cox-ridge,rsf", show_default=True)
+@click.option(
+    "--clinical", callback=names, default="", help="Covariates, with commas between: age,sex,stage."
+)
+@click.option(
+    "--strata", default=None, help="Report within strata: a column, or column:width (entry_year:5)."
+)
+@click.option("--groups", default=None, help="Keep the levels of this column (site) together in one fold.")
+@columns_option
+@click.option("--time-unit", default="years", show_default=True)
+@click.option("--time-origin", default="", help="What time zero is, in words: diagnosis, start of treatment.")
+@click.option("--folds", default=5, show_default=True, type=click.IntRange(2))
+@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--permutations", default=100, show_default=True, type=click.IntRange(0))
+@click.option("--seed", default=0, show_default=True)
+@click.option("--jobs", default=1, show_default=True, help="Processes over folds.")
+@click.option("--strict", is_flag=True, help="Refuse patients whom the networks have, or may have, seen.")
+@click.option("--faces", is_flag=True, help="Allow pictures of patients in the report.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON line.")
+def command(
+    latents: Path,
+    table: Path,
+    out: Path,
+    models: list[str],
+    clinical: list[str],
+    strata: str | None,
+    groups: str | None,
+    columns: dict[str, str],
+    time_unit: str,
+    time_origin: str,
+    folds: int,
+    repeats: int,
+    permutations: int,
+    seed: int,
+    jobs: int,
+    strict: bool,
+    faces: bool,
+    as_json: bool,
+) -> None:
+    """Cross-validate survival models on latents beside the clinical variables; write OUT/report.html."""
+    from stylegan_surv.cohort import read_cohort
+    from stylegan_surv.inversion import Latents
+    from stylegan_surv.study import evaluate
+
+    cohort = read_cohort(
+        table, columns=columns, time_unit=time_unit, time_origin=time_origin, check_photos=False
+    )
+    with progress_bar("Cross-validating") as progress:
+        study = evaluate(
+            Latents.open(latents), cohort, models, clinical, strata=strata, groups=groups, folds=folds,
+            repeats=repeats, permutations=permutations, seed=seed, strict=strict, n_jobs=jobs, progress=progress,
+        )  # fmt: skip
+    study.save(out, faces=faces)
+    if as_json:
+        echo_json({"models": study.metrics["models"], "flow": study.flow, "report": str(out / "report.html")})
+        return
+    for reason, count in study.flow["excluded"].items():
+        click.echo(f"left out: {count} photographs: {reason}")
+    click.echo(f"{study.flow['patients']} patients, {study.flow['events']} events")
+    echo_models(study.metrics["models"])
+    click.echo(f"{out / 'report.html'}")
+
+
+def echo_models(models: dict[str, Any]) -> None:
+    """The C-index table: one line a model, estimate and 95 % interval."""
+    kinds = [k for k in ("harrell_c", "uno_c", "stratified_c") if any(k in m for m in models.values())]
+    click.echo(f"{'model':<16}" + "".join(f"{k:<24}" for k in kinds))
+    for name, metrics in models.items():
+        cells = [metrics.get(k) for k in kinds]
+        texts = ["" if c is None else f"{c['estimate']:.3f} ({c['low']:.3f}–{c['high']:.3f})" for c in cells]
+        click.echo(f"{name:<16}" + "".join(f"{t:<24}" for t in texts))

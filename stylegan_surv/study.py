@@ -1,0 +1,383 @@
+"""The whole study in two calls: ``evaluate`` cross-validates, ``fit`` gives the model for use on new patients."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from dataclasses import replace as dataclass_replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from stylegan_surv import __version__
+from stylegan_surv.errors import InputError, Refused
+
+if TYPE_CHECKING:
+    from stylegan_surv.attribute import HealthAttribute
+    from stylegan_surv.cohort import Cohort
+    from stylegan_surv.inversion import Latents
+    from stylegan_surv.survival.outcome import Outcome
+
+STRIP_STEPS = (-3.0, -1.5, 0.0, 1.5, 3.0)
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Everything an evaluation found; ``save`` writes it, ``report`` draws it.
+
+    Attributes
+    ----------
+    cohort, outcome : the patients that were analysed and their follow-up.
+    oof : DataFrame
+        Out-of-fold results: patient_id, repeat, fold, model, risk, S(t) at every horizon.
+    metrics : dict
+        Every number of the report: ``models.<name>.<metric>.{estimate, low, high}``, ``settings``, ``controls``, …
+    config : dict, the analysis as it was asked for.
+    flow : dict, from photographs to patients and events, with what was left out and why.
+    latents_info, provenance : dict, where the latents come from and whom the networks had seen.
+    attribute : HealthAttribute of the model fitted on all patients, or None.
+    model : that model.
+    strip : PNG of a synthetic face along the attribute, or None.
+    """
+
+    cohort: Cohort
+    outcome: Outcome
+    oof: pd.DataFrame
+    metrics: dict[str, Any]
+    config: dict[str, Any]
+    flow: dict[str, Any]
+    latents_info: dict[str, Any]
+    provenance: dict[str, Any]
+    attribute: HealthAttribute | None = None
+    model: Any = None
+    strip: bytes | None = None
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    def report(self, path: str | Path, *, faces: bool = False) -> Path:
+        """Write the report as one self-contained HTML file."""
+        from stylegan_surv.report import render
+
+        render(self, path, faces=faces)
+        return Path(path)
+
+    def save(self, folder: str | Path, *, faces: bool = False) -> Path:
+        """Write report.html, metrics.json, oof.parquet, folds.parquet and, where there is one, model/.
+
+        Everything is written beside its name and renamed, so that an interrupted save leaves the former study whole.
+        """
+        from stylegan_surv.attribute import save_attribute
+        from stylegan_surv.survival.persist import save_model
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.model is not None:
+            save_model(self.model, folder / "model", card=self.card())
+            if self.attribute is not None:
+                save_attribute(self.attribute, folder / "model", self.latents_info)
+        for name, table in {"oof": self.oof, **self.tables}.items():
+            replace(folder / f"{name}.parquet", lambda path, t=table: t.to_parquet(path, index=False))
+        text = json.dumps(self.metrics, indent=1, default=float)
+        replace(folder / "metrics.json", lambda path: path.write_text(text, encoding="utf-8"))
+        replace(folder / "report.html", lambda path: self.report(path, faces=faces))
+        return folder
+
+    def card(self) -> dict[str, Any]:
+        """What travels with the fitted model."""
+        keep = ("patients", "events", "photos")
+        return {
+            "version": __version__,
+            "config": self.config,
+            "cohort": {k: self.flow[k] for k in keep},
+            "latents": self.latents_info,
+            "provenance": self.provenance,
+            "performance": self.metrics["models"],
+        }
+
+
+def replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` fill a temporary file and rename it to ``path``."""
+    partial = path.with_name(f"_{path.name}.partial")
+    write(partial)
+    partial.replace(path)
+
+
+def evaluate(
+    latents: Latents,
+    cohort: Cohort,
+    models: Sequence[str] = ("cox-ridge",),
+    clinical: Sequence[str] = (),
+    *,
+    strata: str | None = None,
+    groups: str | None = None,
+    folds: int = 5,
+    repeats: int = 3,
+    permutations: int = 100,
+    n_boot: int = 1000,
+    horizons: Sequence[float] | None = None,
+    seed: int = 0,
+    strict: bool = False,
+    n_jobs: int = 1,
+    final: bool = True,
+    progress: Progress | None = None,
+) -> Study:
+    """Cross-validate survival models on latents beside the clinical variables, and say what can be believed.
+
+    Parameters
+    ----------
+    latents : Latents
+        Photographs in W+; the index photographs of a patient are averaged.
+    cohort : Cohort
+    models : sequence of str
+        Names as in :func:`stylegan_surv.survival.make_model`; the first one is the study's main model.
+    clinical : sequence of str
+        Covariates of the cohort; they enter unpenalised.
+    strata : str, optional
+        A column, or ``column:width`` for bins (``entry_year:5``). Discrimination is reported within strata as well,
+        folds are balanced over them, and permutations stay inside them. The models are fitted without.
+    groups : str, optional
+        A column (site, family) whose levels are kept together in one fold.
+    folds, repeats : int
+        Outer folds and how often they are drawn anew; the inner cross-validation has five.
+    permutations : int
+        Permuted outcomes for the control; 0 for none.
+    n_boot : int
+        Bootstrap resamples of patients for the intervals.
+    horizons : sequence of float, optional
+        Times for S(t) in the cohort's unit; by default the quartiles of event time with at least 10 % at risk.
+    seed : int
+    strict : bool
+        Refuse a study some of whose patients the generator or encoder was trained on, or may have been.
+    n_jobs : int
+        Processes over folds.
+    final : bool
+        Also fit the first model on all patients and derive the health attribute from it.
+    progress : callable, optional
+        Called with (done, total) model fits.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    InputError
+        If a column does not exist, or there are too few patients or events.
+    Refused
+        If ``strict`` and there is a leak.
+    """
+    from stylegan_surv.survival.design import patient_matrix, strata_from
+    from stylegan_surv.survival.metrics import default_horizons, oof_metrics
+    from stylegan_surv.survival.outcome import Outcome
+    from stylegan_surv.survival.validate import make_folds, nested_cv
+
+    check_columns(cohort, clinical, groups)
+    ids, x = patient_matrix(latents, cohort)
+    table = cohort.patients.set_index("patient_id").loc[list(ids)].reset_index()
+    outcome = Outcome.from_frame(table)
+    levels = strata_from(strata, table) if strata else None
+    seen = provenance(latents, cohort)
+    if strict and seen["leak"]:
+        raise Refused(f"--strict: {seen['text']}")
+    covariates = table[list(clinical)] if clinical else None
+    group = table[groups].astype(str).to_numpy() if groups else None
+    balanced = Outcome(outcome.patient_id, outcome.time, outcome.event, outcome.entry, levels)
+    division = make_folds(balanced, folds, repeats=repeats, groups=group, seed=seed)
+    num_ws, w_dim = latents.w_plus.shape[1:]
+    times = list(horizons) if horizons is not None else default_horizons(outcome)
+    found = nested_cv(
+        list(models), x, outcome, clinical=covariates, groups=group, folds=division, horizons=times,
+        seed=seed, n_jobs=n_jobs, progress=progress, num_ws=num_ws, w_dim=w_dim,
+    )  # fmt: skip
+    metrics = oof_metrics(found.frame, outcome, strata=levels, horizons=times, n_boot=n_boot, seed=seed)
+    if permutations:
+        metrics["controls"] = {
+            "permuted_outcome": permuted(x, outcome, levels, division[0], permutations, seed, progress)
+        }
+    study = Study(
+        cohort=cohort,
+        outcome=outcome,
+        oof=found.frame,
+        metrics=metrics,
+        config={
+            "models": list(models), "clinical": list(clinical), "strata": strata, "groups": groups, "folds": folds,
+            "repeats": repeats, "permutations": permutations, "n_boot": n_boot, "seed": seed, "version": __version__,
+        },
+        flow=cohort_flow(latents, cohort, ids),
+        latents_info=dict(latents.metadata),
+        provenance=seen,
+        tables={"folds": found.folds, "chosen": found.chosen},
+    )  # fmt: skip
+    return _with_model(study, latents, x, table, models[0], clinical) if final else study
+
+
+def fit(
+    latents: Latents, cohort: Cohort, model: str = "cox-ridge", *, strata: str | None = None, **settings: Any
+) -> Any:
+    """Fit one survival model on all patients, for use on new ones; its performance is ``evaluate``'s to tell.
+
+    Parameters
+    ----------
+    latents, cohort : as in :func:`evaluate`.
+    model : name of the model.
+    strata : a column or ``column:width``; each level gets its own baseline hazard (Cox models).
+    **settings : passed to the estimator.
+
+    Returns
+    -------
+    scikit-learn estimator with ``predict(X)`` (risk score, high is worse) and ``predict_survival_function(X, times)``.
+    """
+    from stylegan_surv.survival.design import patient_matrix
+    from stylegan_surv.survival.models import make_model
+    from stylegan_surv.survival.outcome import Outcome
+
+    ids, x = patient_matrix(latents, cohort)
+    table = cohort.patients.set_index("patient_id").loc[list(ids)].reset_index()
+    outcome = Outcome.from_frame(table, strata=strata)
+    outcome.require_events(2, "fitting a survival model")
+    estimator = make_model(model, *latents.w_plus.shape[1:], **settings)
+    return estimator.fit(x, outcome.y, **outcome.fit_params)
+
+
+def predict(model_dir: str | Path, latents: Latents) -> pd.DataFrame:
+    """Risk scores and survival probabilities of a saved model for the patients of ``latents``.
+
+    All photographs of a patient are averaged in W+, as they are when the model is fitted.
+
+    Returns
+    -------
+    DataFrame
+        ``patient_id, n_photos, risk`` (high is worse) and a column ``S(t)`` for each horizon of the study.
+    """
+    import numpy as np
+
+    from stylegan_surv.survival.persist import load_model
+
+    model, card = load_model(model_dir)
+    sums = pd.DataFrame(latents.w_plus.reshape(len(latents), -1)).groupby(latents.patient_ids, sort=False)
+    x = sums.mean().to_numpy(np.float32)
+    expected = card.get("n_features", x.shape[1])
+    if x.shape[1] != expected:
+        raise InputError(
+            f"the latents have {x.shape[1]} numbers per patient and the model expects {expected}; "
+            "embed the photographs with the generator that the model was fitted with"
+        )
+    table = pd.DataFrame(
+        {"patient_id": list(sums.groups), "n_photos": sums.size().to_numpy(), "risk": model.predict(x)}
+    )
+    horizons = card.get("horizons", [])
+    curves = np.asarray(model.predict_survival_function(x, horizons)) if horizons else np.empty((len(x), 0))
+    return table.assign(**{f"S({t:g})": curves[:, k] for k, t in enumerate(horizons)})
+
+
+def _with_model(
+    study: Study, latents: Latents, x: Any, table: pd.DataFrame, name: str, clinical: Sequence[str]
+) -> Study:
+    """Add the model fitted on all patients, its attribute, and the strip of a synthetic face."""
+    from stylegan_surv.attribute import health_attribute
+
+    model = fit(latents, study.cohort, name)
+    attribute = health_attribute(model, latents, study.cohort, adjust_for=list(clinical))
+    strip = synthetic_strip(attribute, study.latents_info)
+    metrics = {
+        **study.metrics,
+        "attribute": {"split_half": attribute.split_half, "risk_sd": attribute.risk_sd},
+    }
+    return dataclass_replace(study, model=model, attribute=attribute, strip=strip, metrics=metrics)
+
+
+def synthetic_strip(attribute: HealthAttribute, latents_info: dict[str, Any]) -> bytes | None:
+    """PNG of the generator's average face along the attribute; None where the generator is not at hand.
+
+    No patient is shown: the face is the study generator's mean latent. Its direction is the study's.
+    """
+    import torch
+
+    from stylegan_surv.attribute import edit, strip
+    from stylegan_surv.gan import load_generator
+
+    try:
+        generator = load_generator(latents_info.get("generator", "synthetic-64"))
+    except InputError:
+        return None
+    middle = generator.mapping.w_avg.expand(generator.config.num_ws, -1)
+    if tuple(middle.shape) != attribute.pattern.shape:
+        return None
+    with torch.no_grad():
+        pictures = edit(attribute, middle, STRIP_STEPS, generator=generator)
+    buffer = io.BytesIO()
+    strip(pictures, STRIP_STEPS).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def permuted(
+    x: Any,
+    outcome: Outcome,
+    levels: Any,
+    fold: Any,
+    permutations: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> dict[str, object]:
+    """C of ridge Cox when each patient's outcome belongs to another photograph (within strata)."""
+    from stylegan_surv.survival.controls import permuted_outcomes
+    from stylegan_surv.survival.metrics import pooled_concordance
+    from stylegan_surv.survival.validate import GramCV
+
+    cv = GramCV(x, fold, seed=seed)
+
+    def statistic(order: Any) -> float:
+        risk = cv.out_of_fold_risk(outcome.subset(order))
+        frame = pd.DataFrame(
+            {"patient_id": outcome.patient_id[order], "repeat": 0, "fold": fold, "risk": risk}
+        )
+        return pooled_concordance(frame, outcome, strata=levels).estimate
+
+    found = permuted_outcomes(
+        statistic, len(outcome), strata=levels, n_permutations=permutations, seed=seed, progress=progress
+    )
+    return found.to_dict()
+
+
+def check_columns(cohort: Cohort, clinical: Sequence[str], groups: str | None) -> None:
+    """Every column that the analysis names must be a covariate of the cohort."""
+    for name in (*clinical, *([groups] if groups else [])):
+        if name not in cohort.covariates:
+            have = ", ".join(cohort.covariates) or "no covariates"
+            raise InputError(f"there is no column {name!r}; the table has {have}. Correct the name.")
+
+
+def cohort_flow(latents: Latents, cohort: Cohort, used: Sequence[str]) -> dict[str, Any]:
+    """From photographs to patients and events, with every exclusion and its reason."""
+    failed = latents.failed
+    patients = cohort.patients
+    analysed = patients[patients["patient_id"].isin(list(used))]
+    reasons = failed["error"].fillna("unknown").value_counts()
+    embedded = set(latents.frame["photo_id"])
+    never = cohort.table[~cohort.table["photo_id"].isin(embedded)]
+    excluded = {str(reason): int(count) for reason, count in reasons.items()}
+    if len(never):
+        excluded["not among the latents"] = len(never)
+    return {
+        "photos": len(cohort.table),
+        "embedded": len(latents),
+        "patients": len(analysed),
+        "patients_in_table": len(patients),
+        "events": int(analysed["event"].sum()),
+        "excluded": excluded,
+    }
+
+
+def provenance(latents: Latents, cohort: Cohort) -> dict[str, Any]:
+    """Whether the networks had seen these patients, as far as their cards tell."""
+    cards = latents.metadata.get("provenance", {})
+    kinds = {role: (cards.get(role) or {}).get("kind", "unknown") for role in ("generator", "encoder")}
+    unknown = [role for role, kind in kinds.items() if kind == "unknown"]
+    if unknown:
+        text = f"The {' and the '.join(unknown)}'s training photographs are not known: a leak cannot be excluded."
+    else:
+        text = "Generator and encoder were trained on synthetic faces: no patient of this study was seen."
+    return {"leak": bool(unknown), "kinds": kinds, "text": text}
