@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cuda_ops import _dispatch, reference
+from cuda_ops import _dispatch, _native, reference
 from cuda_ops.reference import ACTIVATIONS
 
 
@@ -67,5 +67,5 @@ def bias_act(
     alpha = spec.alpha if alpha is None else float(alpha)
     gain = spec.gain if gain is None else float(gain)
     if _dispatch.choose("bias_act", x, impl, act) == "native":
-        return _dispatch.native_bias_act(x, b, dim, act, alpha, gain, clamp)
+        return _native.bias_act(x, b, dim, act, alpha, gain, clamp)
     return reference.bias_act(x, b, dim, act, alpha, gain, clamp)

@@ -1,14 +1,18 @@
-"""Which implementation a call runs on."""
+"""Which implementation a call runs on, and why."""
 
 from __future__ import annotations
 
 import os
+import threading
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from cuda_ops.reference import Resample
-
 MODES = ("auto", "native", "torch", "reference", "require")
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def _mode_from_environment() -> str:
@@ -21,22 +25,65 @@ def _mode_from_environment() -> str:
 mode = _mode_from_environment()
 
 
+@dataclass(frozen=True)
+class Backend:
+    """State of the compiled kernels for one kind of device."""
+
+    device: str
+    library: Path | None
+    reason: str  # why there is no library, else ""
+
+
+_backends: dict[str, Backend] = {}
+_lock = threading.Lock()
+
+
+def backend(device: str) -> Backend:
+    """Load the kernels for ``cpu`` or ``cuda``, building them at the first use; warn once if that fails."""
+    if device not in _backends:
+        with _lock:
+            if device not in _backends:
+                _backends[device] = _load(device)
+    return _backends[device]
+
+
+def _load(device: str) -> Backend:
+    try:
+        from cuda_ops import _build, _native  # noqa: F401  (the schemas come before the kernels)
+
+        library = _build.build(_build.cpu_recipe() if device == "cpu" else _build.cuda_recipe())
+        torch.ops.load_library(str(library))
+        return Backend(device, library, "")
+    except (ImportError, OSError, RuntimeError) as problem:
+        cause = str(problem) or type(problem).__name__
+        if mode == "require":
+            raise RuntimeError(
+                f"STYLEGAN_SURV_OPS=require, but there are no {device} kernels: {cause}"
+            ) from problem
+        warnings.warn(
+            f"cuda_ops runs on torch's own operations on {device}, which is slower: {cause}\n"
+            "`stylegan-surv doctor` tells more; STYLEGAN_SURV_OPS=torch silences this.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return Backend(device, None, cause)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _native_available(device: str) -> bool:
+    return device in ("cpu", "cuda") and backend(device).library is not None
+
+
 def choose(op: str, x: Tensor, impl: str | None, act: str = "") -> str:
     """Name the implementation for this call: ``native``, ``torch`` or ``reference``."""
     if impl is not None:
         if impl not in ("native", "torch", "reference"):
             raise ValueError(f"impl must be native, torch or reference, got {impl!r}")
+        if impl == "native" and not _native_available(x.device.type):
+            raise RuntimeError(f"there are no compiled kernels for {x.device.type}")
         return impl
-    return "reference" if mode == "reference" else "torch"
-
-
-def native_upfirdn2d(x: Tensor, f: Tensor, geometry: Resample, flip_filter: bool, gain: float) -> Tensor:
-    """Run the compiled kernel."""
-    raise RuntimeError("the native kernels are not built")
-
-
-def native_bias_act(
-    x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None
-) -> Tensor:
-    """Run the compiled kernel."""
-    raise RuntimeError("the native kernels are not built")
+    if mode in ("reference", "torch"):
+        return mode
+    if x.dtype not in _DTYPES or not _native_available(x.device.type):
+        return "torch"
+    return "native"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cuda_ops import _dispatch, fast_torch, reference
+from cuda_ops import _dispatch, _native, fast_torch, reference
 from cuda_ops.reference import Resample
 
 _LONGEST_2D = 8  # a separable filter of at most so many taps runs as one 2-D pass
@@ -114,7 +114,7 @@ def upfirdn2d(
     run = {
         "reference": reference.upfirdn2d,
         "torch": fast_torch.upfirdn2d,
-        "native": _dispatch.native_upfirdn2d,
+        "native": _native.upfirdn2d,
     }[_dispatch.choose("upfirdn2d", x, impl)]
     if f.ndim == 2:
         return run(x, f, g, flip_filter, float(gain))

@@ -87,7 +87,7 @@ ACTIVATIONS = {
     "sigmoid": Activation(5, 0.0, 1.0, "y", lambda x, alpha: torch.sigmoid(x)),
     "elu": Activation(6, 0.0, 1.0, "y", lambda x, alpha: F.elu(x)),
     "selu": Activation(7, 0.0, 1.0, "y", lambda x, alpha: F.selu(x)),
-    "softplus": Activation(8, 0.0, 1.0, "y", lambda x, alpha: F.softplus(x)),
+    "softplus": Activation(8, 0.0, 1.0, "y", lambda x, alpha: F.softplus(x, threshold=40.0)),
     "swish": Activation(9, 0.0, _SQRT2, "x", lambda x, alpha: torch.sigmoid(x) * x),
 }
 

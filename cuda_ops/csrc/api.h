@@ -1,0 +1,48 @@
+// The plain C interface of the kernels: what the binding, the tests and nobody else call.
+#pragma once
+#include <cstdint>
+
+namespace cuda_ops {
+
+enum Dtype : int32_t { kFloat32 = 0, kFloat64 = 1, kFloat16 = 2, kBFloat16 = 3 };
+
+// Strides count elements. The filter is dense, float64 for float64 images and float32 otherwise.
+struct Upfirdn2dArgs {
+  const void* x;
+  const void* f;
+  void* y;
+  int32_t dtype;
+  int32_t flip;  // nonzero: correlate with f as stored; zero: convolve
+  int64_t batch, channels, in_h, in_w, out_h, out_w;
+  int64_t xn, xc, xh, xw;  // strides of x
+  int64_t yn, yc, yh, yw;  // strides of y
+  int32_t taps_h, taps_w, upx, upy, downx, downy, px0, py0;
+  double gain;
+};
+
+// order 0: y = clip(gain act(s + b))   with s = x
+// order 1: y = dy * d/dx               with s = what the activation saves (its result, or x for swish)
+// order 2: y = ddx * dy * d/ds of that
+// All tensors are dense with equal strides; element i has bias (i / bias_stride) % bias_size.
+struct BiasActArgs {
+  const void* s;
+  const void* b;  // may be null
+  const void* dy;
+  const void* ddx;
+  void* y;
+  int32_t dtype, act, order;
+  int64_t count, bias_size, bias_stride;
+  double alpha, gain, clamp;  // clamp NaN: no limit
+};
+
+// Runs body(context, begin, end) over pieces of [0, count), perhaps in threads.
+using ParallelFor = void (*)(int64_t count, int64_t grain, void (*body)(void*, int64_t, int64_t), void* context);
+
+// CUDA: launch on the stream; the result is a cudaError_t, 0 for success.
+int upfirdn2d_cuda(const Upfirdn2dArgs& args, void* stream);
+int bias_act_cuda(const BiasActArgs& args, void* stream);
+
+void upfirdn2d_cpu(const Upfirdn2dArgs& args, ParallelFor parallel_for);
+void bias_act_cpu(const BiasActArgs& args, ParallelFor parallel_for);
+
+}  // namespace cuda_ops
