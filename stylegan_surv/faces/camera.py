@@ -125,7 +125,8 @@ def _frame(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
     centre = np.full(2, (size - 1) / 2)
     offset = centre - turn @ (centre + shift)
     channels = [affine_transform(image[..., c], turn, offset, order=3, mode="mirror") for c in range(3)]
-    return np.clip(np.stack(channels, axis=-1), 0, 1)
+    framed: Pixels = np.clip(np.stack(channels, axis=-1), 0, 1)
+    return framed
 
 
 def _light(image: Pixels, strength: float, confound: float, rng: np.random.Generator) -> Pixels:

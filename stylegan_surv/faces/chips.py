@@ -7,6 +7,7 @@ never chips. Files appear under their name only when they are complete.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from stylegan_surv.errors import InputError
 from stylegan_surv.faces.quality import QUALITY, image_quality
 
 MANIFEST = "_chips.parquet"
+JOURNAL = "_journal.jsonl"  # rows of a run under way
 IDENTITY = ("photo_id", "source_name", "source_path", "source_sha256", "status", "error")
 GEOMETRY = ("score", "detector", "n_faces", "inter_eye_px", "roll_deg", "yaw", "crop_scale", "padded")
 COLUMNS = (*IDENTITY, *GEOMETRY, *QUALITY)
@@ -119,13 +121,26 @@ class Chips:
             raise InputError(f"The chip {self.path(photo_id)} cannot be read: {error}") from error
 
 
-JOURNAL = "_journal.jsonl"
+def read_rows(folder: Path) -> dict[str, dict[str, Any]]:
+    """Rows of an earlier run by photo_id: from the manifest, then from the journal of a run that was killed."""
+    rows: dict[str, dict[str, Any]] = {}
+    if (folder / MANIFEST).exists():
+        records: list[Any] = Chips.open(folder).table.to_dict("records")
+        rows = {row["photo_id"]: row for row in records}
+    if (folder / JOURNAL).exists():
+        for line in (folder / JOURNAL).read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:  # the line that was being written
+                continue
+            rows[row["photo_id"]] = row
+    return rows
 
 
 def write_manifest(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write ``_chips.parquet`` with all its columns, at once or not at all."""
     table = pd.DataFrame(list(rows)).reindex(columns=list(COLUMNS))
-    for name in (*IDENTITY, "detector"):
+    for name in (*IDENTITY, "detector", "grey"):
         table[name] = table[name].astype(object).where(table[name].notna(), None)
     temporary = folder / f"_{os.getpid()}.tmp"
     table.to_parquet(temporary, index=False)

@@ -1,0 +1,158 @@
+"""Finding the face: dlib's HOG detector at rising scales, its CNN detector where that finds none.
+
+The 68-point model is licensed for non-commercial use only (iBUG 300-W).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stylegan_surv.faces.landmarks import Points, pose
+
+DetectorName = Literal["hog+cnn", "hog", "cnn"]
+DETECTORS: tuple[DetectorName, ...] = ("hog+cnn", "hog", "cnn")
+HOG_SIDES = (480, 960, 1920)  # long side of the searched picture; HOG needs a face of 80 px
+CNN_SIDE = 480  # 0.7–1.3 s per photograph on one core; the cost grows with the square
+MAX_ENLARGE = 4.5  # beyond this a larger picture holds nothing new
+SURE = 0.5  # a HOG score from which no further scale is searched
+FACE_PX = 256  # width of the face in the picture that the landmarks are found in
+EYE_MOUTH = (0.5, 2.5)  # plausible eye–mouth over inter-eye distance
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the photograph
+
+
+@dataclass(frozen=True)
+class Face:
+    """The best-scored face of a photograph.
+
+    Attributes
+    ----------
+    score : float
+        Of the detector that found it (HOG: from 0 up, 1–2 for a clear face; CNN: about 1).
+    detector : str
+        ``hog`` or ``cnn``.
+    n_faces : int
+        Number of faces found at the same scale.
+    landmarks : array ``[68, 2]``
+        x and y in the photograph, continuous coordinates.
+    """
+
+    score: float
+    detector: str
+    n_faces: int
+    landmarks: Points
+
+
+class NoFace(Exception):
+    """A photograph in which no usable face is found; the text is the reason."""
+
+
+class FaceFinder:
+    """Detectors and landmark model, loaded once and only when they are needed."""
+
+    def __init__(self, detector: DetectorName = "hog+cnn") -> None:
+        self.detector = detector
+
+    def find(self, image: Image.Image) -> Face:
+        """Best-scored face of an RGB photograph with its landmarks; raises NoFace."""
+        found = self._search_hog(image) if "hog" in self.detector else []
+        name = "hog"
+        if not found and "cnn" in self.detector:
+            found, name = self._search_cnn(image), "cnn"
+        if not found:
+            raise NoFace("no face found")
+        score, box = found[0]
+        landmarks = self._landmarks(image, box)
+        low, high = EYE_MOUTH
+        if not low < pose(landmarks).eye_mouth < high:
+            raise NoFace("face in profile or badly lit: its landmarks are not plausible")
+        return Face(score, name, len(found), landmarks)
+
+    def _search_hog(self, image: Image.Image) -> list[tuple[float, Box]]:
+        """Faces, best first: at the first scale that is sure of one, else at the best-scored scale."""
+        best: list[tuple[float, Box]] = []
+        longest = max(image.size)
+        for i, side in enumerate(HOG_SIDES):
+            if i and side > max(longest, HOG_SIDES[1]):
+                break
+            scaled, scale = _resized(image, side)
+            boxes, scores, _ = self._hog.run(scaled, 0, 0.0)
+            found = _sorted(zip(scores, boxes), scale)
+            if found and (not best or found[0][0] > best[0][0]):
+                best = found
+            if best and best[0][0] >= SURE:
+                break
+        return best
+
+    def _search_cnn(self, image: Image.Image) -> list[tuple[float, Box]]:
+        scaled, scale = _resized(image, CNN_SIDE)
+        return _sorted(((found.confidence, found.rect) for found in self._cnn(scaled, 0)), scale)
+
+    def _landmarks(self, image: Image.Image, box: Box) -> Points:
+        """Landmarks at a scale of their own, so that they are as exact in small photographs as in large."""
+        import dlib
+
+        left, top, right, bottom = box
+        width = right - left
+        around = [left - width / 2, top - width / 2, right + width / 2, bottom + width / 2]
+        low = np.floor(np.clip(around[:2], 0, None))
+        high = np.ceil(np.minimum(around[2:], image.size))
+        scale = FACE_PX / width
+        target = np.maximum(np.round((high - low) * scale), 1).astype(int)
+        exact = target / (high - low)
+        part = image.resize(
+            (int(target[0]), int(target[1])),
+            Image.Resampling.BICUBIC,
+            box=(float(low[0]), float(low[1]), float(high[0]), float(high[1])),
+        )
+        corners = (np.array([[left, top], [right, bottom]]) - low) * exact
+        rectangle = dlib.rectangle(*(round(float(value)) for value in corners.ravel()))
+        shape = self._predictor(np.asarray(part), rectangle)
+        points: Points = np.array([(point.x, point.y) for point in shape.parts()], dtype=float)
+        points = (points + 0.5) / exact + low
+        return points
+
+    @cached_property
+    def _hog(self) -> Any:
+        import dlib
+
+        return dlib.get_frontal_face_detector()
+
+    @cached_property
+    def _cnn(self) -> Any:
+        import dlib
+        from face_recognition_models import cnn_face_detector_model_location
+
+        return dlib.cnn_face_detection_model_v1(cnn_face_detector_model_location())
+
+    @cached_property
+    def _predictor(self) -> Any:
+        import dlib
+        from face_recognition_models import pose_predictor_model_location
+
+        return dlib.shape_predictor(pose_predictor_model_location())
+
+
+def _resized(image: Image.Image, side: int) -> tuple[NDArray[np.uint8], float]:
+    """Picture with the long side `side` (enlarged at most 4.5 times), and its scale."""
+    scale = min(side / max(image.size), MAX_ENLARGE)
+    width, height = (max(round(extent * scale), 1) for extent in image.size)
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC)), scale
+
+
+def _sorted(found: Any, scale: float) -> list[tuple[float, Box]]:
+    """(score, box) in pixels of the photograph, best score first; ties by position."""
+    boxes = [
+        (
+            float(score),
+            (box.left() / scale, box.top() / scale, (box.right() + 1) / scale, (box.bottom() + 1) / scale),
+        )
+        for score, box in found
+    ]
+    return sorted(boxes, key=lambda item: (-item[0], item[1]))

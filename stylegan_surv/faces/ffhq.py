@@ -1,0 +1,118 @@
+"""The FFHQ crop: a square around the face whose axes follow the eyes and the mouth.
+
+Source: Karras et al., Progressive Growing of GANs (arXiv 1710.10196), appendix C, with 68 landmarks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stylegan_surv.faces.landmarks import Points, anchors
+
+MARGIN = 0.02  # of the square's side: what cubic interpolation sees beyond the edge
+EYES_TO_CENTRE = 0.1  # the centre lies this share of the eye–mouth distance below the eyes
+EYE_WIDTHS, MOUTH_HEIGHTS = 4.0, 3.6  # side of the square in inter-eye and eye–mouth distances
+
+
+@dataclass(frozen=True)
+class Square:
+    """A turned square in a photograph; coordinates are continuous, pixel (0, 0) covers [0, 1] × [0, 1].
+
+    Attributes
+    ----------
+    centre : array ``[2]``
+    axis : array ``[2]``
+        Unit vector along the upper edge, left to right.
+    side : float
+        In pixels of the photograph.
+    """
+
+    centre: NDArray[np.float64]
+    axis: NDArray[np.float64]
+    side: float
+
+    @property
+    def down(self) -> NDArray[np.float64]:
+        """Unit vector along the left edge, from top to bottom."""
+        return np.array([-self.axis[1], self.axis[0]])
+
+    def corners(self) -> NDArray[np.float64]:
+        """Upper left, upper right, lower right, lower left, as ``[4, 2]``."""
+        x, y = self.axis * self.side / 2, self.down * self.side / 2
+        return np.stack([self.centre - x - y, self.centre + x - y, self.centre + x + y, self.centre - x + y])
+
+    def to_chip(self, points: Points, size: int) -> Points:
+        """Points of the photograph in the pixels of a chip of side `size`."""
+        relative = (points - self.centre) @ np.stack([self.axis, self.down], axis=1)
+        return (relative / self.side + 0.5) * size
+
+
+def ffhq_square(points: Points) -> Square:
+    """Square of a face with the landmarks ``[68, 2]``."""
+    left, right, mouth = anchors(points)
+    across = right - left
+    up = (left + right) / 2 - mouth
+    axis = across - np.array([up[1], -up[0]])  # up, turned by 90°, points left where the face is upright
+    axis /= np.hypot(*axis)
+    side = max(EYE_WIDTHS * np.hypot(*across), MOUTH_HEIGHTS * np.hypot(*up))
+    return Square((left + right) / 2 - EYES_TO_CENTRE * up, axis, float(side))
+
+
+def crop(image: Image.Image, square: Square, size: int) -> tuple[NDArray[np.uint8], float]:
+    """Cut the square out of a photograph: area filter when shrinking, then cubic; reflected beyond the edge.
+
+    Parameters
+    ----------
+    image : PIL image, RGB
+    square : Square
+    size : int
+        Side of the chip in pixels.
+
+    Returns
+    -------
+    chip : array ``[size, size, 3]``, uint8
+    padded : float
+        Share of the chip that lies outside the photograph.
+    """
+    corners = square.corners()
+    margin = max(2.0, MARGIN * square.side) + 2 * square.side / size
+    low = np.floor(corners.min(axis=0) - margin).astype(int)
+    high = np.ceil(corners.max(axis=0) + margin).astype(int)
+    region = _cut_reflected(np.asarray(image), low, high)
+    shrink = max(square.side / size, 1.0)
+    width, height = (max(round(extent / shrink), 1) for extent in high - low)
+    small = Image.fromarray(region)
+    if shrink > 1:
+        small = small.resize((width, height), Image.Resampling.BOX)
+    scale = np.array([width, height]) / (high - low)
+    origin = (corners[0] - low) * scale
+    x, y = square.axis * square.side / size * scale, square.down * square.side / size * scale
+    affine = (x[0], y[0], origin[0], x[1], y[1], origin[1])
+    chip = small.transform((size, size), Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC)
+    return np.asarray(chip), _outside(square, image.size)
+
+
+def _cut_reflected(pixels: NDArray[np.uint8], low: NDArray, high: NDArray) -> NDArray[np.uint8]:
+    """Rows and columns low…high of a picture that is mirrored at its edges for ever."""
+    height, width = pixels.shape[:2]
+    columns = _mirror(np.arange(low[0], high[0]), width)
+    rows = _mirror(np.arange(low[1], high[1]), height)
+    return np.ascontiguousarray(pixels[rows[:, None], columns[None, :]])
+
+
+def _mirror(index: NDArray[np.int_], length: int) -> NDArray[np.int_]:
+    folded = np.mod(index, 2 * length)
+    mirrored: NDArray[np.int_] = np.minimum(folded, 2 * length - 1 - folded)
+    return mirrored
+
+
+def _outside(square: Square, size: tuple[int, int]) -> float:
+    """Share of the square beyond a picture of (width, height), on a grid of 64 × 64 points."""
+    at = (np.arange(64) + 0.5) / 64 - 0.5
+    x, y = np.meshgrid(at, at)
+    points = square.centre + square.side * (x[..., None] * square.axis + y[..., None] * square.down)
+    return float(np.mean(((points < 0) | (points > np.array(size))).any(axis=-1)))
