@@ -236,4 +236,5 @@ def draw(generator: Generator, w: Array) -> NDArray[np.uint8]:
     ws = torch.from_numpy(w).float()[:, None].expand(-1, generator.config.num_ws, -1)
     with torch.no_grad():
         images = generator.synthesis(ws)
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    pixels: NDArray[np.uint8] = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    return pixels

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as dataclass_replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ class Study:
             if self.attribute is not None:
                 save_attribute(self.attribute, folder / "model", self.latents_info)
         for name, table in {"oof": self.oof, **self.tables}.items():
-            replace(folder / f"{name}.parquet", lambda path, t=table: t.to_parquet(path, index=False))
+            replace(folder / f"{name}.parquet", partial(table.to_parquet, index=False))
         text = json.dumps(self.metrics, indent=1, default=float)
         replace(folder / "metrics.json", lambda path: path.write_text(text, encoding="utf-8"))
         replace(folder / "report.html", lambda path: self.report(path, faces=faces))
@@ -95,14 +96,15 @@ class Study:
             "latents": self.latents_info,
             "provenance": self.provenance,
             "performance": self.metrics["models"],
+            "horizons": self.metrics["settings"]["horizons"],
         }
 
 
 def replace(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` fill a temporary file and rename it to ``path``."""
-    partial = path.with_name(f"_{path.name}.partial")
-    write(partial)
-    partial.replace(path)
+    unfinished = path.with_name(f"_{path.name}.partial")
+    write(unfinished)
+    unfinished.replace(path)
 
 
 def evaluate(
@@ -206,7 +208,7 @@ def evaluate(
             "models": list(models), "clinical": list(clinical), "strata": strata, "groups": groups, "folds": folds,
             "repeats": repeats, "permutations": permutations, "n_boot": n_boot, "seed": seed, "version": __version__,
         },
-        flow=cohort_flow(latents, cohort, ids),
+        flow=cohort_flow(latents, cohort, list(ids)),
         latents_info=dict(latents.metadata),
         provenance=seen,
         tables={"folds": found.folds, "chosen": found.chosen},

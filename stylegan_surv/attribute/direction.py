@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["pattern", "coefficient", "adjusted"]
 Array = NDArray[np.floating[Any]]
+ROUNDING = 1e-9  # relative; below it a residual is zero
 
 NOTE = "The health attribute is an association in one cohort: not a diagnosis, not what a treatment would change."
 
@@ -104,6 +105,8 @@ def adjusted_pattern(x: Array, risk: Array, covariates: Array) -> Array:
     z = np.column_stack([np.ones(len(risk)), covariates])
     q, _ = np.linalg.qr(z)
     residual = risk - q @ (q.T @ risk)
+    if residual.std() <= ROUNDING * risk.std():  # the covariates say it all
+        return np.zeros(x.shape[1])
     return pattern(x - q @ (q.T @ x), residual)
 
 

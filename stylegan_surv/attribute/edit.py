@@ -37,19 +37,28 @@ def to_tensor(image: Image.Image, size: int) -> Tensor:
 
 def latent_of(photo: Any, encoder: Encoder, *, aligned: bool = False) -> Tensor:
     """w_plus [num_ws, w_dim] of a photograph (path or picture); raw photographs are aligned first."""
-    if isinstance(photo, Image.Image):
-        picture = photo
-    else:
-        from stylegan_surv.faces import load_image
+    from stylegan_surv.faces import load_image
 
-        picture = load_image(Path(photo))
+    picture = photo if isinstance(photo, Image.Image) else load_image(Path(photo))
     if not aligned:
-        from stylegan_surv.faces import crop_face
-
-        picture = crop_face(picture, size=max(256, encoder.shape.resolution))
+        picture = _face(picture, max(256, encoder.shape.resolution))
     with torch.no_grad():
         w_plus: Tensor = encoder(to_tensor(picture, encoder.shape.resolution))[0]
     return w_plus
+
+
+def _face(picture: Image.Image, size: int) -> Image.Image:
+    """The FFHQ crop of the best-scored face."""
+    from stylegan_surv.faces.detect import FaceFinder, NoFace
+    from stylegan_surv.faces.ffhq import crop, ffhq_square
+
+    try:
+        face = FaceFinder().find(picture)
+    except NoFace as reason:
+        raise InputError(
+            f"the photograph cannot be used: {reason}; give an upright portrait, or a chip with --aligned"
+        ) from reason
+    return Image.fromarray(crop(picture, ffhq_square(face.landmarks), size)[0])
 
 
 def moved(attribute: HealthAttribute, w_plus: Tensor, steps: Sequence[float], kind: Kind) -> Tensor:
