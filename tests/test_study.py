@@ -1,0 +1,246 @@
+"""The study from latents to the written folder, in Python and on the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import stylegan_surv as ss
+from stylegan_surv.cli import cli
+from stylegan_surv.errors import InputError, Refused
+
+N, LAYERS, WIDTH = 120, 3, 10
+
+
+def make(seed: int = 0) -> tuple[pd.DataFrame, ss.Latents]:
+    """A table and latents in which the first latent raises the hazard."""
+    rng = np.random.default_rng(seed)
+    w = rng.normal(size=(N, 1, WIDTH)) + 0.1 * rng.normal(size=(N, LAYERS, WIDTH))
+    age = rng.normal(60, 10, N)
+    time = rng.exponential(np.exp(-1.2 * w[:, 0, 0] - 0.03 * (age - 60))) + 1e-3
+    censor = rng.exponential(1.5, N) + 1e-3
+    names = [f"P{i:03d}" for i in range(N)]
+    table = pd.DataFrame(
+        {
+            "patient_id": names, "photo": [f"{n}.jpg" for n in names], "time": np.minimum(time, censor),
+            "event": (time <= censor).astype(int), "age": age, "site": rng.choice(["A", "B"], N),
+        }
+    )  # fmt: skip
+    synthetic = {"kind": "synthetic"}
+    about = {"generator": "test", "provenance": {"generator": synthetic, "encoder": synthetic}}
+    return table, ss.Latents.from_arrays(w.astype(np.float32), names, names, about)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("study")
+    table, latents = make()
+    table.to_csv(root / "clinical.csv", index=False)
+    latents.save(root / "latents")
+    return root
+
+
+@pytest.fixture(scope="module")
+def study(folder: Path) -> ss.Study:
+    cohort = ss.read_cohort(folder / "clinical.csv", check_photos=False)
+    latents = ss.Latents.open(folder / "latents")
+    return ss.evaluate(
+        latents, cohort, ["cox-ridge"], ["age"], strata="site", repeats=1, permutations=20, n_boot=200
+    )
+
+
+def test_the_planted_signal_is_found(study: ss.Study) -> None:
+    c = {name: study.metrics["models"][name]["harrell_c"] for name in ("photo", "clinical", "both")}
+    assert c["photo"]["low"] > 0.6
+    assert c["both"]["estimate"] > c["clinical"]["estimate"] + 0.05
+    assert "stratified_c" in study.metrics["models"]["photo"]
+
+
+def test_permuted_outcomes_are_at_one_half(study: ss.Study) -> None:
+    control = study.metrics["controls"]["permuted_outcome"]
+    assert control["mean"] == pytest.approx(0.5, abs=0.03)
+    assert control["p"] == pytest.approx(1 / 21)
+
+
+def test_the_attribute_points_at_the_planted_latent(study: ss.Study) -> None:
+    assert study.attribute is not None
+    d = study.attribute.pattern.sum(axis=0)
+    assert d[0] / np.linalg.norm(d) > 0.8
+    assert study.attribute.adjusted is not None
+
+
+def test_rows_and_patients_are_accounted_for(study: ss.Study) -> None:
+    assert study.flow["photos"] == study.flow["patients"] == N
+    assert study.flow["excluded"] == {}
+    assert set(study.oof["model"]) == {"photo", "clinical", "both"}
+    assert len(study.oof) == 3 * N
+
+
+def test_what_is_saved_predicts_and_reads_back(study: ss.Study, folder: Path) -> None:
+    study.save(folder / "saved")
+    from stylegan_surv.study import predict
+
+    names = {p.name for p in (folder / "saved").iterdir()}
+    assert {"report.html", "metrics.json", "oof.parquet", "folds.parquet", "model"} <= names
+    assert not [n for n in names if n.startswith("_")]
+    latents = ss.Latents.open(folder / "latents")
+    table = predict(folder / "saved/model", latents)
+    x = latents.w_plus.reshape(N, -1)
+    np.testing.assert_allclose(table["risk"], study.model.predict(x), rtol=1e-6)
+    curves = table.filter(like="S(").to_numpy()
+    assert curves.shape[1] == len(study.metrics["settings"]["horizons"])
+    assert (np.diff(curves, axis=1) <= 1e-12).all()
+    assert curves.min() >= 0
+    assert curves.max() <= 1
+    assert (
+        json.loads((folder / "saved/metrics.json").read_text())["models"]["photo"]
+        == study.metrics["models"]["photo"]
+    )
+
+
+def test_the_page_holds_no_link_to_elsewhere_and_the_caution(study: ss.Study, folder: Path) -> None:
+    page = study.report(folder / "page.html").read_text(encoding="utf-8")
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+    assert "not a diagnosis" in page
+
+
+def test_same_seed_same_study(folder: Path, study: ss.Study) -> None:
+    cohort = ss.read_cohort(folder / "clinical.csv", check_photos=False)
+    again = ss.evaluate(
+        ss.Latents.open(folder / "latents"), cohort, ["cox-ridge"], ["age"], strata="site",
+        repeats=1, permutations=20, n_boot=200,
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(again.oof, study.oof)
+    assert again.metrics == study.metrics
+
+
+def test_unknown_provenance_is_said_and_strict_refuses(folder: Path) -> None:
+    table, latents = make()
+    unknown = ss.Latents.from_arrays(latents.w_plus, list(latents.ids), list(latents.patient_ids))
+    cohort = ss.read_cohort(table, check_photos=False)
+    how = {"repeats": 1, "permutations": 0, "n_boot": 50, "final": False}
+    study = ss.evaluate(unknown, cohort, **how)
+    assert "cannot be excluded" in study.provenance["text"]
+    with pytest.raises(Refused, match="--strict"):
+        ss.evaluate(unknown, cohort, strict=True, **how)
+
+
+def test_a_patient_without_latent_is_left_out_and_said(folder: Path) -> None:
+    table, latents = make()
+    cohort = ss.read_cohort(table, check_photos=False)
+    fewer = latents.select(list(latents.ids)[:-3])
+    study = ss.evaluate(fewer, cohort, repeats=1, permutations=0, n_boot=50, final=False)
+    assert study.flow["patients"] == N - 3
+    assert study.flow["excluded"] == {"not among the latents": 3}
+
+
+# ------------------------------------------------------------------------------------------------- command line
+
+
+def run(*arguments: str | Path) -> tuple[int, str]:
+    """Exit code and all output of the command, as a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stylegan_surv", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_fit_and_predict_on_the_command_line(folder: Path) -> None:
+    code, text = run(
+        "fit", "--latents", folder / "latents", "--cohort", folder / "clinical.csv", "-o", folder / "out", "--model",
+        "cox-ridge", "--clinical", "age", "--strata", "site", "--repeats", 1, "--permutations", 3,
+    )  # fmt: skip
+    assert code == 0, text
+    assert "photo" in text
+    assert (folder / "out/report.html").stat().st_size > 10_000
+    code, text = run(
+        "predict", "--model", folder / "out/model", "--latents", folder / "latents", "-o", folder / "r.csv"
+    )
+    assert code == 0, text
+    assert list(pd.read_csv(folder / "r.csv").columns[:3]) == ["patient_id", "n_photos", "risk"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--clinical", "weight"], "no column 'weight'"),
+        (["--model", "magic"], "magic"),
+        (["--strata", "weight:5"], "weight"),
+        (["--groups", "ward"], "no column 'ward'"),
+        (["--column", "time"], "NAME=COLUMN"),
+        (["--latents", "nowhere"], "nowhere"),
+        (["--cohort", "nowhere.csv"], "nowhere.csv"),
+        (["--folds", "1"], "folds"),
+    ],
+)
+def test_wrong_words_end_in_one_message(
+    folder: Path, tmp_path: Path, change: list[str], message: str
+) -> None:
+    words = [
+        "--latents",
+        str(folder / "latents"),
+        "--cohort",
+        str(folder / "clinical.csv"),
+        "-o",
+        str(tmp_path / "o"),
+    ]
+    code, text = invoke("fit", *words, "--repeats", "1", "--permutations", "0", *change)
+    assert code == 2
+    assert message in text
+    assert "Traceback" not in text
+
+
+def invoke(*arguments: str) -> tuple[int, str]:
+    """As `run`, in this process: quick, for many cases."""
+    from unittest.mock import patch
+
+    from stylegan_surv.cli import main
+
+    runner = CliRunner()
+    with runner.isolation() as streams, patch.object(sys, "argv", ["stylegan-surv", *arguments]):
+        with pytest.raises(SystemExit) as stop:
+            main()
+        output = streams[2].getvalue().decode()
+    return int(stop.value.code or 0), output
+
+
+def test_edit_needs_a_study_and_a_photo(folder: Path, tmp_path: Path) -> None:
+    code, text = invoke(
+        "edit", "--model", str(tmp_path), "--photo", str(folder / "clinical.csv"), "-o", "x.png"
+    )
+    assert code == 2
+    assert "holds no direction" in text
+    code, text = invoke("edit", "--model", str(tmp_path), "--photo", "none.jpg", "-o", "x.png")
+    assert code == 2
+    assert "none.jpg" in text
+
+
+def test_every_command_has_help() -> None:
+    from stylegan_surv.cli import COMMANDS
+
+    for name in COMMANDS:
+        result = CliRunner().invoke(cli, [name, "--help"])
+        assert result.exit_code == 0, (name, result.output)
+
+
+def test_importing_the_package_is_quick_and_torch_free() -> None:
+    code = "import stylegan_surv, sys; assert 'torch' not in sys.modules and 'pandas' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_empty_cohort_of_latents_is_an_error(folder: Path) -> None:
+    table, latents = make()
+    cohort = ss.read_cohort(table.assign(photo="other_" + table["photo"]), check_photos=False)
+    with pytest.raises(InputError, match="index photographs"):
+        ss.evaluate(latents, cohort, permutations=0)
