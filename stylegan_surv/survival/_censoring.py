@@ -90,60 +90,87 @@ def _columns(weight: Floats | None, n: int) -> Floats:
     return np.ones((n, 1)) if weight is None else np.asarray(weight, float).reshape(n, -1)
 
 
-def observation_probability(
+@dataclass(frozen=True)
+class Observation:
+    """G(t−) of every patient as a function of t: the probability of being under observation at t.
+
+    Attributes
+    ----------
+    group : int array [n]
+        Which of the curves is a patient's.
+    curves : tuple of StepCurves
+    multiplier : array [n] or None
+        Hazard ratio of being censored: G = curve ** multiplier (Cox model).
+    """
+
+    group: NDArray[np.intp]
+    curves: tuple[StepCurves, ...]
+    multiplier: Floats | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether all patients have the same curve."""
+        return len(self.curves) == 1 and self.multiplier is None
+
+    def own(self, at: Floats | float) -> Floats:
+        """G_i(t_i−), each patient at a time of their own, [n, B]."""
+        at = np.broadcast_to(np.asarray(at, float), self.group.shape)
+        g = np.empty((len(self.group), self.curves[0].values.shape[1]))
+        for k, curve in enumerate(self.curves):
+            g[self.group == k] = curve.at(at[self.group == k], left=True)
+        return g if self.multiplier is None else g ** self.multiplier[:, None]
+
+    def cross(self, at: Floats, members: NDArray[np.intp]) -> Floats:
+        """G_j(t_i−) of the `members` j at the times t_i, [len(at), len(members)] (first resample)."""
+        g = np.stack([curve.at(at, left=True)[:, 0] for curve in self.curves], axis=1)[:, self.group[members]]
+        return g if self.multiplier is None else g ** self.multiplier[members]
+
+
+def observation(
     time: Floats,
     event: NDArray[np.bool_],
     *,
-    at: Floats,
     entry: Floats | None = None,
     strata: NDArray[np.intp] | None = None,
-    sample_weight: Floats | None = None,
+    weight: Floats | None = None,
     censoring: Censoring = "km",
     covariates: ArrayLike | None = None,
-) -> Floats:
-    """G(t−) of each patient at their own time `at`, [n, B] (B columns of `sample_weight`, or one).
+) -> Observation:
+    """Estimate G by Kaplan–Meier, per stratum, or by a Cox model of the censoring time.
 
     Parameters
     ----------
-    at : array [n] or scalar
-        Where to evaluate, one value per patient.
-    sample_weight : array [n] or [n, B], optional
+    weight : array [n] or [n, B], optional
         Case weights; one estimate per column. The Cox model is fitted once, without them.
     """
-    at = np.broadcast_to(np.asarray(at, float), time.shape)
     if censoring == "cox":
         if covariates is None:
             raise InputError(
                 "censoring='cox' needs censoring_covariates: what follow-up may depend on, e.g. the year"
             )
-        return _cox_censoring(time, event, at, entry, np.asarray(covariates, float))
+        return _cox_observation(time, event, entry, np.asarray(covariates, float))
     if censoring not in ("km", "stratified"):
         raise InputError(f"censoring: got {censoring!r}, expected 'km', 'stratified' or 'cox'")
     if censoring == "stratified" and strata is None:
         raise InputError("censoring='stratified' needs strata")
-    weight = (
-        np.ones((len(time), 1))
-        if sample_weight is None
-        else np.asarray(sample_weight, float).reshape(len(time), -1)
-    )
-    group = strata if censoring == "stratified" and strata is not None else np.zeros(len(time), int)
-    g = np.empty(weight.shape)
-    for s in np.unique(group):
-        k = group == s
-        curve = censoring_survival(
-            time[k], event[k], entry=None if entry is None else entry[k], weight=weight[k]
-        )
-        rows = np.searchsorted(curve.times, at[k], side="left")
-        g[k] = curve.values[rows]
-    return g
+    w, group = _columns(weight, len(time)), np.zeros(len(time), np.intp)
+    if censoring == "stratified" and strata is not None:
+        group = np.unique(strata, return_inverse=True)[1]
+    curves = []
+    for k in range(group.max() + 1):
+        m = group == k
+        late = None if entry is None else entry[m]
+        curves.append(censoring_survival(time[m], event[m], entry=late, weight=w[m]))
+    return Observation(group, tuple(curves))
 
 
-def _cox_censoring(
-    time: Floats, event: NDArray[np.bool_], at: Floats, entry: Floats | None, covariates: Floats
-) -> Floats:
-    """G(t− | x) = exp(−Λ₀(t−) exp(xβ)) from a Cox model of the censoring time, [n, 1]."""
+def _cox_observation(
+    time: Floats, event: NDArray[np.bool_], entry: Floats | None, covariates: Floats
+) -> Observation:
+    """G(t | x) = exp(−Λ₀(t) exp(xβ)), Λ₀ by Breslow (1974)."""
     x = covariates.reshape(len(time), -1)
     leaving = np.where(event, np.nextafter(time, -np.inf), time)  # at a tie, events come before censorings
     eta = (x - x.mean(axis=0)) @ fit_cox(x, leaving, ~event, entry=entry).coef
-    hazard = breslow(eta, leaving, ~event, at, entry, left=True)
-    return np.asarray(np.exp(-hazard * np.exp(eta)))[:, None]
+    times = np.unique(leaving[~event])
+    baseline = np.exp(-np.concatenate([[0.0], breslow(eta, leaving, ~event, times, entry)]))
+    return Observation(np.zeros(len(time), np.intp), (StepCurves(times, baseline[:, None]),), np.exp(eta))

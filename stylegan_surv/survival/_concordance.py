@@ -5,7 +5,7 @@ Everywhere a *higher* score means a *worse* prognosis.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival._censoring import Censoring, observation_probability
+from stylegan_surv.survival._censoring import Censoring, Observation, observation
 from stylegan_surv.survival._oof import Scores, scores_of
 from stylegan_surv.survival._pairs import Pairs
 
@@ -98,7 +98,7 @@ def concordance(
         Case weights; an integer weight equals repeating the row.
     weights : {"harrell", "uno"}
         "harrell": every comparable pair counts one (Harrell et al. 1996). "uno": 1/G(t−)², which makes the
-        target independent of the censoring (Uno et al. 2011).
+        target independent of the censoring (Uno et al. 2011); 1/(G_i G_j) where G differs between patients.
     tau : float, optional
         Use only events before `tau`.
     censoring : {"km", "stratified", "cox"}
@@ -123,8 +123,8 @@ def concordance(
     C = ΣN/ΣD and SE² = Σ ((N_i − C D_i) / (ΣD/2))². The weights 1/G² are held fixed in the SE.
     """
     data = checked(time, event, risk, entry, strata, sample_weight)
-    event_weight = event_weights(data, weights, tau, censoring, censoring_covariates)
-    pairs = Pairs(data.time, data.event, data.risk, data.entry, data.group, event_weight)
+    w = pair_weights(data, weights, tau, censoring, censoring_covariates)
+    pairs = Pairs(data.time, data.event, data.risk, data.entry, data.group, w.event, w.other)
     return _from_shares(*pairs.shares(data.weight), tau)
 
 
@@ -153,33 +153,48 @@ class Data:
     weight: Floats
 
 
-def event_weights(
+@dataclass(frozen=True)
+class PairWeights:
+    """Weight of a comparable pair whose earlier member i died at t_i: ``event[i]``, over G_j(t_i) where that
+    differs between patients j.
+
+    With one curve G for all, ``event`` is 1/G(t_i)² (Uno et al. 2011). Where censoring depends on the patient
+    it is 1/G_i(t_i), and the other member has a weight of its own, 1/G_j(t_i) (Gerds et al. 2013).
+    """
+
+    event: Floats
+    other: Observation | None = None
+
+
+def pair_weights(
     data: Data,
     weights: Weights,
     tau: float | None,
     censoring: Censoring = "km",
     covariates: ArrayLike | None = None,
-) -> Floats:
-    """Weight of each patient's event, [n, 1] or one column per column of ``data.weight``.
+) -> PairWeights:
+    """Weights for Harrell's or Uno's C; ``event`` has a column per column of ``data.weight``.
 
-    1 for Harrell's C, 1/G(t−)² for Uno's; 0 from `tau` on and where a resample has nobody to stand for.
+    The weight is 0 from `tau` on and where a resample has nobody to stand for.
     """
     if weights not in ("harrell", "uno"):
         raise InputError(f"weights: got {weights!r}, expected 'harrell' or 'uno'")
-    w: Floats = data.event[:, None].astype(float)
-    if weights == "uno":
-        g = observation_probability(
-            data.time,
-            data.event,
-            at=data.time,
-            entry=data.entry,
-            strata=data.group,
-            sample_weight=data.weight,
-            censoring=censoring,
-            covariates=covariates,
-        )
-        w = np.divide(w, np.square(g), out=np.zeros_like(g), where=g > 0)
-    return w if tau is None else w * (data.time < tau)[:, None]
+    w: Floats = (data.event if tau is None else data.event & (data.time < tau))[:, None].astype(float)
+    if weights == "harrell":
+        return PairWeights(w)
+    observed = observation(
+        data.time,
+        data.event,
+        entry=data.entry,
+        strata=data.group,
+        weight=data.weight,
+        censoring=censoring,
+        covariates=covariates,
+    )
+    g = observed.own(data.time)
+    power = 2 if observed.shared else 1
+    w = np.divide(w, g**power, out=np.zeros_like(g), where=g > 0)
+    return PairWeights(w, None if observed.shared else observed)
 
 
 def checked(
@@ -227,6 +242,7 @@ def pooled_concordance(
     weights: Weights = "harrell",
     tau: float | None = None,
     censoring: Censoring = "km",
+    censoring_strata: ArrayLike | None = None,
     censoring_covariates: ArrayLike | None = None,
 ) -> Concordance:
     """Concordance of out-of-fold scores: pairs within a fold, summed over folds, averaged over repeats.
@@ -242,6 +258,8 @@ def pooled_concordance(
         Also within strata, in the order of the outcome.
     weights, tau, censoring, censoring_covariates
         As in `concordance`; G is estimated once, on the whole outcome.
+    censoring_strata : array-like [n], optional
+        Strata of G where they are not those of the pairs.
 
     Returns
     -------
@@ -250,20 +268,22 @@ def pooled_concordance(
     """
     scores = scores_of(frame, outcome)
     data = checked(outcome.time, outcome.event, np.zeros(len(outcome.time)), outcome.entry, strata, None)
-    event_weight = event_weights(data, weights, tau, censoring, censoring_covariates)
-    each = [
-        _from_shares(*pairs.shares(data.weight), tau) for pairs in repeat_pairs(scores, data, event_weight)
-    ]
+    weigher = data
+    if censoring_strata is not None:
+        weigher = replace(data, group=pd.factorize(np.asarray(censoring_strata))[0])
+    w = pair_weights(weigher, weights, tau, censoring, censoring_covariates)
+    each = [_from_shares(*pairs.shares(data.weight), tau) for pairs in repeat_pairs(scores, data, w)]
     influence = np.mean([c.influence for c in each], axis=0)
     estimate, count = (float(np.mean([getattr(c, name) for c in each])) for name in ("estimate", "pairs"))
     return Concordance(estimate, float(np.sqrt(np.sum(influence**2))), count, influence, tau)
 
 
-def repeat_pairs(scores: Scores, data: Data, event_weight: Floats) -> list[Pairs]:
+def repeat_pairs(scores: Scores, data: Data, weights: PairWeights) -> list[Pairs]:
     """The comparable pairs of every repeat: within a fold, and within a stratum of it where there are strata."""
     level = np.zeros(len(data.time), int) if data.group is None else data.group
     group = scores.fold * (level.max() + 1) + level
     group[(scores.fold < 0) | np.isnan(scores.risk)] = -1
     return [
-        Pairs(data.time, data.event, risk, data.entry, g, event_weight) for risk, g in zip(scores.risk, group)
+        Pairs(data.time, data.event, risk, data.entry, g, weights.event, weights.other)
+        for risk, g in zip(scores.risk, group)
     ]

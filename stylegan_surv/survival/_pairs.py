@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stylegan_surv.survival._censoring import Observation
+
 Floats = NDArray[np.floating]
 Ints = NDArray[np.intp]
 _BLOCK = 512  # rows of one block: 512 × 20,000 float32 is 40 MB
@@ -26,9 +28,9 @@ class Block:
     rows, cols : int arrays [r], [c]
         Positions in the arrays given to `Pairs`.
     at_risk : float array [r, c]
-        1 where the pair is comparable.
+        1 (or the later member's weight) where the pair is comparable.
     score : float array [r, c]
-        1 where the one who died first has the higher risk, 1/2 where the risks tie, else 0.
+        The same, where the one who died first has the higher risk; half of it where the risks tie; else 0.
     """
 
     rows: Ints
@@ -54,6 +56,8 @@ class Pairs:
     event_weight : array [n] or [n, B]
         Weight of a pair by its earlier member, e.g. 1/G(t)² (Uno et al. 2011); B of them when every resample
         has its own. Zero drops the row.
+    other : Observation or None
+        Divides a pair's weight by G_j(t_i) of its later member, where G differs between patients.
     """
 
     time: Floats
@@ -62,6 +66,7 @@ class Pairs:
     entry: Floats | None
     group: Ints | None
     event_weight: Floats
+    other: Observation | None = None
 
     def blocks(self, dtype: type = np.float64) -> Iterator[Block]:
         for members in self._groups():
@@ -77,10 +82,13 @@ class Pairs:
         for members in self._groups():
             rows, later = self._deaths(members)
             weighted = m[rows] * self._weight_of(rows)
-            comparable += np.einsum("rb,rb->b", weighted, self._comparable_with(rows, later, members, m))
+            if self.other is None:
+                comparable += np.einsum("rb,rb->b", weighted, self._comparable_with(rows, later, members, m))
             for b in self._blocks(members, np.float32):
                 mine = m[b.rows] * self._weight_of(b.rows)
                 concordant += np.einsum("rb,rb->b", mine, b.score @ m[b.cols])
+                if self.other is not None:
+                    comparable += np.einsum("rb,rb->b", mine, b.at_risk @ m[b.cols])
         return concordant, comparable
 
     def _weight_of(self, rows: Ints) -> Floats:
@@ -112,7 +120,11 @@ class Pairs:
             mine, theirs = self.risk[rows][:, None], self.risk[cols]
             score = (theirs < mine).astype(dtype)
             score += (theirs == mine) * dtype(0.5)
-            yield Block(rows, cols, comparable.astype(dtype), score * comparable)
+            weight = comparable.astype(dtype)
+            if self.other is not None:
+                g = self.other.cross(self.time[rows], cols)
+                weight *= np.divide(1.0, g, out=np.zeros_like(g), where=g > 0)
+            yield Block(rows, cols, weight, score * weight)
 
     def _comparable_with(self, rows: Ints, later: Ints, members: Ints, m: Floats) -> Floats:
         """Multiplicity of those comparable with each row, [r, B]: outliving it less entering after it."""

@@ -8,12 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stylegan_surv.survival._censoring import (
-    Censoring,
-    StepCurves,
-    kaplan_meier,
-    observation_probability,
-)
+from stylegan_surv.survival._censoring import Censoring, Observation, StepCurves, kaplan_meier, observation
 from stylegan_surv.survival._concordance import Data
 
 Floats = NDArray[np.floating]
@@ -49,22 +44,23 @@ class Resamples:
         return self.data.weight
 
     @cached_property
-    def g_own(self) -> Floats:
-        """G(T−) at each patient's own time, [n, B]."""
-        return self._g(self.data.time)
-
-    def _g(self, t: Floats | float) -> Floats:
+    def observed(self) -> Observation:
+        """G of every patient, one estimate per resample."""
         d = self.data
-        return observation_probability(
+        return observation(
             d.time,
             d.event,
-            at=np.asarray(t),
             entry=d.entry,
             strata=d.group,
-            sample_weight=d.weight,
+            weight=d.weight,
             censoring=self.censoring,
             covariates=self.covariates,
         )
+
+    @cached_property
+    def g_own(self) -> Floats:
+        """G(T−) at each patient's own time, [n, B]."""
+        return self.observed.own(self.data.time)
 
     def status(self, t: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Who is known to have died by t, and who is known to be alive just after it."""
@@ -80,7 +76,7 @@ class Resamples:
         Deaths by t: 1/G(T−); alive at t: 1/G(t); censored before: 0. They sum to n, per resample.
         """
         dead, alive = self.status(t)
-        known = np.where(dead[:, None], self.g_own, self._g(np.nextafter(t, np.inf)))
+        known = np.where(dead[:, None], self.g_own, self.observed.own(np.nextafter(t, np.inf)))
         use = (dead | alive)[:, None] & (known > 0)
         return np.divide(self.m, known, out=np.zeros(known.shape), where=use)
 

@@ -19,9 +19,10 @@ from stylegan_surv.survival import _accuracy
 from stylegan_surv.survival._censoring import Censoring, at_risk, censoring_survival
 from stylegan_surv.survival._concordance import (
     Concordance,
+    PairWeights,
     checked,
     concordance,
-    event_weights,
+    pair_weights,
     pooled_concordance,
     repeat_pairs,
 )
@@ -144,8 +145,8 @@ class _Evaluation:
     def __init__(self, resamples: Resamples, setting: _Setting) -> None:
         data = resamples.data
         self.resamples, self.setting = resamples, setting
-        self.harrell = event_weights(data, "harrell", None)
-        self.uno = event_weights(data, "uno", setting.tau, resamples.censoring, resamples.covariates)
+        self.harrell = pair_weights(data, "harrell", None)
+        self.uno = pair_weights(data, "uno", setting.tau, resamples.censoring, resamples.covariates)
         self._weights: dict[float, Floats] = {}
 
     def metrics(self, scores: Scores) -> dict[str, Floats]:
@@ -165,7 +166,7 @@ class _Evaluation:
             self._weights[t] = self.resamples.status_weights(t)
         return self._weights[t]
 
-    def _c(self, scores: Scores, weight: Floats, strata: NDArray[np.intp] | None = None) -> Floats:
+    def _c(self, scores: Scores, weight: PairWeights, strata: NDArray[np.intp] | None = None) -> Floats:
         data, m = replace(self.resamples.data, group=strata), self.resamples.m
         counts = [pairs.counts(m) for pairs in repeat_pairs(scores, data, weight)]
         with np.errstate(invalid="ignore", divide="ignore"):
