@@ -68,7 +68,7 @@ def test_a_foreign_type_is_refused_when_saved_and_when_read(tmp_path: Path) -> N
 
 
 def test_no_model_and_damaged_model_are_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no model.skops"):
+    with pytest.raises(InputError, match=r"holds no model\.skops"):
         load_model(tmp_path)
     (tmp_path / "model.skops").write_bytes(b"not a zip")
     with pytest.raises(InputError, match="not a readable skops file"):

@@ -14,12 +14,15 @@ from sklearn.utils.validation import check_is_fitted
 from stylegan_surv.errors import InputError
 
 from ._folds import as_folds
-from ._gram import Solution, gram
-from ._kernel import Choice, KernelCox, Survival, penalty_rows
+from ._gram import gram
+from ._newton import Solution
+from ._path import Choice, GramDesign, PrimalDesign, RidgeDesign, Survival, penalty_rows
+from ._primal import Products
 from .outcome import split_y
 
 Array = npt.NDArray[Any]
 N_ALPHAS = 12
+GRAM_LIMIT = 3000  # patients up to which the Gram matrix is the faster way (with more columns than patients)
 POOLED = -1  # code of the baseline of all strata together
 
 
@@ -60,8 +63,8 @@ class CoxRidge(BaseEstimator):
         Newton stops when its decrement is `tol` times that at b = 0.
     solver : {"auto", "gram", "primal"}
         "gram" works with the n x n Gram matrix, "primal" with X itself (large n).
-    device : str
-        torch device of the primal solver's products, for example "cuda"; "cpu" uses numpy.
+    device : str, optional
+        torch device for the primal solver's products, for example "cuda"; numpy on the CPU by default.
 
     Attributes
     ----------
@@ -101,7 +104,7 @@ class CoxRidge(BaseEstimator):
         unpenalized_alpha: float = 0.0,
         tol: float = 1e-7,
         solver: str = "auto",
-        device: str = "cpu",
+        device: str | None = None,
     ) -> None:
         self.alphas = alphas
         self.alpha = alpha
@@ -150,29 +153,35 @@ class CoxRidge(BaseEstimator):
         self._divide_columns(X.shape[1])
         self.n_features_in_ = X.shape[1]
         self.mean_ = X.mean(axis=0, dtype=np.float64)
-        kernels = [gram(X, columns) for columns in self.groups_.values()]
-        kernel = KernelCox(kernels, self._free_columns(X), self.unpenalized_alpha, self.ties, self.tol)
-        self._fit_kernel(kernel, survival, groups, X)
-        return self
-
-    def _fit_kernel(self, kernel: KernelCox, survival: Survival, groups: Array | None, X: Array) -> None:
-        fit = self.fit_kernel(kernel, survival, groups)
+        design = self._design(X)
+        fit = self.fit_design(design, survival, groups)
         if fit.choice is not None:
             self.cv_alphas_, self.cv_scores_ = fit.choice.penalties, fit.choice.scores
-        coefficients = [self._coefficients(X, row, s.a, s.c) for row, s in zip(fit.penalties, fit.solutions)]
-        self._keep(fit, np.stack(coefficients))
+        self._keep(fit, self._coefficients(X, design, fit))
         self._keep_baseline(survival, fit.solution.eta)
+        return self
 
-    def fit_kernel(self, kernel: KernelCox, survival: Survival, groups: Array | None = None) -> KernelFit:
-        """The path and the chosen penalty from Gram matrices alone (`nested_cv` shares them between folds)."""
-        names = (
-            list(self.groups_) if hasattr(self, "groups_") else [str(g) for g in range(len(kernel.kernels))]
+    def _design(self, X: Array) -> RidgeDesign:
+        n, p = X.shape
+        C, columns = self._free_columns(X), list(self.groups_.values())
+        settings = (C, self.unpenalized_alpha, self.ties, self.tol)
+        on_gram = (
+            n <= GRAM_LIMIT and n < p and self.device is None
+            if self.solver == "auto"
+            else self.solver == "gram"
         )
+        if on_gram:
+            return GramDesign([gram(X, c) for c in columns], *settings)
+        return PrimalDesign(Products(X, self.device), self.mean_, columns, *settings)
+
+    def fit_design(self, design: RidgeDesign, survival: Survival, groups: Array | None = None) -> PathFit:
+        """Path and chosen penalty without the coefficients (`nested_cv` has one design for all folds)."""
+        names = list(self.groups_)
         if isinstance(self.alphas, (int, np.integer)):
-            penalties = kernel.grid(int(self.alphas))
+            penalties = design.grid(int(self.alphas))
         else:
             penalties = penalty_rows(self.alphas, names)
-        choice = self._choose(kernel, survival, penalties, groups)
+        choice = self._choose(design, survival, penalties, groups)
         if choice is not None:
             chosen = choice.penalty
         else:
@@ -180,24 +189,30 @@ class CoxRidge(BaseEstimator):
         known = np.flatnonzero((penalties == chosen).all(axis=1))
         path = penalties if len(known) else np.vstack([penalties, chosen])
         at = int(known[-1]) if len(known) else len(penalties)
-        return KernelFit(path, kernel.path(survival, path), at, len(penalties), choice)
+        return PathFit(path, design.path(survival, path), at, len(penalties), choice)
 
     def _choose(
-        self, kernel: KernelCox, survival: Survival, penalties: Array, groups: Array | None
+        self, design: RidgeDesign, survival: Survival, penalties: Array, groups: Array | None
     ) -> Choice | None:
         if self.cv is None:
             return None
         folds = as_folds(self.cv, survival.event, strata=survival.strata, groups=groups)
-        given = any(np.ndim(a) > 0 or isinstance(a, Mapping) for a in np.atleast_1d(self.alphas))
-        return kernel.choose(survival, penalties, folds, one_se=self.one_se, search_groups=not given)
+        common = isinstance(self.alphas, (int, np.integer)) or all(np.ndim(a) == 0 for a in self.alphas)
+        return design.choose(survival, penalties, folds, one_se=self.one_se, search_groups=common)
 
-    def _coefficients(self, X: Array, penalty: Array, a: Array, c: Array) -> Array:
-        """b_g = X_g' a / (alpha_g / alpha_1), c for the unpenalised columns."""
-        coef: Array = (X.T @ a.astype(X.dtype)).astype(np.float64) - self.mean_ * a.sum()
-        for columns, ratio in zip(self.groups_.values(), penalty / penalty[0]):
-            coef[columns] /= ratio
-        coef[self.free_] = self.free_basis_ @ c
-        return coef
+    def _coefficients(self, X: Array, design: RidgeDesign, fit: PathFit) -> Array:
+        """Coefficients (m, p) of the path from the solutions' coordinates."""
+        T = np.stack([solution.t for solution in fit.solutions])
+        if isinstance(design, PrimalDesign):
+            coef = T * np.stack([design.scale(row / row[0]) for row in fit.penalties])
+        else:
+            coef = np.zeros((len(T), X.shape[1]))
+            for rows in (slice(i, i + 256) for i in range(0, len(X), 256)):  # X'a in float64
+                coef += T[:, rows] @ (X[rows] - self.mean_)
+            for g, columns in enumerate(self.groups_.values()):
+                coef[:, columns] /= (fit.penalties[:, g] / fit.penalties[:, 0])[:, None]
+        coef[:, self.free_] = np.stack([solution.c for solution in fit.solutions]) @ self.free_basis_.T
+        return np.asarray(coef)
 
     def _free_columns(self, X: Array) -> Array:
         """Unpenalised columns, centred; constant and dependent ones take no part (their coefficient is 0)."""
@@ -209,7 +224,7 @@ class CoxRidge(BaseEstimator):
         C = C[:, use]
         return C
 
-    def _keep(self, fit: KernelFit, coefficients: Array) -> None:
+    def _keep(self, fit: PathFit, coefficients: Array) -> None:
         single = len(self.groups_) == 1
         penalties = fit.penalties[: fit.asked]
         self.alphas_ = penalties[:, 0] if single else penalties
@@ -231,6 +246,8 @@ class CoxRidge(BaseEstimator):
     def _check_settings(self) -> None:
         if self.ties not in ("efron", "breslow"):
             raise InputError(f'ties: got {self.ties!r}; expected "efron" or "breslow".')
+        if self.solver not in ("auto", "gram", "primal"):
+            raise InputError(f'solver: got {self.solver!r}; expected "auto", "gram" or "primal".')
 
     def _divide_columns(self, p: int) -> None:
         """groups_ (name to columns) and free_ (unpenalised columns)."""
@@ -316,8 +333,8 @@ class CoxRidge(BaseEstimator):
 
 
 @dataclass(frozen=True)
-class KernelFit:
-    """A path on Gram matrices: penalties (m, groups), their solutions and which of them was chosen.
+class PathFit:
+    """A path: penalties (m, groups), their solutions and which of them was chosen.
 
     The first `asked` penalties are those asked for; a chosen one that is not among them comes last.
     """

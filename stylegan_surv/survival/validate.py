@@ -22,7 +22,7 @@ from stylegan_surv.errors import InputError
 
 from ._folds import as_folds, deal_folds
 from ._gram import gram
-from ._kernel import Folds, KernelCox, Survival
+from ._path import Folds, GramDesign, Survival
 from .cox import CoxRidge, check_matrix
 from .design import ClinicalDesign
 from .fusion import LateFusion
@@ -374,10 +374,10 @@ def _gram_fold(
     C = np.zeros((len(outcome), 0))
     if recipe.clinical is not None:
         C = ClinicalDesign().fit(recipe.clinical.iloc[train]).transform(recipe.clinical)
-    whole = KernelCox(kernels, C, model.unpenalized_alpha, model.ties, model.tol)
+    whole = GramDesign(kernels, C, model.unpenalized_alpha, model.ties, model.tol)
     survival = Survival(outcome.time, outcome.event, outcome.entry, outcome.strata)
     part = survival.subset(train)
-    fit = model.fit_kernel(whole.subset(train), part, None if groups is None else groups[train])
+    fit = model.fit_design(whole.subset(train), part, None if groups is None else groups[train])
     risk = whole.held_out(test, train, fit.penalty, fit.solution)
     model._keep_baseline(part, fit.solution.eta)
     curves = model.survival_from_risk(risk, times, _rows(outcome.strata, test), pool_unseen=True)
@@ -530,15 +530,15 @@ class GramCV:
     def __init__(
         self, X: Array, folds: Array, *, inner: int = 5, ties: str = "efron", tol: float = 1e-5, seed: int = 0
     ) -> None:
-        kernel = KernelCox([gram(check_matrix(X))], np.zeros((len(X), 0)), ties=ties, tol=tol)
+        kernel = GramDesign([gram(check_matrix(X))], np.zeros((len(X), 0)), ties=ties, tol=tol)
         self.kernel, self.folds = kernel, np.asarray(folds)
         rng = np.random.default_rng(seed)
-        self._outer: list[tuple[Array, Array, KernelCox, Folds, dict[int, KernelCox]]] = []
+        self._outer: list[tuple[Array, Array, GramDesign, Folds]] = []
         for fold in np.unique(self.folds[self.folds != NEVER]):
             train, test = np.flatnonzero(self.folds != fold), np.flatnonzero(self.folds == fold)
             dealt = rng.permutation(np.arange(len(train)) % inner)
             division = [(np.flatnonzero(dealt != k), np.flatnonzero(dealt == k)) for k in range(inner)]
-            self._outer.append((train, test, kernel.subset(train), division, {}))
+            self._outer.append((train, test, kernel.subset(train), division))
 
     def out_of_fold_risk(self, outcome: Outcome, alphas: Array | Sequence[float] | int = 6) -> Array:
         """Risk of every row of X from the folds without it, shape (n,); NaN where never tested.
@@ -548,10 +548,10 @@ class GramCV:
         survival = Survival(outcome.time, outcome.event, outcome.entry, outcome.strata)
         risk = np.full(len(outcome), np.nan)
         with threadpool_limits(1):
-            for train, test, part, division, parts in self._outer:
+            for train, test, part, division in self._outer:
                 known = survival.subset(train)
                 penalties = part.grid(alphas) if isinstance(alphas, int) else np.reshape(alphas, (-1, 1))
-                chosen = part.choose(known, penalties, division, parts=parts).penalty
+                chosen = part.choose(known, penalties, division, keep=True).penalty
                 path = penalties[penalties[:, 0] >= chosen[0]]
                 solution = part.path(known, path)[int(np.argmin(path[:, 0]))]
                 risk[test] = self.kernel.held_out(test, train, chosen, solution)
