@@ -177,7 +177,7 @@ class GramDesign(RidgeDesign):
         )
         self.groups = len(kernels)
         self._last: tuple[tuple[float, ...], GramProblem] | None = None
-        self._folds: dict[int, GramDesign] = {}
+        self._folds: dict[int, tuple[GramDesign, list[Array]]] = {}
 
     def problem(self, ratio: tuple[float, ...]) -> GramProblem:
         if self._last is None or self._last[0] != ratio:
@@ -200,20 +200,30 @@ class GramDesign(RidgeDesign):
     def without(
         self, k: int, train: Array, test: Array, survival: Survival, penalties: Array, keep: bool
     ) -> Iterator[Array]:
-        part = self._folds.get(k) or self.subset(train)
+        part, cross = self._folds.get(k) or (self.subset(train), self.cross(test, train))
         if keep:
-            self._folds[k] = part
-        for row, solution in zip(penalties, part.path(survival.subset(train), penalties)):
+            self._folds[k] = part, cross
+        solutions = part.path(survival.subset(train), penalties)
+        held_out = part.predict(cross, self.C[test], penalties, solutions)
+        for solution, risk in zip(solutions, held_out):
             eta = np.empty(len(self.C))
-            eta[train], eta[test] = solution.eta, self.held_out(test, train, row, solution)
+            eta[train], eta[test] = solution.eta, risk
             yield eta
 
-    def held_out(self, test: Array, train: Array, penalty: Array, solution: Solution) -> Array:
-        """Linear predictor of the `test` patients from a fit on `train`, 0 at the mean of `train`."""
-        eta = (self.C[test] - self.C[train].mean(axis=0)) @ solution.c
-        for K, ratio in zip(self.kernels, penalty / penalty[0]):
-            own = K[np.ix_(train, train)].mean(axis=0) @ solution.t
-            eta = eta + (K[np.ix_(test, train)] @ solution.t - own) / ratio
+    def cross(self, test: Array, train: Array) -> list[Array]:
+        """Gram matrices of `test` by `train` patients."""
+        return [K[np.ix_(test, train)] for K in self.kernels]
+
+    def predict(self, cross: list[Array], C: Array, penalties: Array, solutions: Sequence[Solution]) -> Array:
+        """Linear predictors (m, new) of new patients, 0 at the mean of this design's.
+
+        `cross` holds the new patients' Gram matrices with this design's, `C` their free columns.
+        """
+        T = np.stack([solution.t for solution in solutions])
+        eta = np.stack([solution.c for solution in solutions]) @ (C - self.C.mean(axis=0)).T
+        for g, (K, own) in enumerate(zip(cross, self.kernels)):
+            share = T @ K.T - (T @ own.mean(axis=0))[:, None]
+            eta += share * (penalties[:, :1] / penalties[:, g : g + 1])
         return np.asarray(eta)
 
 

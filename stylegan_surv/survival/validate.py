@@ -377,8 +377,9 @@ def _gram_fold(
     whole = GramDesign(kernels, C, model.unpenalized_alpha, model.ties, model.tol)
     survival = Survival(outcome.time, outcome.event, outcome.entry, outcome.strata)
     part = survival.subset(train)
-    fit = model.fit_design(whole.subset(train), part, None if groups is None else groups[train])
-    risk = whole.held_out(test, train, fit.penalty, fit.solution)
+    design = whole.subset(train)
+    fit = model.fit_design(design, part, None if groups is None else groups[train])
+    risk = design.predict(whole.cross(test, train), C[test], fit.penalty[None], [fit.solution])[0]
     model._keep_baseline(part, fit.solution.eta)
     curves = model.survival_from_risk(risk, times, _rows(outcome.strata, test), pool_unseen=True)
     return _Fold(test, risk, curves, _by_name("alpha", dict(zip(model.groups_, fit.penalty))))
@@ -528,17 +529,17 @@ class GramCV:
     """
 
     def __init__(
-        self, X: Array, folds: Array, *, inner: int = 5, ties: str = "efron", tol: float = 1e-5, seed: int = 0
+        self, X: Array, folds: Array, *, inner: int = 5, ties: str = "efron", tol: float = 1e-3, seed: int = 0
     ) -> None:
         kernel = GramDesign([gram(check_matrix(X))], np.zeros((len(X), 0)), ties=ties, tol=tol)
-        self.kernel, self.folds = kernel, np.asarray(folds)
+        self.folds, self._no_columns = np.asarray(folds), kernel.C
         rng = np.random.default_rng(seed)
-        self._outer: list[tuple[Array, Array, GramDesign, Folds]] = []
+        self._outer: list[tuple[Array, Array, GramDesign, list[Array], Folds]] = []
         for fold in np.unique(self.folds[self.folds != NEVER]):
             train, test = np.flatnonzero(self.folds != fold), np.flatnonzero(self.folds == fold)
             dealt = rng.permutation(np.arange(len(train)) % inner)
             division = [(np.flatnonzero(dealt != k), np.flatnonzero(dealt == k)) for k in range(inner)]
-            self._outer.append((train, test, kernel.subset(train), division))
+            self._outer.append((train, test, kernel.subset(train), kernel.cross(test, train), division))
 
     def out_of_fold_risk(self, outcome: Outcome, alphas: Array | Sequence[float] | int = 6) -> Array:
         """Risk of every row of X from the folds without it, shape (n,); NaN where never tested.
@@ -548,11 +549,12 @@ class GramCV:
         survival = Survival(outcome.time, outcome.event, outcome.entry, outcome.strata)
         risk = np.full(len(outcome), np.nan)
         with threadpool_limits(1):
-            for train, test, part, division in self._outer:
+            for train, test, part, cross, division in self._outer:
                 known = survival.subset(train)
                 penalties = part.grid(alphas) if isinstance(alphas, int) else np.reshape(alphas, (-1, 1))
                 chosen = part.choose(known, penalties, division, keep=True).penalty
                 path = penalties[penalties[:, 0] >= chosen[0]]
-                solution = part.path(known, path)[int(np.argmin(path[:, 0]))]
-                risk[test] = self.kernel.held_out(test, train, chosen, solution)
+                solutions = part.path(known, path)
+                at = int(np.argmin(path[:, 0]))
+                risk[test] = part.predict(cross, self._no_columns[test], path[[at]], [solutions[at]])[0]
         return risk
