@@ -1,0 +1,155 @@
+"""Whom a network has seen: keyed hashes of patients and perceptual hashes of chips, written into its card.
+
+A survival model that is evaluated on patients whom the generator or the encoder was trained on is too good by an
+unknown amount. With these records the overlap is computed, not promised.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.fft import dctn
+
+from stylegan_surv.cohort import Cohort
+
+HASH_SIDE, HASH_PX = 16, 64  # 16 × 16 lowest frequencies of the chip at 64 × 64 px
+# Two photographs of one and the same chip, saved, shrunk or brightened again, differ in under 14 % of the bits (95 %
+# quantile); of 404,550 pairs of chips of different people none in under 20 %.
+SAME_PHOTO = 0.15
+
+
+def patient_key(patient_id: str, salt: str) -> str:
+    """HMAC-SHA256 of a patient's identifier, shortened to 128 bits.
+
+    The key is the card's ``salt``: whoever holds the card *and* a list of candidate identifiers can test them, nobody
+    can read identifiers from the card alone.
+    """
+    text = unicodedata.normalize("NFC", str(patient_id).strip())
+    return hmac.new(salt.encode(), text.encode(), "sha256").hexdigest()[:32]
+
+
+def photo_hash(chip: NDArray[np.uint8]) -> str:
+    """Perceptual hash of an aligned chip: signs of its 255 lowest DCT coefficients against their median.
+
+    Parameters
+    ----------
+    chip : uint8 [H, W, 3]
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits. It survives rescaling, recompression, greying and changes of brightness;
+        not mirroring, nor another crop.
+    """
+    grey = Image.fromarray(chip).convert("L")
+    filter_ = Image.Resampling.BOX if grey.width > HASH_PX else Image.Resampling.BICUBIC
+    pixels = np.asarray(grey.resize((HASH_PX, HASH_PX), filter_), dtype=float)
+    low = dctn(pixels, norm="ortho")[:HASH_SIDE, :HASH_SIDE].ravel()[1:]
+    return np.packbits(low > np.median(low)).tobytes().hex()
+
+
+def _bits(hashes: Sequence[str]) -> NDArray[np.float64]:
+    return np.array([np.unpackbits(np.frombuffer(bytes.fromhex(h), np.uint8)) for h in hashes], dtype=float)
+
+
+def hash_distances(a: Sequence[str], b: Sequence[str]) -> NDArray[np.float64]:
+    """Share of differing bits [len(a), len(b)] of perceptual hashes."""
+    x, y = (_bits(side) for side in (a, b))
+    if not len(x) or not len(y):
+        return np.ones((len(x), len(y)))
+    differing: NDArray[np.float64] = (x @ (1 - y).T + (1 - x) @ y.T) / 255
+    return differing
+
+
+def record(
+    chips: Iterable[NDArray[np.uint8]],
+    patient_ids: Iterable[str],
+    *,
+    base: Mapping[str, Any] | None = None,
+    salt: str | None = None,
+) -> dict[str, Any]:
+    """The ``provenance`` of a network trained on these chips.
+
+    Parameters
+    ----------
+    chips : the training chips, uint8 [H, W, 3] each.
+    patient_ids : whose they are; order and repetitions do not matter.
+    base : card of the network that training started from; what it had seen stays seen.
+    salt : key of the patient hashes; random by default.
+    """
+    salt = salt or secrets.token_hex(16)
+    made: dict[str, Any] = {
+        "kind": "photographs",
+        "salt": salt,
+        "patients": sorted({patient_key(p, salt) for p in patient_ids}),
+        "photos": sorted({photo_hash(chip) for chip in chips}),
+    }
+    if base is not None:
+        made["base"] = dict(base.get("provenance") or {"kind": "unknown"})
+    return made
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Which of a study's patients a network has seen.
+
+    Attributes
+    ----------
+    known : whether the card lists everything that the network and its bases were trained on.
+    patients : patients of the study that were in its training, by identifier or by photograph; in the study's order.
+    photos : photographs recognised by their perceptual hash.
+    """
+
+    known: bool
+    patients: tuple[str, ...]
+    photos: tuple[str, ...]
+
+
+def lineage(card: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The provenance of a network, then of the one it was trained from, and so on."""
+    step: Any = card.get("provenance") or {"kind": "unknown"}
+    while isinstance(step, Mapping):
+        yield step
+        step = step.get("base")
+
+
+def intersect(
+    cohort: Cohort | pd.DataFrame, card: Mapping[str, Any], hashes: Mapping[str, str] | None = None
+) -> Overlap:
+    """Patients of a study whom a network was trained on.
+
+    Parameters
+    ----------
+    cohort : the study, or a frame with ``patient_id`` and ``photo_id``.
+    card : the network's card.
+    hashes : photo_id → :func:`photo_hash` of the study's chips; without them only identifiers are compared,
+        which another hospital's numbering defeats.
+    """
+    table = cohort.table if isinstance(cohort, Cohort) else cohort
+    steps, hashes = list(lineage(card)), hashes or {}
+    names = list(hashes)
+    seen = np.zeros(len(names), dtype=bool)
+    patients: set[str] = set()
+    for step in steps:
+        listed = set(step.get("patients", ()))
+        if listed:
+            patients |= {
+                p for p in set(table["patient_id"]) if patient_key(p, str(step.get("salt"))) in listed
+            }
+        if step.get("photos"):
+            distance = hash_distances([hashes[name] for name in names], list(step["photos"]))
+            seen |= (distance <= SAME_PHOTO).any(axis=1)
+    photos = {name for name, found in zip(names, seen) if found}
+    patients |= set(table.loc[table["photo_id"].isin(photos), "patient_id"]) if photos else set()
+    order = dict.fromkeys(p for p in table["patient_id"] if p in patients)
+    known = all(step.get("kind") in ("synthetic", "photographs") for step in steps)
+    return Overlap(known, tuple(order), tuple(name for name in names if name in photos))

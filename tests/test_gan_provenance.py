@@ -1,0 +1,117 @@
+"""Provenance: a leak is found by identifier and by photograph, through every base, and never denied on a guess."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageEnhance
+
+from stylegan_surv.gan import load_generator
+from stylegan_surv.gan.measures import sample
+from stylegan_surv.gan.provenance import (
+    SAME_PHOTO,
+    hash_distances,
+    intersect,
+    patient_key,
+    photo_hash,
+    record,
+)
+
+
+@pytest.fixture(scope="module")
+def chips():
+    images = sample(load_generator("synthetic-64"), 12).add(1).mul(127.5).round().byte()
+    return list(images.permute(0, 2, 3, 1).numpy())
+
+
+def study(*patients: str) -> pd.DataFrame:
+    return pd.DataFrame({"patient_id": patients, "photo_id": [f"photo-{i}" for i in range(len(patients))]})
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    study_ids=st.lists(st.text(min_size=1).map(str.strip), unique=True, min_size=1),
+    trained=st.lists(st.text(min_size=1).map(str.strip), unique=True),
+)
+def test_overlap_is_the_set_of_common_patients(study_ids, trained):
+    card = {"provenance": record([], trained)}
+    seen = intersect(study(*study_ids), json.loads(json.dumps(card)))
+    salt = card["provenance"]["salt"]
+    common = {patient_key(p, salt) for p in study_ids} & {patient_key(p, salt) for p in trained}
+    assert seen.known
+    assert {patient_key(p, salt) for p in seen.patients} == common
+    assert [p for p in study_ids if p in seen.patients] == list(seen.patients)
+
+
+def test_identifiers_do_not_stand_in_the_card(chips):
+    made = record(chips, ["Müller, Eva", "P-17"])
+    assert "ller" not in json.dumps(made)
+    assert made["patients"] != record(chips, ["Müller, Eva", "P-17"])["patients"]  # another salt
+    assert (
+        patient_key("Mu\u0308ller, Eva ", made["salt"]) in made["patients"]
+    )  # the same name, typed otherwise
+    assert patient_key("p-17", made["salt"]) not in made["patients"]
+
+
+def changed(chip, how):
+    image = Image.fromarray(chip)
+    if how == "jpeg":
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=60)
+        image = Image.open(buffer).convert("RGB")
+    elif how == "larger":
+        image = image.resize((160, 160), Image.Resampling.BICUBIC)
+    elif how == "grey":
+        image = image.convert("L").convert("RGB")
+    elif how == "darker":
+        image = ImageEnhance.Brightness(image).enhance(0.8)
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize("how", ["same", "jpeg", "larger", "grey", "darker"])
+def test_a_photograph_is_recognised_under_another_patients_number(how, chips):
+    card = {"provenance": record(chips[:6], ["A", "B"])}
+    table = study("other-1", "other-2", "other-3")
+    hashes = {"photo-0": photo_hash(chips[8]), "photo-1": photo_hash(changed(chips[2], how))}
+    seen = intersect(table, card, hashes)
+    assert seen.patients == ("other-2",)
+    assert seen.photos == ("photo-1",)
+    assert intersect(table, card).patients == ()
+
+
+def test_different_people_differ(chips):
+    hashes = [photo_hash(chip) for chip in chips]
+    distances = hash_distances(hashes, hashes)
+    assert (np.diag(distances) == 0).all()
+    assert distances[~np.eye(12, dtype=bool)].min() > SAME_PHOTO
+
+
+def test_what_a_base_had_seen_stays_seen(chips):
+    first = {"provenance": record(chips[:2], ["A"])}
+    second = {"provenance": record(chips[2:4], ["B"], base=first)}
+    third = {"provenance": record(chips[4:6], ["C"], base=second)}
+    table = study("D", "C", "A", "E")
+    assert intersect(table, third).patients == ("C", "A")
+    assert intersect(table, third, {"photo-3": photo_hash(chips[3])}).patients == ("C", "A", "E")
+    assert intersect(table, third).known
+
+
+@pytest.mark.parametrize("base", [{}, {"provenance": {"kind": "unknown"}}, {"provenance": None}])
+def test_unknown_stays_unknown_whatever_is_added(base):
+    assert not intersect(study("A"), base).known
+    tuned = {"provenance": record([], ["A"], base=base)}
+    seen = intersect(study("A", "B"), tuned)
+    assert not seen.known
+    assert seen.patients == ("A",)
+
+
+def test_bundled_generator_has_seen_nobody():
+    seen = intersect(study("A", "B"), load_generator("synthetic-64").card)
+    assert seen.known
+    assert seen.patients == ()
