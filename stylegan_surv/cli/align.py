@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from typing import Any
 
@@ -26,9 +27,7 @@ SHOWN = 50  # failed photographs that are listed; the manifest holds them all
 )
 @click.option("--cohort", type=click.Path(), help="Align only the photographs of this clinical table.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-@click.pass_context
 def command(
-    ctx: click.Context,
     photos: str,
     out: str,
     size: int,
@@ -58,7 +57,8 @@ def command(
         share = len(chips.ok) / len(chips)
         click.echo(f"{len(chips.ok)} of {len(chips)} photographs aligned ({share:.1%}) into {chips.folder}")
         _print_failed(failed)
-    ctx.exit(1 if failed else 0)
+    if failed:
+        sys.exit(1)
 
 
 def _print_failed(failed: list[tuple[str, str]]) -> None:

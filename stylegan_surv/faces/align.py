@@ -135,13 +135,20 @@ def _jobs(photos: Photos, out: Path) -> list[_Job]:
 
 
 def _listed(root: Path) -> list[Path]:
-    """Photographs in a folder and its subfolders, sorted; hidden files and folders are left out."""
+    """Photographs in a folder and its subfolders, sorted, without hidden ones and folders of chips."""
     if not root.is_dir():
         raise InputError(f"There is no folder of photographs {root}.")
     if Chips.is_folder(root):
         raise InputError(f"{root} holds chips that are aligned already.")
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(root).parts)]
+    chips = {file.parent for name in (SETTINGS, MANIFEST) for file in root.rglob(name)}
+    files = sorted(
+        file
+        for file in root.rglob("*")
+        if file.suffix.lower() in SUFFIXES
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(root).parts)
+        and chips.isdisjoint(file.parents)
+    )
     if not files:
         raise InputError(f"{root} holds no photographs; expected files such as {', '.join(SUFFIXES[:4])}.")
     return files

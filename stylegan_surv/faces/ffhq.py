@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import affine_transform
 
 from stylegan_surv.faces.landmarks import Points, anchors
 
@@ -89,11 +90,16 @@ def crop(image: Image.Image, square: Square, size: int) -> tuple[NDArray[np.uint
     if shrink > 1:
         small = small.resize((width, height), Image.Resampling.BOX)
     scale = np.array([width, height]) / (high - low)
-    origin = (corners[0] - low) * scale
-    x, y = square.axis * square.side / size * scale, square.down * square.side / size * scale
-    affine = (x[0], y[0], origin[0], x[1], y[1], origin[1])
-    chip = small.transform((size, size), Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC)
-    return np.asarray(chip), _outside(square, image.size)
+    step = np.stack([square.axis, square.down], axis=1) * square.side / size * scale[:, None]
+    first = (corners[0] - low) * scale + step @ (0.5, 0.5) - 0.5  # centre of the chip's first pixel
+    # scipy counts rows before columns; Pillow's own cubic transform cuts off fractions and overshoots
+    matrix, offset, shape = step[::-1, ::-1], first[::-1], (size, size)
+    channels = [
+        affine_transform(np.asarray(band, np.float32), matrix, offset, shape, order=3, mode="nearest")
+        for band in small.split()
+    ]
+    chip = np.round(np.clip(np.stack(channels, axis=-1), 0, 255)).astype(np.uint8)
+    return chip, _outside(square, image.size)
 
 
 def _cut_reflected(pixels: NDArray[np.uint8], low: NDArray, high: NDArray) -> NDArray[np.uint8]:

@@ -130,6 +130,6 @@ def _to_srgb(image: Image.Image) -> Image.Image:
             )
             if converted is not None:
                 return converted
-        except ImageCms.PyCMSError:  # a broken profile: the pixels as they are
+        except (ImageCms.PyCMSError, OSError):  # a broken profile: the pixels as they are
             pass
     return image.convert("RGB")

@@ -1,0 +1,258 @@
+"""Alignment keeps every name with its face, whatever fails, is killed or changes in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawn_face import draw_face, draw_landscape
+from PIL import Image, ImageFilter
+
+from stylegan_surv.cohort import read_cohort
+from stylegan_surv.errors import InputError
+from stylegan_surv.faces import Chips, align
+from stylegan_surv.faces import align as align_function
+from stylegan_surv.faces.chips import COLUMNS
+
+ALIGN = sys.modules[align_function.__module__]
+SKINS = [(205, 165, 140), (150, 110, 90), (230, 200, 180), (110, 75, 60), (190, 150, 120), (220, 170, 130)]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six people, of whom the second's file is cut and the fourth's shows a landscape."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "ward").mkdir()
+    for i, skin in enumerate(SKINS):
+        where = folder / "ward" if i >= 3 else folder
+        draw_face(160 + 20 * i, skin).save(where / f"p{i}.png")
+    broken = folder / "p1.png"
+    broken.write_bytes(broken.read_bytes()[:3000])
+    draw_landscape().save(folder / "ward" / "p3.png")
+    (folder / "notes.txt").write_text("not a photograph")
+    (folder / ".hidden.png").touch()
+    return folder
+
+
+def skin_of(chips: Chips, photo_id: str) -> np.ndarray:
+    size = chips.load(photo_id).shape[0]
+    cheek = chips.load(photo_id)[int(0.60 * size) : int(0.64 * size), int(0.34 * size) : int(0.40 * size)]
+    return np.asarray(cheek.reshape(-1, 3).mean(axis=0))
+
+
+@pytest.fixture(scope="module")
+def chips(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Chips:
+    return align(photos, tmp_path_factory.mktemp("chips"), size=64, workers=1, detector="hog")
+
+
+def test_each_name_keeps_its_face(chips: Chips) -> None:
+    assert list(chips.table.columns) == list(COLUMNS)
+    assert list(chips.table["photo_id"]) == [f"p{i}" for i in range(6)]
+    assert chips.table["source_name"][3] == "ward/p3.png"
+    assert list(chips.table["status"]) == ["ok", "failed", "ok", "failed", "ok", "ok"]
+    for i in (0, 2, 4, 5):
+        assert skin_of(chips, f"p{i}") == pytest.approx(np.array(SKINS[i]), abs=12)
+
+
+def test_failures_say_why(chips: Chips) -> None:
+    reasons = dict(zip(chips.failed["photo_id"], chips.failed["error"]))
+    assert reasons["p1"].startswith("p1.png is truncated or damaged")
+    assert reasons["p3"] == "no face found"
+    assert chips.failed["score"].isna().all()
+
+
+def test_only_chips_and_their_manifest_are_left(chips: Chips) -> None:
+    names = {file.name for file in chips.folder.iterdir()}
+    assert names == {"_chips.parquet", "_settings.json", "p0.png", "p2.png", "p4.png", "p5.png"}
+
+
+def test_quality_columns_are_plausible(chips: Chips) -> None:
+    ok = chips.ok
+    assert (ok["score"] > 0.5).all()
+    assert (ok["n_faces"] == 1).all()
+    assert ok["roll_deg"].abs().max() < 3
+    assert ok["yaw"].abs().max() < 0.1
+    assert ok["inter_eye_px"].is_monotonic_increasing  # the photographs grow
+    assert ok["crop_scale"].between(2, 5).all()
+    assert ok.loc[ok["photo_id"] == "p2", "brightness"].item() == ok["brightness"].max()
+
+
+def test_processes_and_order_change_nothing(photos: Path, chips: Chips, tmp_path: Path) -> None:
+    files = sorted(photos.rglob("p*.png"), reverse=True)
+    seen: list[tuple[int, int]] = []
+    other = align(
+        files,
+        tmp_path,
+        size=64,
+        workers=2,
+        detector="hog",
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(done, 6) for done in range(7)]
+    assert [Path(name).name for name in other.table["source_name"]] == [file.name for file in files]
+    again = other.table.sort_values("photo_id").reset_index(drop=True)
+    same = [name for name in COLUMNS if name != "source_name"]
+    pd.testing.assert_frame_equal(again[same], chips.table[same])
+    for photo_id in chips.ok["photo_id"]:
+        assert other.path(photo_id).read_bytes() == chips.path(photo_id).read_bytes()
+
+
+def test_a_landscape_in_place_of_one_photo_changes_no_other_chip(
+    photos: Path, chips: Chips, tmp_path: Path
+) -> None:
+    for file in photos.rglob("p*.png"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    draw_landscape(300, 300).save(tmp_path / "p2.png")
+    other = align(tmp_path, tmp_path / "chips", size=64, workers=1, detector="hog")
+    assert list(other.ok["photo_id"]) == ["p0", "p4", "p5"]
+    for photo_id in other.ok["photo_id"]:
+        assert other.path(photo_id).read_bytes() == chips.path(photo_id).read_bytes()
+
+
+# ---- going on --------------------------------------------------------------------------------------------
+
+
+class Counter:
+    """Counts the photographs that are really read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.read: list[str] = []
+        load = ALIGN.load_image
+
+        def counted(path: Path) -> Image.Image:
+            self.read.append(Path(path).name)
+            return load(path)
+
+        monkeypatch.setattr(ALIGN, "load_image", counted)
+
+
+def test_an_interrupted_run_goes_on(
+    photos: Path, chips: Chips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        align(photos, tmp_path, size=64, workers=1, detector="hog", progress=stop)
+    with pytest.raises(InputError, match="not finished"):
+        Chips.open(tmp_path)
+    with (tmp_path / "_journal.jsonl").open("a") as journal:
+        journal.write('{"photo_id": "p5", "sta')  # killed while writing
+    (tmp_path / "_99-p3.png.tmp").touch()
+    counter = Counter(monkeypatch)
+    done = align(photos, tmp_path, size=64, workers=1, detector="hog")
+    assert counter.read == ["p3.png", "p4.png", "p5.png"]
+    pd.testing.assert_frame_equal(done.table, chips.table)
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in chips.folder.iterdir()}
+
+
+def test_only_what_has_changed_is_done_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = tmp_path / "photos", tmp_path / "chips"
+    source.mkdir()
+    for i in (0, 1, 2):
+        draw_face(160, SKINS[i]).save(source / f"p{i}.png")
+    align(source, out, size=64, workers=1, detector="hog")
+    draw_landscape().save(source / "p0.png")
+    (source / "p1.png").unlink()
+    (out / "p2.png").unlink()
+    counter = Counter(monkeypatch)
+    chips = align(source, out, size=64, workers=1, detector="hog")
+    assert counter.read == ["p0.png", "p2.png"]
+    assert list(chips.table["photo_id"]) == ["p0", "p2"]
+    assert {file.name for file in out.glob("*.png")} == {"p2.png"}
+
+
+def test_a_killed_process_loses_nothing(photos: Path, chips: Chips, tmp_path: Path) -> None:
+    """SIGKILL in the middle of a run; the next run gives what one run would have given."""
+    code = (
+        "import sys, time; from stylegan_surv.faces import align\n"
+        f"align({str(photos)!r}, {str(tmp_path)!r}, size=64, workers=1, detector='hog',"
+        " progress=lambda done, total: time.sleep(0.3))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    journal = tmp_path / "_journal.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (journal.exists() and journal.read_text().count("\n") >= 2):
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "_chips.parquet").exists()
+    done = align(photos, tmp_path, size=64, workers=1, detector="hog")
+    pd.testing.assert_frame_equal(done.table, chips.table)
+
+
+# ---- which face ------------------------------------------------------------------------------------------
+
+
+def test_the_best_scored_face_wins(tmp_path: Path) -> None:
+    blurred = draw_face(300, (90, 60, 45)).filter(ImageFilter.GaussianBlur(5))
+    two = Image.new("RGB", (700, 300), (120, 130, 140))
+    two.paste(blurred, (0, 0))
+    two.paste(draw_face(300, (205, 165, 140)), (400, 0))
+    two.save(tmp_path / "two.png")
+    two.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "mirrored.png")
+    chips = align(tmp_path, tmp_path / "chips", size=64, workers=1, detector="hog")
+    assert list(chips.table["n_faces"]) == [2, 2]
+    for photo_id in ("two", "mirrored"):
+        assert skin_of(chips, photo_id) == pytest.approx(np.array((205, 165, 140)), abs=12)
+
+
+def test_the_cnn_is_asked_where_hog_finds_none(tmp_path: Path) -> None:
+    half = np.array(draw_face(200))
+    half[:, 100:] = (120, 130, 140)
+    Image.fromarray(half).save(tmp_path / "half.png")
+    draw_face(200).save(tmp_path / "whole.png")
+    hog = align(tmp_path, tmp_path / "hog", size=64, workers=1, detector="hog")
+    assert list(hog.table["status"]) == ["failed", "ok"]
+    both = align(tmp_path, tmp_path / "both", size=64, workers=1)
+    assert list(both.table["detector"]) == ["cnn", "hog"]
+
+
+# ---- what is refused -------------------------------------------------------------------------------------
+
+
+def test_a_cohort_is_aligned_by_its_photographs(photos: Path, tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"patient_id": ["b", "a"], "photo": ["ward/p4.png", "p0.png"], "time": 1.0, "event": 1}
+    )
+    chips = align(read_cohort(frame, photos), tmp_path / "chips", size=64, workers=1, detector="hog")
+    assert list(chips.table["photo_id"]) == ["p4", "p0"]
+    assert read_cohort(frame, chips.folder).table["photo_id"].tolist() == ["p4", "p0"]
+    with pytest.raises(InputError, match="does not know where its photographs are"):
+        align(read_cohort(frame), tmp_path / "other")
+    with pytest.raises(InputError, match="aligned already"):
+        align(read_cohort(frame, chips.folder), tmp_path / "other")
+
+
+def test_a_photograph_that_vanished_is_a_failed_row(photos: Path, tmp_path: Path) -> None:
+    chips = align([photos / "p0.png", photos / "gone.png"], tmp_path, size=64, workers=1, detector="hog")
+    assert list(chips.failed["error"]) == ["gone.png does not exist."]
+
+
+def test_refusals(photos: Path, chips: Chips, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    created = Chips.create(tmp_path / "created", np.zeros((1, 8, 8, 3), np.uint8), ["a"])
+    for arguments, said in (
+        ({"photos": tmp_path / "none", "out": tmp_path}, "There is no folder of photographs"),
+        ({"photos": tmp_path / "empty", "out": tmp_path}, "holds no photographs"),
+        ({"photos": [], "out": tmp_path}, "No photographs were given"),
+        ({"photos": photos, "out": photos}, "folder of their own"),
+        ({"photos": chips.folder, "out": tmp_path}, "aligned already"),
+        ({"photos": photos, "out": chips.folder, "size": 128}, "Choose another folder"),
+        ({"photos": photos, "out": created.folder}, "choose another folder"),
+        ({"photos": photos, "out": tmp_path, "size": 8}, "expected 32 to 2048"),
+        ({"photos": photos, "out": tmp_path, "detector": "haar"}, "expected one of hog"),
+        ({"photos": photos, "out": tmp_path, "workers": 0}, "expected at least 1"),
+    ):
+        with pytest.raises(InputError, match=said):
+            align(**arguments)  # type: ignore[arg-type]
