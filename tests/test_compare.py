@@ -15,11 +15,10 @@ from stylegan_surv.survival.compare import (
     added_value,
     adjusted_score,
     c_by_censoring,
-    paired_differences,
     proportional_hazards,
     subgroups,
 )
-from stylegan_surv.survival.metrics import MetricSamples
+from stylegan_surv.survival.metrics import MetricSamples, paired_differences
 from stylegan_surv.survival.outcome import Outcome
 from stylegan_surv.survival.sample_size import events_for_delta_c, events_for_hazard_ratio
 
@@ -98,6 +97,8 @@ def test_planted_information_is_found_and_age_alone_is_not() -> None:
     found = added_value(LinearCV(x, fold), outcome, age, fold=fold, n_permutations=39)
     assert found.permutations.p == 1 / 40
     assert found.adjusted.hazard_ratio.low > 1
+    assert found.concordance.observed > 0.58
+    assert found.concordance.mean == pytest.approx(0.5, abs=0.04)
     x, age, outcome = cohort(240, 2, photo=0.0)  # the photograph shows age, and age is known to the clinic
     found = added_value(LinearCV(x, fold), outcome, age, fold=fold, n_permutations=39)
     assert found.permutations.p > 0.05

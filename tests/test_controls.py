@@ -85,7 +85,7 @@ def test_a_site_in_the_latents_is_read_and_noise_is_not() -> None:
     found = predict_column(x, year, fold)
     assert found is not None
     assert found.measure == "r2"
-    assert found.low > 0.2
+    assert found.low > 0.1
 
 
 def test_columns_that_cannot_be_predicted() -> None:

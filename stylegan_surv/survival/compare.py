@@ -1,4 +1,4 @@
-"""What the photograph adds to what the clinic knows: permutation test, likelihood ratio, paired differences."""
+"""What the photograph adds to what the clinic knows: permutation test, adjusted hazard ratio, subgroups."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from scipy.stats import chi2, norm
 
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival._censoring import Censoring, at_risk, kaplan_meier
+from stylegan_surv.survival._concordance import pooled_concordance
 from stylegan_surv.survival._smallcox import SmallCox, fit_cox
 from stylegan_surv.survival.controls import Permutations, permuted_outcomes
 
 if TYPE_CHECKING:
-    from stylegan_surv.survival.metrics import MetricSamples
     from stylegan_surv.survival.outcome import Outcome
 
 Floats = NDArray[np.floating]
@@ -73,13 +73,19 @@ class AddedValue:
     permutations : Permutations
         `Adjusted.root` with the photographs permuted against outcome and clinical variables, the whole
         cross-validation rerun each time; its ``p`` is the test.
-    nominal_level : float
-        Share of the permutations in which the nominal test rejects at 5 %: .05 would be right.
+    concordance : Permutations
+        The photograph's pooled C on the same permutations (within strata, where there are any): a sound
+        pipeline gives .5 on average.
     """
 
     adjusted: Adjusted
     permutations: Permutations
-    nominal_level: float
+    concordance: Permutations
+
+    @property
+    def nominal_level(self) -> float:
+        """Share of the permutations in which the nominal test rejects at 5 %: .05 would be right."""
+        return float(np.mean(norm.sf(self.permutations.values) < LEVEL))
 
     def to_dict(self) -> dict[str, Any]:
         """As ``metrics.json`` holds it."""
@@ -138,14 +144,23 @@ def added_value(
     """
     design = np.zeros((len(outcome), 0)) if clinical is None else np.asarray(clinical, float)
 
-    def adjusted(order: NDArray[np.intp]) -> Adjusted:
+    def rerun(order: NDArray[np.intp]) -> tuple[Adjusted, float]:
         moved = outcome.subset(order)
         level = None if strata is None else np.asarray(strata)[order]
-        return adjusted_score(risk_of(moved), moved, design[order], fold=fold, strata=level)
+        risk = risk_of(moved)
+        c = _pooled_c(risk, moved, fold, level)
+        return adjusted_score(risk, moved, design[order], fold=fold, strata=level), c
 
-    real = adjusted(np.arange(len(outcome)))
-    result = permuted_outcomes(
-        lambda order: adjusted(order).root,
+    real, c_real = rerun(np.arange(len(outcome)))
+    c_values: list[float] = []
+
+    def statistic(order: NDArray[np.intp]) -> float:
+        found, c = rerun(order)
+        c_values.append(c)
+        return found.root
+
+    roots = permuted_outcomes(
+        statistic,
         len(outcome),
         observed=real.root,
         strata=strata,
@@ -153,7 +168,13 @@ def added_value(
         seed=seed,
         progress=progress,
     )
-    return AddedValue(real, result, float(np.mean(norm.sf(result.values) < LEVEL)))
+    return AddedValue(real, roots, Permutations(c_real, np.array(c_values)))
+
+
+def _pooled_c(risk: Floats, outcome: Outcome, fold: NDArray[np.intp] | None, strata: NDArray | None) -> float:
+    frame = {"patient_id": outcome.patient_id, "repeat": 0, "risk": risk, "fold": 0 if fold is None else fold}
+    table = pd.DataFrame(frame).dropna()
+    return pooled_concordance(table, outcome, strata=strata).estimate
 
 
 def adjusted_score(
@@ -252,27 +273,6 @@ def _risk_set_moments(
     return mean, second - mean[:, :, None] * mean[:, None, :]
 
 
-def paired_differences(
-    samples: MetricSamples,
-    pairs: Sequence[tuple[str, str]] = (("both", "clinical"), ("photo", "nuisance"), ("photo", "clinical")),
-) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Differences of all metrics that both models have, on the same resamples of patients.
-
-    Returns
-    -------
-    dict
-        ``["both - clinical"][metric].{estimate, low, high}``; pairs with a missing model are left out.
-    """
-    found = {}
-    for a, b in pairs:
-        if a in samples.values and b in samples.values:
-            shared = [
-                m for m in samples.values[a] if m in samples.values[b] and not m.endswith("calibration")
-            ]
-            found[f"{a} - {b}"] = {m: samples.difference(a, b, m) for m in shared}
-    return found
-
-
 def subgroups(
     frame: pd.DataFrame,
     outcome: Outcome,
@@ -300,8 +300,6 @@ def subgroups(
     DataFrame
         column, level, patients, events, estimate, low, high (NaN where suppressed), quality.
     """
-    from stylegan_surv.survival.metrics import pooled_concordance
-
     rows = []
     for name in columns:
         levels = _levels(table[name])
@@ -349,8 +347,6 @@ def c_by_censoring(
     Where follow-up ends on one calendar day and the photograph betrays the year, censoring depends on what
     the score sees, and the marginal Kaplan–Meier weights are wrong.
     """
-    from stylegan_surv.survival.metrics import pooled_concordance
-
     models: dict[Censoring, dict[str, Any]] = {"km": {}}
     if strata is not None:
         models["stratified"] = {"censoring_strata": strata}  # for the weights; pairs are those of the plain C

@@ -43,6 +43,7 @@ __all__ = [
     "interval",
     "metric_samples",
     "oof_metrics",
+    "paired_differences",
     "pooled_concordance",
 ]
 
@@ -54,6 +55,7 @@ THRESHOLDS = (
     0.4,
     0.5,
 )  # of predicted risk, for net benefit; set beforehand, not chosen by result
+PAIRS = (("both", "clinical"), ("photo", "nuisance"), ("photo", "clinical"))
 _CELLS = 1_000_000  # patients × resamples handled at once: 8 MB per array
 
 
@@ -310,15 +312,40 @@ def oof_metrics(
     Returns
     -------
     dict
-        ``models.<name>.<metric>.{estimate, low, high}``, and under ``settings`` the horizons, tau, G(tau),
-        the number of resamples and what the intervals are conditional on.
+        ``models.<name>.<metric>.{estimate, low, high}``, the same of paired differences under
+        ``comparisons``, and under ``settings`` the horizons, tau, G(tau), the number of resamples and what the
+        intervals are conditional on.
     """
     horizons = default_horizons(outcome) if horizons is None else list(horizons)
     tau = default_tau(outcome) if tau is None else tau
     samples = metric_samples(
         oof, outcome, strata=strata, horizons=horizons, tau=tau, n_boot=n_boot, seed=seed, **options
     )
-    return {"models": samples.table(), "settings": settings(outcome, horizons, tau, n_boot, seed)}
+    return {
+        "models": samples.table(),
+        "comparisons": paired_differences(samples),
+        "settings": settings(outcome, horizons, tau, n_boot, seed),
+    }
+
+
+def paired_differences(
+    samples: MetricSamples, pairs: Sequence[tuple[str, str]] = PAIRS
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Differences of all metrics that both models have, on the same resamples of patients.
+
+    Returns
+    -------
+    dict
+        ``["both - clinical"][metric].{estimate, low, high}``; pairs with a missing model are left out.
+    """
+    found = {}
+    for a, b in pairs:
+        if a in samples.values and b in samples.values:
+            shared = [
+                m for m in samples.values[a] if m in samples.values[b] and not m.endswith("calibration")
+            ]
+            found[f"{a} - {b}"] = {m: samples.difference(a, b, m) for m in shared}
+    return found
 
 
 def settings(

@@ -1,0 +1,188 @@
+"""Everything that a reviewer asks beside the metrics, from one call: the sections of ``metrics.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stylegan_surv.errors import InputError
+from stylegan_surv.survival._photographs import Photographs, measure, near_duplicates
+from stylegan_surv.survival.compare import added_value, c_by_censoring, subgroups
+from stylegan_surv.survival.controls import predict_column, repeat_photo_icc
+from stylegan_surv.survival.design import ClinicalDesign, layer_groups, strata_from
+from stylegan_surv.survival.metrics import default_tau, pooled_concordance
+from stylegan_surv.survival.validate import GramCV
+
+if TYPE_CHECKING:
+    from stylegan_surv.survival.outcome import Outcome
+
+__all__ = ["Photographs", "audit", "measure", "nuisance_matrices"]
+
+Floats = NDArray[np.floating]
+Progress = Callable[[int, int], None]
+CIRCUMSTANCES = (
+    "site",
+    "camera",
+    "era",
+    "entry_year",
+    "year",
+    "photo_year",
+)  # read from the latents, if there
+SUBGROUPS = ("sex", "age", "entity", "stage", "site")
+
+
+def nuisance_matrices(
+    photographs: Photographs, patients: Sequence[str], table: pd.DataFrame | None = None
+) -> dict[str, Floats]:
+    """Feature matrices without the face, for ``nested_cv(extra_matrices=…)``.
+
+    Returns
+    -------
+    dict
+        ``nuisance``: light, colour, sharpness, pose and crop of the photograph, and site, camera and year where
+        `table` (patients in the same order) has them; ``background``: pixels outside the head;
+        ``no_face``: pixels with the face masked out. Rows in the order of `patients`.
+    """
+    camera = photographs.by_patient(photographs.camera, patients)
+    columns = [c for c in CIRCUMSTANCES if table is not None and c in table]
+    if table is not None and columns:
+        camera = np.hstack([camera, ClinicalDesign(columns).fit_transform(table).astype(np.float32)])
+    return {
+        "nuisance": camera,
+        "background": photographs.by_patient(photographs.background, patients),
+        "no_face": photographs.by_patient(photographs.no_face, patients),
+    }
+
+
+def audit(
+    x: Floats,
+    outcome: Outcome,
+    oof: pd.DataFrame,
+    *,
+    table: pd.DataFrame,
+    fold: NDArray[np.intp],
+    clinical: Sequence[str] = (),
+    strata: NDArray | None = None,
+    photographs: Photographs | None = None,
+    quality: Floats | None = None,
+    photo_risk: tuple[Floats, NDArray] | None = None,
+    shape: tuple[int, int] | None = None,
+    tau: float | None = None,
+    n_permutations: int = 199,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Added value, subgroups, censoring models and controls of a cross-validated study.
+
+    Parameters
+    ----------
+    x : array [n, p]
+        Latents, one row per patient in the order of `outcome`.
+    oof : DataFrame
+        Out-of-fold results with the model "photo".
+    table : DataFrame [n rows]
+        Patients with their covariates, in the same order.
+    fold : int array [n]
+        Folds of the first repeat.
+    clinical : sequence of str
+        Columns that the clinic knows.
+    strata : array [n], optional
+        Era, site: permutations stay within, the censoring model may use it.
+    photographs : Photographs, optional
+        For duplicates across patients.
+    quality : array [n], optional
+        Inversion error per patient, shown beside the subgroups.
+    photo_risk : (risk [photos], patient [photos]), optional
+        Risks of single photographs, for the repeat-photo ICC.
+    shape : (num_ws, w_dim), optional
+        Shape of a patient's W+, for the layer groups.
+    n_permutations : int
+        Reruns of the cross-validation for the test of added value; 0 leaves the test out.
+
+    Returns
+    -------
+    dict
+        ``added_value``, ``subgroups``, ``c_by_censoring``, ``c_within``, ``layer_groups`` and ``controls``.
+    """
+    tau = default_tau(outcome) if tau is None else tau
+    design = ClinicalDesign().fit_transform(table[list(clinical)]) if clinical else None
+    photo = oof[oof["model"] == "photo"]
+    found: dict[str, Any] = {"controls": {}}
+    controls = found["controls"]
+    if n_permutations:
+        added = added_value(
+            GramCV(x, fold, seed=seed).out_of_fold_risk, outcome, design, fold=fold, strata=strata,
+            n_permutations=n_permutations, seed=seed, progress=progress,
+        )  # fmt: skip
+        found["added_value"] = added.to_dict()
+        controls["permuted_outcome"] = added.concordance.to_dict()
+    columns = [c for c in dict.fromkeys((*clinical, *SUBGROUPS)) if c in table]
+    rows = subgroups(photo, outcome, table, columns, quality=quality)
+    found["subgroups"] = [
+        {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in row.items()}
+        for row in rows.to_dict("records")
+    ]
+    found["c_by_censoring"] = c_by_censoring(photo, outcome, tau=tau, strata=strata, covariates=_when(table))
+    found["c_within"] = {name: _c(photo, outcome, level) for name, level in _circumstances(table).items()}
+    if shape is not None:
+        found["layer_groups"] = _layer_groups(x, outcome, fold, shape, seed)
+    controls["from_latents"] = _from_latents(x, table, fold, strata, seed)
+    if photographs is not None:
+        controls["duplicates"] = near_duplicates(photographs).to_dict("records")
+    if photo_risk is not None and (icc := repeat_photo_icc(*photo_risk)) is not None:
+        controls["repeat_photo_icc"] = icc.to_dict()
+    return found
+
+
+def _when(table: pd.DataFrame) -> Floats | None:
+    """The year of the photograph, on which the length of follow-up may depend."""
+    for name in ("photo_year", "entry_year", "year"):
+        if name in table and pd.api.types.is_numeric_dtype(table[name]) and table[name].nunique() > 1:
+            values = table[name].astype(float)
+            return np.asarray(values.fillna(values.mean()).to_numpy())[:, None]
+    return None
+
+
+def _circumstances(table: pd.DataFrame) -> dict[str, NDArray]:
+    """Levels within which the photograph should still tell something; years in bins of five."""
+    found = {}
+    for name in (c for c in CIRCUMSTANCES if c in table):
+        numeric = pd.api.types.is_numeric_dtype(table[name]) and table[name].nunique() > 10
+        level = strata_from(f"{name}:5" if numeric else name, table)
+        if len(set(level)) > 1:
+            found[name] = level
+    return found
+
+
+def _c(frame: pd.DataFrame, outcome: Outcome, strata: NDArray | None = None) -> dict[str, float | None]:
+    try:
+        c = pooled_concordance(frame, outcome, strata=strata)
+    except InputError:  # no two patients of one level are in a fold
+        return dict.fromkeys(("estimate", "low", "high"))
+    return dict(zip(("estimate", "low", "high"), (c.estimate, *c.ci())))
+
+
+def _layer_groups(
+    x: Floats, outcome: Outcome, fold: NDArray[np.intp], shape: tuple[int, int], seed: int
+) -> dict[str, Any]:
+    """C of each layer group alone, cross-validated on the study's folds."""
+    found = {}
+    for name, columns in layer_groups(*shape).items():
+        risk = GramCV(x[:, columns], fold, seed=seed).out_of_fold_risk(outcome)
+        frame = pd.DataFrame({"patient_id": outcome.patient_id, "repeat": 0, "fold": fold, "risk": risk})
+        found[name] = _c(frame.dropna(), outcome)
+    return found
+
+
+def _from_latents(
+    x: Floats, table: pd.DataFrame, fold: NDArray[np.intp], strata: NDArray | None, seed: int
+) -> dict[str, Any]:
+    columns = {name: table[name] for name in CIRCUMSTANCES if name in table}
+    if strata is not None:
+        columns["strata"] = pd.Series(np.asarray(strata).astype(str))
+    found = {name: predict_column(x, column, fold, seed=seed) for name, column in columns.items()}
+    return {name: value.to_dict() for name, value in found.items() if value is not None}
