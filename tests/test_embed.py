@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -11,8 +13,11 @@ from PIL import Image
 
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces.chips import Chips
+from stylegan_surv.faces.mask import face_mask
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig
-from stylegan_surv.inversion import Schedule, embed
+from stylegan_surv.inversion import Schedule, embed, project
+from stylegan_surv.inversion.inverter import plan
+from stylegan_surv.inversion.noise import NoiseMaps
 
 FEW = Schedule(steps=4)
 TINY = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
@@ -35,7 +40,9 @@ def chips(tmp_path_factory: pytest.TempPathFactory) -> Chips:
 
 def run(networks, photos, **options):
     generator, encoder = networks
-    options = {"batch": 4, "method": "hybrid", "schedule": FEW, **options}
+    if options.get("method") != "encoder":
+        options = {"schedule": FEW, **options}
+    options = {"batch": 4, **options}
     return embed(photos, generator=generator, encoder=encoder, **options)
 
 
@@ -120,7 +127,7 @@ def test_a_chip_that_cannot_be_read_is_a_failed_row(networks, chips, tmp_path):
 
 
 def test_wrong_requests_say_what_is_expected(networks, chips, tmp_path):
-    with pytest.raises(InputError, match=r"expected one of encoder, hybrid, projector"):
+    with pytest.raises(InputError, match="expected one of encoder, hybrid, projector"):
         run(networks, chips, method="magic")
     with pytest.raises(InputError, match="There is no folder"):
         run(networks, tmp_path / "nowhere")
@@ -134,5 +141,92 @@ def test_projecting_brings_the_picture_closer_than_the_encoder(networks):
     w = generator.mapping(torch.randn(6, 8, generator=torch.Generator().manual_seed(2)))
     images = generator.synthesis(w).clamp(-1, 1)
     start = run(networks, images, method="encoder").rows["lpips"].mean()
-    fitted = run(networks, images, schedule=Schedule(steps=40, penalty=0.0)).rows["lpips"].mean()
+    fitted = run(networks, images, schedule=Schedule(steps=40, penalty=0.0, rate=0.1)).rows["lpips"].mean()
     assert fitted < 0.5 * start
+
+
+def test_slots_are_refilled_without_a_trace(networks):
+    """Photographs end after different numbers of steps, and still each result is that of a run alone."""
+    images = torch.rand(9, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    names = [f"n{i}" for i in range(9)]
+    schedule = Schedule(steps=12, target=0.3, exploration=0.05, noise=True, noise_weight=10.0)
+    first = run(networks, images, photo_ids=names, schedule=Schedule(steps=12))
+    schedule = replace(schedule, target=float(np.median(first.frame["lpips"])))
+    together = run(networks, images, photo_ids=names, schedule=schedule)
+    assert together.frame["steps"].nunique() > 1
+    for i in (0, 4, 8):
+        alone = run(networks, images[i : i + 1], photo_ids=names[i : i + 1], schedule=schedule)
+        assert alone.w_plus.tobytes() == together.w_plus[i : i + 1].tobytes()
+        assert alone.frame["steps"][0] == together.frame["steps"][i]
+
+
+def test_in_double_precision_the_batch_shape_does_not_matter(networks):
+    generator, encoder = (copy.deepcopy(net).double() for net in networks)
+    images = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(4)).double() * 2 - 1
+    start = encoder(images)
+    names = [f"n{i}" for i in range(5)]
+    fits = [
+        project(generator, images, start, names, Schedule(steps=10), batch=batch).w_plus for batch in (1, 8)
+    ]
+    for fit in fits[1:]:
+        assert torch.allclose(fit, fits[0], rtol=0, atol=1e-5)
+
+
+def test_w_space_keeps_one_vector(networks):
+    images = torch.zeros(2, 3, 32, 32)
+    latents = run(networks, images, method="projector", schedule=Schedule("w", "mean", steps=3))
+    assert np.ptp(latents.w_plus, axis=1).max() == 0
+
+
+def test_previous_latents_are_gone_on_from(networks):
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    names = ["a", "b", "c"]
+    first = run(networks, images, photo_ids=names)
+    still = Schedule(start="previous", steps=1, rate=1e-9)
+    again = run(networks, images, photo_ids=names, method="projector", schedule=still, start=first)
+    assert np.allclose(again.w_plus, first.w_plus, atol=1e-6)
+
+
+def test_the_penalty_keeps_latents_near_their_start(networks):
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(6)) * 2 - 1
+    start = run(networks, images, method="encoder").w_plus
+    moved = []
+    for penalty in (0.0, 10.0):
+        fit = run(networks, images, schedule=Schedule(steps=25, penalty=penalty))
+        moved.append(np.abs(fit.w_plus - start).mean())
+    assert moved[1] < 0.5 * moved[0]
+
+
+def test_the_mask_makes_the_background_not_matter(networks):
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(7)) * 2 - 1
+    other = images.clone()
+    other[:, :, 30:, :3] = 1.0  # a corner, outside the face
+    start = torch.zeros(2, TINY.num_ws, TINY.w_dim)
+    mask = torch.from_numpy(face_mask(32))[None, None]
+    schedule = Schedule(steps=5, lpips=0.0)
+    fits = [
+        project(networks[0], x, start, ["a", "b"], schedule, batch=2, mask=mask).w_plus
+        for x in (images, other)
+    ]
+    assert torch.equal(*fits)
+
+
+def test_the_reference_preset_is_what_the_paper_says(networks):
+    settings = plan(None, "reference", None)
+    assert settings.method == "projector"
+    schedule = settings.schedule
+    assert (schedule.steps, schedule.space, schedule.start, schedule.noise) == (1000, "w", "mean", True)
+    t = torch.tensor([0.0, 0.025, 0.05, 0.5, 0.875, 0.9999])
+    assert schedule.rate_at(t).tolist() == pytest.approx([0.002, 0.052, 0.1, 0.1, 0.05, 0.0], abs=1e-6)
+    assert schedule.exploration_at(t)[[0, 3, 4]].tolist() == pytest.approx([0.05, 0.05 / 9, 0.0])
+
+
+def test_noise_maps_are_rebuilt_and_their_regulariser_sees_structure(networks):
+    maps = NoiseMaps(networks[0])
+    w = networks[0].mapping(torch.randn(2, 8))
+    own = maps.own().expand(2, -1)
+    assert torch.equal(maps.draw(w, own), networks[0].synthesis(w))
+    white = maps.normalise(torch.randn(1, maps.total))
+    smooth = torch.cat([m.roll(1, 3).add(m).flatten(1) for m in maps.split(white).values()], dim=1)
+    assert maps.correlation(maps.normalise(smooth)) > 5 * maps.correlation(white)
+    assert white.mean().abs() < 1e-5

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
@@ -119,7 +121,8 @@ class Latents:
         frame = self.frame.iloc[[place[name] for name in wanted]].reset_index(drop=True)
         row = {name: i for i, name in enumerate(self.ids)}
         chosen = [row[name] for name in frame["photo_id"] if name in row]
-        return Latents(frame, self.w_plus[chosen], dict(self.metadata))
+        same = chosen == list(range(len(self)))
+        return Latents(frame, self.w_plus if same else self.w_plus[chosen], dict(self.metadata))
 
     @classmethod
     def from_arrays(
@@ -163,12 +166,11 @@ class Latents:
         return cls(frame, array, known)
 
     @classmethod
-    def from_rows(
-        cls, rows: Sequence[Mapping[str, Any]], w_plus: NDArray[np.float32], metadata: Mapping[str, Any]
-    ) -> Latents:
-        """Latents of rows as `embed` makes them; ``w_plus`` [n, num_ws, w_dim] holds the good ones."""
-        columns = [*TEXT, *NUMBERS]
-        return cls(_complete(pd.DataFrame(rows, columns=columns)), w_plus, dict(metadata))
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]) -> Latents:
+        """Latents of rows as `LatentsWriter.write` takes them, in their order."""
+        known = dict(metadata)
+        tables = [to_table(rows, known["num_ws"], known["w_dim"])] if rows else []
+        return cls(*_from_tables(tables, known), known)
 
     @classmethod
     def open(cls, folder: str | Path) -> Latents:
@@ -181,29 +183,16 @@ class Latents:
         """
         folder = Path(folder)
         metadata = read_metadata(folder)
-        width = metadata["num_ws"] * metadata["w_dim"]
-        frames, arrays = [], []
-        for path in shards(folder):
-            table = read_shard(path)
-            good = np.asarray(table["status"].to_pandas() == "ok")
-            vectors = table["w_plus"].combine_chunks().filter(pa.array(good)).flatten()
-            arrays.append(
-                vectors.to_numpy(zero_copy_only=False).reshape(-1, width).astype(np.float32, copy=False)
-            )
-            frames.append(table.drop_columns(["w_plus"]).to_pandas())
-        frame = (
-            pd.concat(frames, ignore_index=True) if frames else _complete(pd.DataFrame(columns=list(TEXT)))
-        )
-        w_plus = np.concatenate(arrays) if arrays else np.empty((0, width), np.float32)
-        del arrays
-        row = np.cumsum(frame["status"] == "ok") - 1  # row of w_plus for every good row of the frame
+        frame, w_plus = _from_tables(map(read_shard, shards(folder)), metadata)
+        good = (frame["status"] == "ok").to_numpy()
+        row = np.cumsum(good) - 1  # row of w_plus for every good row of the frame
         # a photograph can stand in two shards only after a kill between the two steps of `compact`
         frame = frame.drop_duplicates("photo_id").sort_values("photo_id", kind="stable")
-        chosen = np.asarray(row[frame.index][frame["status"] == "ok"], dtype=np.intp)
-        if not np.array_equal(chosen, np.arange(len(w_plus))):
+        order = frame.index.to_numpy()
+        chosen = row[order][good[order]]
+        if not np.array_equal(chosen, np.arange(len(w_plus))):  # else no copy: there may be gigabytes
             w_plus = w_plus[chosen]
-        shape = (-1, metadata["num_ws"], metadata["w_dim"])
-        return cls(frame.reset_index(drop=True), w_plus.reshape(shape), metadata)
+        return cls(frame.reset_index(drop=True), w_plus, metadata)
 
     def save(self, folder: str | Path) -> None:
         """Write as a new dataset; a folder that holds other latents is refused."""
@@ -217,6 +206,22 @@ class Latents:
             ]
             for start in range(0, len(rows), ROWS_PER_SHARD):
                 writer.write(rows[start : start + ROWS_PER_SHARD])
+
+
+def _from_tables(
+    tables: Iterable[pa.Table], metadata: Mapping[str, Any]
+) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    """Rows without latents, and the latents [n, num_ws, w_dim] of the good ones."""
+    shape = (-1, metadata["num_ws"], metadata["w_dim"])
+    frames, arrays = [], []
+    for table in tables:
+        good = pa.compute.equal(table["status"], "ok")
+        vectors = table.filter(good)["w_plus"].combine_chunks().flatten()
+        arrays.append(vectors.to_numpy(zero_copy_only=False).reshape(shape))
+        frames.append(table.drop_columns(["w_plus"]).to_pandas())
+    if not frames:
+        return _complete(pd.DataFrame(columns=list(TEXT))), np.empty((0, *shape[1:]), np.float32)
+    return pd.concat(frames, ignore_index=True), np.concatenate(arrays)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -459,8 +464,9 @@ def _acquire(folder: Path) -> int:
         raise Refused(
             f"Process {owner} is writing to {folder}; wait for it, or choose another folder."
         ) from busy
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, str(os.getpid()).encode(), 0)
+    with suppress(OSError):  # the number is a courtesy; on a full disk there is none
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
     return handle
 
 

@@ -11,16 +11,26 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan_surv.errors import InputError
 from stylegan_surv.gan import LPIPS, Generator
+from stylegan_surv.inversion.noise import NoiseMaps
 
 LPIPS_SIZE = 256  # perceptual features are computed at this size at most (Karras et al. 2020, appendix D)
+W_SAMPLES = 10_000  # for the mean and the scale of w (the same appendix)
+EXPLORATION_ENDS = 0.75  # of the steps (the same appendix)
 BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
+
+
+class Perceptual(Protocol):
+    """Distances [n] of image batches [n, 3, h, w]; ``weight`` [1, 1, h, w] says where pixels count."""
+
+    def __call__(self, a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -30,52 +40,83 @@ class Schedule:
     Attributes
     ----------
     space : "w" keeps one vector for all layers, "w+" one per layer.
+    start : "encoder", "mean" of the latent space, or "previous" (latents that are given).
     steps : at most so many Adam steps.
-    lr : peak learning rate, in units of the generator's scalar w standard deviation.
+    target : LPIPS at which a photograph is finished; None runs all steps.
+    rate : peak learning rate, in units of the standard deviation of w's elements; see `absolute`.
+    absolute : `rate` is in units of w itself.
     warmup, cooldown : fractions of `steps` for the linear rise and the cosine fall of the learning rate.
     lpips, pixel : weights of LPIPS and of the mean squared error.
     penalty : weight of the squared distance to the start, per element, in units of the w variance: the dial from
-        faithful (0) to editable.
-    target : LPIPS at which a photograph is finished; None runs all steps.
-    exploration : standard deviation of noise on w at the start, as a fraction of w's, gone after 3/4 of the steps.
+        faithful (0) to editable and predictive.
+    exploration : standard deviation of noise on w at first, as a share of w's own spread E‖w − w̄‖.
+    noise : optimise the noise maps as well (they then soak up detail that the latent should carry).
+    noise_weight : of the squared autocorrelation of optimised maps.
+    face_mask : count pixels by the face mask, so that background and clothing do not steer the latent.
     """
 
     space: Literal["w", "w+"] = "w+"
+    start: Literal["encoder", "mean", "previous"] = "encoder"
     steps: int = 30
-    lr: float = 0.1
+    target: float | None = None
+    rate: float = 0.1
+    absolute: bool = False
     warmup: float = 0.05
     cooldown: float = 0.25
     lpips: float = 1.0
     pixel: float = 1.0
     penalty: float = 0.1
-    target: float | None = None
     exploration: float = 0.0
+    noise: bool = False
+    noise_weight: float = 1e5
+    face_mask: bool = False
 
-    def rate(self, t: Tensor) -> Tensor:
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.rate <= 0 or min(self.penalty, self.lpips, self.pixel) < 0:
+            raise InputError(
+                f"The schedule has steps = {self.steps}, rate = {self.rate}, penalty = {self.penalty}, lpips = "
+                f"{self.lpips}, pixel = {self.pixel}; expected steps ≥ 1, rate > 0 and weights ≥ 0."
+            )
+
+    def rate_at(self, t: Tensor) -> Tensor:
         """Learning rate at fraction ``t`` of the steps (Karras et al. 2020, appendix D)."""
-        fall = (
-            (0.5 - 0.5 * torch.cos(math.pi * ((1 - t) / self.cooldown).clamp(max=1))) if self.cooldown else 1
-        )
-        rise = ((t + 1 / self.steps) / self.warmup).clamp(max=1) if self.warmup else 1
-        return self.lr * fall * rise
+        rate = torch.full_like(t, self.rate)
+        if self.cooldown:
+            rate = rate * (0.5 - 0.5 * torch.cos(math.pi * ((1 - t) / self.cooldown).clamp(max=1)))
+        if self.warmup:
+            rate = rate * ((t + 1 / self.steps) / self.warmup).clamp(max=1)
+        return rate
+
+    def exploration_at(self, t: Tensor) -> Tensor:
+        """Standard deviation of the noise on w, as a share of w's spread."""
+        return self.exploration * (1 - t / EXPLORATION_ENDS).clamp(min=0).square()
+
+
+# The protocol of Karras et al. 2020 (appendix D), with whatever perceptual distance is given.
+REFERENCE = Schedule(
+    "w", "mean", 1000, rate=0.1, absolute=True, pixel=0.0, penalty=0.0, exploration=0.05, noise=True
+)
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Latents [n, num_ws, w_dim] of the photographs and the steps that each took."""
+    """Latents [n, num_ws, w_dim], the steps [n] that each took, and noise maps [n, total] if they were optimised."""
 
     w_plus: Tensor
     steps: Tensor
+    noise: Tensor | None = None
 
 
-def latent_scale(generator: Generator, n: int = 2048) -> tuple[Tensor, float]:
-    """Mean of w [w_dim] and its scalar standard deviation, from ``n`` fixed draws."""
+@torch.no_grad()
+def latent_scale(generator: Generator) -> tuple[Tensor, float]:
+    """Mean of w [w_dim] and the standard deviation of its elements, from 10,000 fixed draws."""
     rng = torch.Generator().manual_seed(123)
-    z = torch.randn(n, generator.config.z_dim, generator=rng)
-    with torch.no_grad():
-        w = generator.mapping(z.to(generator.mapping.w_avg.device))[:, 0]
+    config, device = generator.config, generator.mapping.w_avg.device
+    z = torch.randn(W_SAMPLES, config.z_dim, generator=rng).to(generator.mapping.w_avg)
+    labels = torch.zeros(W_SAMPLES, config.c_dim, device=device) if config.c_dim else None
+    w = generator.mapping(z, labels)[:, 0]
     mean = w.mean(dim=0)
-    return mean, float((w - mean).square().sum(dim=1).mean().div(w.shape[1]).sqrt())
+    return mean, float((w - mean).square().mean().sqrt())
 
 
 def rng_of(seed: int, name: str) -> torch.Generator:
@@ -85,35 +126,81 @@ def rng_of(seed: int, name: str) -> torch.Generator:
 
 
 class _Slots:
-    """The photographs in work, one row each; −1 marks an empty slot, which is computed and changes nothing."""
+    """The photographs in work, one row each; −1 marks an empty slot, which is computed and changes nothing.
 
-    def __init__(self, batch: int, start: Tensor, images: Tensor) -> None:
+    ``value`` [batch, k·w_dim (+ noise)] are the parameters, all layers and maps in one vector.
+    """
+
+    def __init__(self, batch: int, values: int, start: Tensor, images: Tensor) -> None:
         self.photo = torch.full((batch,), -1)
-        self.w = start[:1].repeat(batch, 1, 1)
-        self.anchor = self.w.clone()
-        self.image = images[:1].repeat(batch, 1, 1, 1)
-        self.moment1, self.moment2 = torch.zeros_like(self.w), torch.zeros_like(self.w)
         self.step = torch.zeros(batch, dtype=torch.long)
+        self.image = torch.zeros_like(images[:1]).repeat(batch, 1, 1, 1)
+        self.anchor = start[:1].flatten(1).repeat(batch, 1)
+        self.value = self.anchor.new_zeros(batch, values)
+        self.moment1, self.moment2 = torch.zeros_like(self.value), torch.zeros_like(self.value)
+        self.rng = [torch.Generator() for _ in range(batch)]
 
     @property
     def busy(self) -> Tensor:
         return self.photo >= 0
 
-    def put(self, slot: int, photo: int, start: Tensor, image: Tensor) -> None:
+    def put(self, slot: int, photo: int, start: Tensor, noise: Tensor, image: Tensor) -> None:
         self.photo[slot], self.step[slot] = photo, 0
-        self.w[slot] = self.anchor[slot] = start
+        self.anchor[slot] = start.flatten()
+        self.value[slot] = torch.cat([start.flatten(), noise])
         self.image[slot] = image
         self.moment1[slot] = self.moment2[slot] = 0
 
     def adam(self, gradient: Tensor, rate: Tensor, move: Tensor) -> None:
         """One step (Kingma & Ba 2015) of the slots that ``move``."""
         self.step += move
-        t = self.step.clamp(min=1).to(gradient)[:, None, None]
+        t = self.step.clamp(min=1).to(gradient)[:, None]
         self.moment1 = BETAS[0] * self.moment1 + (1 - BETAS[0]) * gradient
         self.moment2 = BETAS[1] * self.moment2 + (1 - BETAS[1]) * gradient.square()
         mean, variance = self.moment1 / (1 - BETAS[0] ** t), self.moment2 / (1 - BETAS[1] ** t)
-        after = self.w - rate[:, None, None] * mean / (variance.sqrt() + ADAM_EPS)
-        self.w = torch.where(move[:, None, None], after, self.w)
+        after = self.value - rate[:, None] * mean / (variance.sqrt() + ADAM_EPS)
+        self.value = torch.where(move[:, None], after, self.value)
+
+
+class _Objective:
+    """The loss of every slot, and what it takes to compute it."""
+
+    def __init__(
+        self, generator: Generator, schedule: Schedule, perceptual: Perceptual, mask: Tensor | None
+    ) -> None:
+        self.generator, self.schedule, self.perceptual = generator, schedule, perceptual
+        self.num_ws, self.w_dim = generator.config.num_ws, generator.config.w_dim
+        self.mask, self.small_mask = mask, None if mask is None else shrink(mask)
+        self.scale = latent_scale(generator)[1]
+        self.layers = 1 if schedule.space == "w" else self.num_ws
+        self.maps = NoiseMaps(generator)
+        self.noises = self.maps.total if schedule.noise else 0
+        self.values = self.layers * self.w_dim + self.noises
+
+    def styles(self, value: Tensor) -> Tensor:
+        """W+ [n, num_ws, w_dim] of parameters [n, values]."""
+        w = value[:, : self.layers * self.w_dim].view(-1, self.layers, self.w_dim)
+        return w.expand(-1, self.num_ws, -1)
+
+    def __call__(self, slots: _Slots, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and LPIPS [batch] at the parameters."""
+        plan, w = self.schedule, self.styles(value)
+        spread = plan.exploration_at(slots.step.to(value) / plan.steps) * (self.scale * math.sqrt(self.w_dim))
+        if plan.exploration:
+            draws = [torch.randn(self.layers, self.w_dim, generator=rng) for rng in slots.rng]
+            w = w + spread[:, None, None] * torch.stack(draws).to(w)
+        noise = value[:, value.shape[1] - self.noises :]
+        drawn = self.maps.draw(w, noise) if plan.noise else self.generator.synthesis(w)
+        distance = self.perceptual(shrink(drawn), shrink(slots.image), self.small_mask)
+        loss = plan.lpips * distance
+        if plan.pixel:
+            loss = loss + plan.pixel * squared_error(drawn, slots.image, self.mask)
+        if plan.penalty:
+            away = (value[:, : slots.anchor.shape[1]] - slots.anchor).square().mean(dim=1)
+            loss = loss + plan.penalty * away / self.scale**2
+        if plan.noise:
+            loss = loss + plan.noise_weight * self.maps.correlation(noise)
+        return loss, distance.detach()
 
 
 def project(
@@ -126,7 +213,7 @@ def project(
     batch: int = 16,
     seed: int = 0,
     mask: Tensor | None = None,
-    perceptual: LPIPS | None = None,
+    perceptual: Perceptual | None = None,
     finished: Callable[[int], None] | None = None,
 ) -> Projection:
     """Fit latents to images.
@@ -138,54 +225,59 @@ def project(
     names : n photo ids; with `seed` they key each photograph's random numbers.
     batch : slots; a fixed shape, whatever n.
     mask : Tensor [1, 1, resolution, resolution] ≥ 0, where pixels count.
-    finished : called with the number of photographs that are done.
+    perceptual : distance of images; LPIPS-AlexNet by default.
+    finished : called with how many more photographs are done.
+
+    Returns
+    -------
+    Projection
     """
-    num_ws, scale = generator.config.num_ws, latent_scale(generator)[1]
-    perceptual = perceptual or LPIPS().to(images.device)
+    perceptual = perceptual or LPIPS().to(images.device, images.dtype)
+    objective = _Objective(generator, schedule, perceptual, mask)
     if schedule.space == "w":
         start = start.mean(dim=1, keepdim=True)
-    slots = _Slots(batch, start, images)
-    noise = [torch.Generator() for _ in range(batch)]
-    result, taken = start.clone(), torch.zeros(len(images), dtype=torch.long)
+    slots = _Slots(batch, objective.values, start, images)
+    result = start.new_zeros(len(images), objective.values)
+    steps = torch.zeros(len(images), dtype=torch.long)
     waiting = iter(range(len(images)))
 
     def refill(slot: int) -> None:
         slots.photo[slot] = -1
         if (photo := next(waiting, -1)) >= 0:
-            slots.put(slot, photo, start[photo], images[photo])
-            noise[slot] = rng_of(seed, names[photo])
+            slots.rng[slot] = rng_of(seed, names[photo])
+            noise = torch.randn(objective.noises, generator=slots.rng[slot]).to(start)
+            slots.put(slot, photo, start[photo], noise, images[photo])
 
     for slot in range(batch):
         refill(slot)
+    unit = 1.0 if schedule.absolute else objective.scale
     while bool(slots.busy.any()):
-        fraction = slots.step / schedule.steps
-        w = slots.w.detach().requires_grad_(True)
-        spread = schedule.exploration * scale * (1 - fraction / 0.75).clamp(min=0).square()
-        styles = (w + spread[:, None, None] * _draws(noise, w, schedule)).expand(-1, num_ws, -1)
-        drawn = generator.synthesis(styles)
-        distance = perceptual(_shrink(drawn), _shrink(slots.image), mask)
-        loss = schedule.lpips * distance + schedule.pixel * squared_error(drawn, slots.image, mask)
-        loss = loss + schedule.penalty * (w - slots.anchor).square().mean(dim=(1, 2)) / scale**2
-        (gradient,) = torch.autograd.grad(loss.sum(), w)
-        close = distance.detach() <= (-math.inf if schedule.target is None else schedule.target)
-        slots.adam(gradient, schedule.rate(fraction) * scale, slots.busy & ~close)
-        ended = slots.busy & (close | (slots.step >= schedule.steps))
+        value = slots.value.detach().requires_grad_(True)
+        loss, distance = objective(slots, value)
+        (gradient,) = torch.autograd.grad(loss.sum(), value)
+        close = distance <= (-math.inf if schedule.target is None else schedule.target)
+        rate = schedule.rate_at(slots.step.to(value) / schedule.steps) * unit
+        slots.adam(gradient, rate, slots.busy & ~close.cpu())
+        if schedule.noise:
+            slots.value = _normalised(slots.value, objective)
+        ended = slots.busy & (close.cpu() | (slots.step >= schedule.steps))
         for slot in torch.nonzero(ended).flatten().tolist():
             photo = int(slots.photo[slot])
-            result[photo], taken[photo] = slots.w[slot], slots.step[slot]
+            result[photo], steps[photo] = slots.value[slot], slots.step[slot]
             refill(slot)
         if finished is not None and bool(ended.any()):
             finished(int(ended.sum()))
-    return Projection(result.expand(-1, num_ws, -1).clone(), taken)
+    noise = result[:, -objective.noises :] if schedule.noise else None
+    return Projection(objective.styles(result).contiguous(), steps, noise)
 
 
-def _draws(noise: Sequence[torch.Generator], w: Tensor, schedule: Schedule) -> Tensor:
-    if not schedule.exploration:
-        return torch.zeros((), device=w.device)
-    return torch.stack([torch.randn(w.shape[1:], generator=rng) for rng in noise]).to(w)
+def _normalised(value: Tensor, objective: _Objective) -> Tensor:
+    w, noise = value[:, : -objective.noises], value[:, -objective.noises :]
+    return torch.cat([w, objective.maps.normalise(noise)], dim=1)
 
 
-def _shrink(images: Tensor) -> Tensor:
+def shrink(images: Tensor) -> Tensor:
+    """Images at no more than the size at which LPIPS is computed."""
     factor = images.shape[-1] // LPIPS_SIZE
     return F.avg_pool2d(images, factor) if factor > 1 else images
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -94,8 +95,8 @@ def resample(image: Image.Image, resolution: int) -> Image.Image:
     return image.resize((resolution,) * 2, Image.Resampling.BOX if whole else Image.Resampling.LANCZOS)
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """RGB picture to [3, h, w] in [−1, 1]."""
+def to_tensor(image: Image.Image | NDArray[np.uint8]) -> Tensor:
+    """RGB picture (or uint8 [h, w, 3]) to [3, h, w] in [−1, 1]."""
     pixels = np.asarray(image, dtype=np.float32) / 127.5 - 1
     return torch.from_numpy(pixels).permute(2, 0, 1)
 

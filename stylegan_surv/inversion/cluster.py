@@ -1,0 +1,108 @@
+"""The same work on many machines, by Dask: chunks go out, rows come back, one process writes.
+
+A worker loads the networks once and keeps them. When a worker dies, Dask gives its chunks to others; as only the
+rows of finished chunks are ever stored, nothing is stored twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from stylegan_surv.errors import InputError
+from stylegan_surv.inversion.inverter import Inverter, Settings, networks
+from stylegan_surv.inversion.sources import ChipFolder, Photo, Source
+
+CHUNKS_PER_WORKER = 4  # handed out at a time, so that the scheduler's memory does not grow with the cohort
+RETRIES = 3
+log = logging.getLogger(__name__)
+Rows = list[dict[str, Any]]
+
+
+def cluster_stream(
+    where: str, generator: object, encoder: object, settings: Settings, size: int
+) -> Callable[[Source, Sequence[Photo]], Iterator[Rows]]:
+    """Work on the cluster ``where``: "local", "local:N", "slurm:N" or a scheduler's address.
+
+    Parameters
+    ----------
+    generator, encoder : names or files; every worker must be able to read them, and the chips.
+    size : photographs of one chunk.
+    """
+    if not all(isinstance(net, str | Path | None) for net in (generator, encoder)):
+        raise InputError(
+            "On a cluster the networks are given by name or file, so that workers can load them."
+        )
+
+    def stream(source: Source, photos: Sequence[Photo]) -> Iterator[Rows]:
+        from distributed import as_completed
+
+        if not isinstance(source, ChipFolder):
+            raise InputError("On a cluster the photographs come from a folder that every worker can read.")
+        parts = (list(photos[i : i + size]) for i in range(0, len(photos), size))
+        with ExitStack() as stack:
+            client = stack.enter_context(_connect(where, stack))
+            log.info("Dask dashboard: %s", client.dashboard_link)
+
+            def submit() -> Any:
+                chunk = next(parts, None)
+                if chunk is None:
+                    return None
+                return client.submit(_work, generator, encoder, settings, chunk, pure=False, retries=RETRIES)
+
+            window = max(1, len(client.scheduler_info()["workers"])) * CHUNKS_PER_WORKER
+            running = as_completed([f for f in (submit() for _ in range(window)) if f is not None])
+            for future in running:
+                rows: Rows = future.result()
+                if (following := submit()) is not None:
+                    running.add(following)
+                yield rows
+
+    return stream
+
+
+def _connect(where: str, stack: ExitStack) -> Any:
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as missing:
+        raise InputError("--cluster needs Dask: pip install 'stylegan-surv[cluster]'.") from missing
+    kind, _, count = where.partition(":")
+    if kind == "local":
+        workers = int(count) if count else None
+        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
+        return Client(stack.enter_context(cluster))
+    if kind == "slurm":
+        from dask_jobqueue import SLURMCluster
+
+        cluster = stack.enter_context(
+            SLURMCluster()
+        )  # queue, cores, memory: the user's own dask configuration
+        cluster.scale(jobs=int(count or 1))
+        client = Client(cluster)
+        client.wait_for_workers(1)
+        return client
+    try:
+        return Client(where, timeout="10s")
+    except (OSError, ValueError, TimeoutError) as fault:
+        raise InputError(
+            f"No Dask scheduler answers at {where!r} ({fault}); expected local, local:N, slurm:N or an address "
+            "such as tcp://host:8786."
+        ) from fault
+
+
+@lru_cache(maxsize=1)
+def _inverter(generator: str | Path, encoder: str | Path | None, settings: Settings) -> Inverter:
+    import torch
+    from distributed import get_worker
+
+    torch.set_num_threads(get_worker().state.nthreads)
+    return Inverter(*networks(generator, encoder, settings), settings)
+
+
+def _work(generator: Any, encoder: Any, settings: Settings, photos: list[Photo]) -> Rows:
+    inverter = _inverter(generator, encoder, settings)
+    return inverter.rows(inverter.load(ChipFolder(photos), photos))
