@@ -12,6 +12,8 @@ _WHERE = {
     "strata_from": "design",
     "ClinicalDesign": "design",
     "CoxRidge": "cox",
+    "CoxElasticNet": "elasticnet",
+    "DeepSurv": "deepsurv",
     "SurvivalForest": "forests",
     "LateFusion": "fusion",
     "MODELS": "models",

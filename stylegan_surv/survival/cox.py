@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
+
+from sklearn.exceptions import ConvergenceWarning
 
 from stylegan_surv.errors import InputError
 
@@ -18,15 +19,14 @@ from ._gram import gram
 from ._newton import Solution
 from ._path import Choice, GramDesign, PrimalDesign, RidgeDesign, Survival, penalty_rows
 from ._primal import Products
-from .outcome import split_y
+from ._risk import LinearRisk, check_matrix, check_survival
 
 Array = npt.NDArray[Any]
 N_ALPHAS = 12
 GRAM_LIMIT = 3000  # patients up to which the Gram matrix is the faster way (with more columns than patients)
-POOLED = -1  # code of the baseline of all strata together
 
 
-class CoxRidge(BaseEstimator):
+class CoxRidge(LinearRisk):
     r"""Cox regression with a ridge penalty, exact for any number of columns.
 
     Minimises, over the coefficients b of the penalty groups g and the unpenalised ones,
@@ -80,8 +80,11 @@ class CoxRidge(BaseEstimator):
         Cross-validated log partial likelihoods of `cv_alphas_` (with `cv`).
     baseline_time_, baseline_cumulative_hazard_, baseline_stratum_ : array
         Cumulative baseline hazard at the mean, by death time and stratum.
+    log_likelihood_ : float
+        Log partial likelihood of the training rows at `coef_`.
     n_iter_ : int
         Newton steps over the whole path.
+    converged_ : bool
 
     Examples
     --------
@@ -158,7 +161,16 @@ class CoxRidge(BaseEstimator):
         if fit.choice is not None:
             self.cv_alphas_, self.cv_scores_ = fit.choice.penalties, fit.choice.scores
         self._keep(fit, self._coefficients(X, design, fit))
-        self._keep_baseline(survival, fit.solution.eta)
+        self._keep_baseline(survival, fit.solution.eta, self.ties)
+        self.log_likelihood_ = survival.likelihood(self.ties).value(fit.solution.eta)
+        self.converged_ = all(s.converged for s in fit.solutions)
+        if not self.converged_:
+            warnings.warn(
+                "CoxRidge: Newton's method did not converge for every penalty. Coefficients may be infinite: look for "
+                "an unpenalised column that separates those with an event, or give unpenalized_alpha=0.1.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         return self
 
     def _design(self, X: Array) -> RidgeDesign:
@@ -233,16 +245,6 @@ class CoxRidge(BaseEstimator):
         self.alpha_ = float(fit.penalty[0]) if single else dict(zip(self.groups_, map(float, fit.penalty)))
         self.n_iter_ = sum(s.newton for s in fit.solutions)
 
-    def _keep_baseline(self, survival: Survival, eta: Array) -> None:
-        """Baselines by stratum, and one for all (stratum POOLED) if there are several."""
-        code, time, hazard = survival.likelihood(self.ties).baseline(eta)
-        self.strata_ = None if survival.strata is None else np.unique(survival.strata)
-        if self.strata_ is not None:
-            pooled = replace(survival, strata=None).likelihood(self.ties).baseline(eta)
-            code = np.r_[code, np.full(len(pooled[0]), POOLED)]
-            time, hazard = np.r_[time, pooled[1]], np.r_[hazard, pooled[2]]
-        self.baseline_stratum_, self.baseline_time_, self.baseline_cumulative_hazard_ = code, time, hazard
-
     def _check_settings(self) -> None:
         if self.ties not in ("efron", "breslow"):
             raise InputError(f'ties: got {self.ties!r}; expected "efron" or "breslow".')
@@ -266,70 +268,6 @@ class CoxRidge(BaseEstimator):
         rest = np.flatnonzero(~taken)
         if len(rest) or not self.groups_:
             self.groups_["rest" if self.groups_ else "all"] = rest
-
-    # prediction --------------------------------------------------------------------------------------------
-
-    def predict(self, X: Any) -> Array:
-        """Log hazard ratio against the mean of the training rows, shape (n,); higher is worse."""
-        check_is_fitted(self, "coef_")
-        X = check_matrix(X, self.n_features_in_)
-        risk = np.empty(len(X))
-        for rows in (slice(i, i + 1024) for i in range(0, len(X), 1024)):  # float64 without a copy of X
-            risk[rows] = (X[rows] - self.mean_) @ self.coef_
-        return risk
-
-    def predict_survival_function(self, X: Any, times: Any, strata: Array | None = None) -> Array:
-        """S(t | x) from time 0, shape (n, len(times)), in [0, 1] and not increasing in t.
-
-        Beyond the last death of the stratum the curve stays at its last value. A model with strata needs the
-        stratum of every row; one that was not in the training rows is an InputError.
-        """
-        return self.survival_from_risk(self.predict(X), times, strata)
-
-    def survival_from_risk(
-        self, risk: Array, times: Any, strata: Array | None = None, pool_unseen: bool = False
-    ) -> Array:
-        """As `predict_survival_function`, from the log hazard ratio that `predict` gave.
-
-        With `pool_unseen` rows of an unseen stratum get the baseline hazard of all strata together.
-        """
-        check_is_fitted(self, "baseline_time_")
-        times = np.atleast_1d(np.asarray(times, float))
-        code = self._stratum_codes(strata, len(risk), pool_unseen)
-        hazard = np.zeros((len(risk), len(times)))
-        for k in np.unique(code):
-            own = self.baseline_stratum_ == k
-            steps = np.r_[0.0, self.baseline_cumulative_hazard_[own]]
-            hazard[code == k] = steps[np.searchsorted(self.baseline_time_[own], times, side="right")]
-        with np.errstate(over="ignore"):
-            survival: Array = np.exp(
-                -hazard * np.exp(risk)[:, None], where=hazard > 0, out=np.ones_like(hazard)
-            )
-        return survival
-
-    def _stratum_codes(self, strata: Array | None, n: int, pool_unseen: bool) -> Array:
-        if self.strata_ is None:
-            return np.zeros(n, int)
-        if strata is None:
-            raise InputError(
-                f"strata: this model was fitted with the strata {_few(self.strata_)}; "
-                "give the stratum of every row to predict_survival_function."
-            )
-        strata = np.asarray(strata)
-        unseen = ~np.isin(strata, self.strata_)
-        if unseen.any() and not pool_unseen:
-            raise InputError(
-                f"strata: {unseen.sum()} rows are in strata the model has not seen ({_few(np.unique(strata[unseen]))});"
-                f" it knows {_few(self.strata_)}. predict (the risk) needs no stratum."
-            )
-        return np.where(unseen, POOLED, np.searchsorted(self.strata_, strata))
-
-    def score(self, X: Any, y: Array) -> float:
-        """Harrell's C of `predict`."""
-        from sksurv.metrics import concordance_index_censored
-
-        event, time = split_y(y)
-        return float(concordance_index_censored(event, time, self.predict(X))[0])
 
 
 @dataclass(frozen=True)
@@ -355,50 +293,6 @@ class PathFit:
         return self.solutions[self.at]
 
 
-def check_matrix(X: Any, columns: int | None = None) -> Array:
-    """X as a float array (n, p) without NaN; float32 is not copied."""
-    X = np.asarray(X)
-    if X.ndim != 2:
-        raise InputError(
-            f"X: got shape {X.shape}, expected (patients, columns); flatten W+ with patient_matrix."
-        )
-    if X.dtype not in (np.float32, np.float64):
-        X = X.astype(np.float64)
-    if columns is not None and X.shape[1] != columns:
-        raise InputError(f"X: got {X.shape[1]} columns, the model was fitted with {columns}.")
-    with np.errstate(over="ignore", invalid="ignore"):
-        finite = np.isfinite(X.sum(axis=1, dtype=np.float64))  # a NaN or infinity spoils its row's sum
-    if not finite.all():
-        bad = np.flatnonzero(~finite)
-        raise InputError(
-            f"X: {len(bad)} of {len(X)} rows hold NaN or infinity (rows {bad[:5].tolist()}...); expected finite "
-            "numbers. Impute clinical columns with ClinicalDesign; leave out photographs that failed."
-        )
-    return np.asarray(X)
-
-
-def check_survival(
-    y: Array, n: int, entry: Array | None = None, strata: Array | None = None, weight: Array | None = None
-) -> Survival:
-    """Outcome arrays of a fit, checked against each other."""
-    event, time = split_y(y)
-    for name, value in {"y": time, "entry": entry, "strata": strata, "sample_weight": weight}.items():
-        if value is not None and np.shape(value) != (n,):
-            raise InputError(f"{name}: got shape {np.shape(value)}, expected ({n},), one for each row of X.")
-    weight = None if weight is None else np.asarray(weight, float)
-    if weight is not None and not (np.isfinite(weight) & (weight >= 0)).all():
-        raise InputError("sample_weight: expected finite numbers >= 0.")
-    if not (event if weight is None else event & (weight > 0)).any():
-        raise InputError(f"y: all {n} rows are censored; the partial likelihood needs at least one event.")
-    entry = None if entry is None else np.asarray(entry, float)
-    if entry is not None and not (entry < time).all():
-        i = int(np.flatnonzero(~(entry < time))[0])
-        raise InputError(
-            f"entry: row {i} enters at {entry[i]:g} and ends at {time[i]:g}; expected entry < time."
-        )
-    return Survival(time, event, entry, None if strata is None else np.asarray(strata), weight)
-
-
 def _columns(name: str, members: Any, p: int) -> Array:
     if members is None:
         return np.zeros(0, int)
@@ -409,8 +303,3 @@ def _columns(name: str, members: Any, p: int) -> Array:
     if len(columns) and (columns[0] < 0 or columns[-1] >= p):
         raise InputError(f"{name}: expected column indices in [0, {p}) or a mask of length {p}.")
     return columns
-
-
-def _few(values: Array, most: int = 6) -> str:
-    shown = ", ".join(map(str, values[:most]))
-    return shown if len(values) <= most else f"{shown}, ... ({len(values)} in all)"

@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import logging
+import time as clock
+import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted
 
 from stylegan_surv.errors import InputError
 
-from .cox import check_matrix, check_survival
+from ._risk import check_matrix, check_survival, refuse
 from .outcome import split_y
 
 Array = npt.NDArray[Any]
 
 
-def refuse(name: str, **given: Array | None) -> None:
-    """InputError for what an estimator cannot take into account, by name."""
-    for what, value in given.items():
-        if value is not None:
-            raise InputError(
-                f"{name} cannot take {what} into account. Leave {what} out, or use cox-ridge, which can."
-            )
+log = logging.getLogger(__name__)
+PILOT, PILOT_TREES = (
+    (300, 900),
+    3,
+)  # patients of the pilot forests; smaller cohorts are fitted without a forecast
+BYTES_PER_TIME = 16  # a node keeps a cumulative hazard and a survival probability for each time
+LONG, LARGE = 600.0, 4e9  # seconds and bytes from which a fit is announced by a warning
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a fit is going to cost, from small forests on PILOT patients: `seconds` to grow, `bytes` kept."""
+
+    seconds: float
+    bytes: float
+
+    def __str__(self) -> str:
+        return f"about {self.seconds:.0f} s and {self.bytes / 1e6:.0f} MB"
 
 
 class SurvivalForest(BaseEstimator):
@@ -41,6 +57,12 @@ class SurvivalForest(BaseEstimator):
         by distinct time in every node.
     n_estimators, min_samples_leaf, max_samples, random_state, n_jobs
         As in scikit-survival.
+
+    Attributes
+    ----------
+    forecast_ : Forecast or None
+        Predicted before the forest is grown, logged, and a RuntimeWarning if it is more than ten minutes or
+        4 GB; None for cohorts of no more than 900.
     """
 
     refuses = ("entry", "strata")
@@ -90,6 +112,12 @@ class SurvivalForest(BaseEstimator):
             random_state=self.random_state,
         )
         Z = self.pca_.fit_transform(X)
+        coarse = coarsen(survival.event, survival.time, self.n_times)
+        self.forecast_ = self._announce(kinds[self.kind], Z, coarse)
+        self.forest_ = self._make(kinds[self.kind]).fit(Z, coarse, sample_weight=survival.weight)
+        return self
+
+    def _make(self, kind: Any, **other: Any) -> Any:
         settings: dict[str, Any] = dict(
             n_estimators=self.n_estimators,
             min_samples_leaf=self.min_samples_leaf,
@@ -98,11 +126,36 @@ class SurvivalForest(BaseEstimator):
         )
         if self.max_samples is not None:
             settings |= dict(max_samples=self.max_samples, bootstrap=True)
-        self.forest_ = kinds[self.kind](**settings)
-        self.forest_.fit(
-            Z, coarsen(survival.event, survival.time, self.n_times), sample_weight=survival.weight
-        )
-        return self
+        return kind(**(settings | other))
+
+    def _announce(self, kind: Any, Z: Array, y: Array) -> Forecast | None:
+        """Grow a few trees on some of the patients and extrapolate: time by the exponent seen, memory as n."""
+        if len(Z) <= PILOT[1]:
+            return None
+        order = np.random.default_rng(self.random_state).permutation(len(Z))
+        spent = []
+        for size in PILOT:
+            some = order[:size]
+            if not y["event"][some].any():
+                return None
+            begin = clock.process_time()
+            pilot = self._make(kind, n_estimators=PILOT_TREES, n_jobs=1).fit(Z[some], y[some])
+            spent.append(clock.process_time() - begin)
+        more = len(Z) / PILOT[1]
+        exponent = np.clip(np.log(spent[1] / spent[0]) / np.log(PILOT[1] / PILOT[0]), 1.0, 2.0)
+        trees = self.n_estimators / PILOT_TREES
+        nodes = sum(tree.tree_.node_count for tree in pilot.estimators_) * more * trees
+        seconds = spent[1] * more**exponent * trees / effective_n_jobs(self.n_jobs)
+        forecast = Forecast(seconds, nodes * len(pilot.unique_times_) * BYTES_PER_TIME)
+        log.info("%s: %s", self.kind, forecast)
+        if forecast.seconds > LONG or forecast.bytes > LARGE:
+            warnings.warn(
+                f"{self.kind}: this fit will take {forecast}. Fewer trees (n_estimators), max_samples=0.2, "
+                "a coarser grid (n_times) or kind='extra-trees' make it cheaper.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return forecast
 
     def predict(self, X: Any) -> Array:
         """Risk: expected number of events over the grid, shape (n,); higher is worse."""

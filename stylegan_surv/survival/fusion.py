@@ -10,7 +10,8 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ._folds import as_folds
-from .cox import CoxRidge, check_survival
+from ._risk import check_survival
+from .cox import CoxRidge
 
 Array = npt.NDArray[Any]
 

@@ -11,7 +11,9 @@ from sklearn.preprocessing import StandardScaler
 from stylegan_surv.errors import InputError
 
 from .cox import CoxRidge
+from .deepsurv import DeepSurv
 from .design import ClinicalDesign, layer_groups
+from .elasticnet import CoxElasticNet
 from .forests import SurvivalForest
 
 INNER_FOLDS = 5
@@ -30,6 +32,14 @@ def _cox_ridge_groups(num_ws: int | None, w_dim: int | None, **settings: Any) ->
     return _cox_ridge(None, None, **({"penalty_groups": layer_groups(num_ws, w_dim)} | settings))
 
 
+def _cox_elasticnet(num_ws: int | None, w_dim: int | None, **settings: Any) -> Any:
+    return CoxElasticNet(**({"cv": INNER_FOLDS} | settings))
+
+
+def _deepsurv(num_ws: int | None, w_dim: int | None, **settings: Any) -> Any:
+    return DeepSurv(**settings)
+
+
 def _forest(kind: str) -> Callable[..., Any]:
     return lambda num_ws, w_dim, **settings: SurvivalForest(kind, **settings)
 
@@ -45,8 +55,10 @@ def _nuisance(num_ws: int | None, w_dim: int | None, **settings: Any) -> Any:
 MODELS: dict[str, Callable[..., Any]] = {
     "cox-ridge": _cox_ridge,
     "cox-ridge-groups": _cox_ridge_groups,
+    "cox-elasticnet": _cox_elasticnet,
     "rsf": _forest("rsf"),
     "extra-trees": _forest("extra-trees"),
+    "deepsurv": _deepsurv,
     "clinical": _clinical,
     "nuisance": _nuisance,
 }

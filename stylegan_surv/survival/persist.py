@@ -26,6 +26,7 @@ TRUSTED = frozenset(
         "stylegan_surv.survival.deepsurv.DeepSurv",
         "stylegan_surv.survival.design.ClinicalDesign",
         "stylegan_surv.survival.elasticnet.CoxElasticNet",
+        "stylegan_surv.survival.forests.Forecast",
         "stylegan_surv.survival.forests.SurvivalForest",
         "stylegan_surv.survival.fusion.LateFusion",
         "sksurv.ensemble.forest.ExtraSurvivalTrees",

@@ -23,7 +23,8 @@ from stylegan_surv.errors import InputError
 from ._folds import as_folds, deal_folds
 from ._gram import gram
 from ._path import Folds, GramDesign, Survival
-from .cox import CoxRidge, check_matrix
+from ._risk import RiskModel, check_matrix
+from .cox import CoxRidge
 from .design import ClinicalDesign
 from .fusion import LateFusion
 from .models import make_model
@@ -380,7 +381,7 @@ def _gram_fold(
     design = whole.subset(train)
     fit = model.fit_design(design, part, None if groups is None else groups[train])
     risk = design.predict(whole.cross(test, train), C[test], fit.penalty[None], [fit.solution])[0]
-    model._keep_baseline(part, fit.solution.eta)
+    model._keep_baseline(part, fit.solution.eta, model.ties)
     curves = model.survival_from_risk(risk, times, _rows(outcome.strata, test), pool_unseen=True)
     return _Fold(test, risk, curves, _by_name("alpha", dict(zip(model.groups_, fit.penalty))))
 
@@ -407,7 +408,7 @@ def _plain_fold(
         )
     model.fit(A, known.y, **_accepted(model, known, None if groups is None else groups[train]))
     risk = np.asarray(model.predict(B), float)
-    if isinstance(model, CoxRidge):
+    if isinstance(model, RiskModel):
         curves = model.survival_from_risk(risk, times, _rows(outcome.strata, test), pool_unseen=True)
     else:
         curves = _curves(model, B, times)
