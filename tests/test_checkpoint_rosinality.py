@@ -62,7 +62,7 @@ def test_layout_is_rosinalitys(tmp_path):
     """The key and shape list of its own generator and discriminator class, at 16 px."""
     notes = rosinality.write(tmp_path / "n.pt", random_generator(), random_discriminator())
     content = torch.load(tmp_path / "n.pt", weights_only=True)
-    assert set(content) == {"g_ema", "latent_avg", "d"}
+    assert set(content) == {"g_ema", "latent_avg", "d", "card"}
     shapes = {key: list(x.shape) for key, x in content["g_ema"].items()}
     assert shapes["input.input"] == [1, 12, 4, 4]
     assert shapes["conv1.conv.weight"] == [1, 12, 12, 3, 3]
@@ -219,3 +219,15 @@ def test_plain_pickles_of_tensors_are_not_archives(tmp_path):
     (tmp_path / "n.pt").write_bytes(buffer.getvalue())
     with pytest.raises(Refused, match="expected a dict with G_ema"):
         load_generator(tmp_path / "n.pt")
+
+
+def test_the_card_travels_with_the_file(tmp_path):
+    G = random_generator()
+    G.card = {"licence": "CC0-1.0", "provenance": {"kind": "synthetic"}, "sha256": "of another file"}
+    rosinality.write(tmp_path / "n.pt", G)
+    card = load_generator(tmp_path / "n.pt").card
+    assert (card["licence"], card["provenance"]) == ("CC0-1.0", {"kind": "synthetic"})
+    assert card["sha256"] == card["source"]["sha256"] != "of another file"
+    content = torch.load(tmp_path / "n.pt", weights_only=True)
+    torch.save({**content, "card": "[not a card"}, tmp_path / "n.pt")
+    assert load_generator(tmp_path / "n.pt").card["provenance"] == {"kind": "unknown"}

@@ -19,6 +19,8 @@ COMMANDS = {
     "predict": ("predict", "Risk scores of a fitted model for a latents folder."),
     "edit": ("edit", "Draw a photograph along the health attribute."),
     "demo": ("demo", "The whole line on simulated patients, with a known truth."),
+    "convert": ("convert", "Read a StyleGAN2 checkpoint of any layout and write it as safetensors."),
+    "fetch-weights": ("fetch_weights", "Fetch an auxiliary network once, against a pinned hash."),
     "zoo": ("zoo", "List the bundled networks with their cards."),
     "doctor": ("doctor", "Tell what this machine runs and why."),
 }

@@ -10,7 +10,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -21,7 +21,14 @@ from torch import nn
 
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import nvlabs, rosinality
-from stylegan_surv.gan.networks import Discriminator, Encoder, Generator, binomial_filter
+from stylegan_surv.gan.networks import (
+    Discriminator,
+    DiscriminatorConfig,
+    Encoder,
+    Generator,
+    GeneratorConfig,
+    binomial_filter,
+)
 from stylegan_surv.gan.stored import (
     Stored,
     check_size,
@@ -215,6 +222,76 @@ def load_encoder(name: str | Path, device: str = "cpu") -> Encoder:
     """An encoder from our ``.safetensors`` or a zoo name, in evaluation mode, float32."""
     net: Encoder = _load(name, ".encoder", "encoder", device)
     return net
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """The card of one of our own files, with its ``sha256``; no tensor is read."""
+    path = find(path)
+    if file_format(path) != "safetensors":
+        raise InputError(f"{path.name} is not one of our files and has no card; convert it first")
+    with safe_open(path, "pt") as file:
+        card = json.loads((file.metadata() or {}).get("card", "{}"))
+    return {**card, "sha256": sha256(path)}
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion wrote: the network's config, its card, and notes that its user has to know."""
+
+    config: GeneratorConfig | DiscriminatorConfig
+    card: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    *,
+    network: str = "G_ema",
+    layout: Literal["ours", "rosinality"] = "ours",
+) -> Converted:
+    """Read a network of any format and write it in ours, or a generator in rosinality's.
+
+    Parameters
+    ----------
+    source, target : files; an existing target is replaced when the new one is complete.
+    network : ``G_ema``, ``G`` or ``D``. rosinality's layout takes a generator, and the file's discriminator with it.
+    layout : which format to write.
+
+    Raises
+    ------
+    InputError
+        If the source does not hold the network; :class:`Refused` if it is unsafe, or the layout cannot hold it.
+    """
+    if Path(target).exists() and Path(target).samefile(find(source)):
+        raise InputError(f"{target} is the file to be converted; give another name for the result")
+    if layout == "rosinality" and network == "D":
+        raise InputError(
+            "rosinality's layout holds a discriminator only beside its generator: convert G_ema or G"
+        )
+    net: Generator | Discriminator
+    net = load_discriminator(source) if network == "D" else load_generator(source, network=network)
+    notes = list(net.card.get("notes", []))  # type: ignore[call-overload]
+    if layout == "ours":
+        save_network(net, target, net.card)
+    else:
+        assert isinstance(net, Generator)
+        critic, reason = _beside(source)
+        notes += [reason] if reason else []
+        notes += rosinality.write(target, net, critic)
+    return Converted(net.config, net.card, tuple(notes))
+
+
+def _beside(source: str | Path) -> tuple[Discriminator | None, str | None]:
+    """The discriminator in the same file, or why it cannot go into rosinality's layout."""
+    try:
+        critic = load_discriminator(source)
+        rosinality.check_discriminator(critic.config)
+    except Refused as wrong:
+        return None, f"the discriminator was left out: {wrong}"
+    except InputError:
+        return None, None
+    return critic, None
 
 
 BUILDERS: dict[str, tuple[Callable[[Stored], Any], Callable[[Any], Any]]] = {

@@ -1,14 +1,19 @@
-"""LPIPS (Zhang et al., CVPR 2018): distance of two images in the feature space of AlexNet."""
+"""LPIPS (Zhang et al., CVPR 2018): distance of two images in the feature space of AlexNet or VGG16."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from stylegan_surv.gan.auxiliary import fetched
 
 ALEX_FILE = Path(__file__).parent.parent / "data" / "lpips-alex.safetensors"
 # the network was trained on images scaled by these (per channel, for input in [-1, 1])
@@ -22,27 +27,52 @@ ALEX_LAYERS = (
     (384, 256, 3, 1, 1),
     (256, 256, 3, 1, 1),
 )
-POOL_BEFORE = (1, 2)
+VGG_WIDTHS = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
+VGG_LAYERS = tuple((i, o, 3, 1, 1) for i, o in pairwise(VGG_WIDTHS))
 EPS = 1e-10
 
 
+@dataclass(frozen=True)
+class Backbone:
+    """Convolutions (in, out, kernel, stride, padding); which have a max-pooling before them; whose output counts."""
+
+    layers: tuple[tuple[int, int, int, int, int], ...]
+    pool_before: tuple[int, ...]
+    pool: tuple[int, int]  # kernel, stride
+    taps: tuple[int, ...]
+
+
+BACKBONES = {
+    "alex": Backbone(ALEX_LAYERS, (1, 2), (3, 2), (0, 1, 2, 3, 4)),
+    "vgg": Backbone(VGG_LAYERS, (2, 4, 7, 10), (2, 2), (1, 3, 6, 9, 12)),
+}
+
+
 class LPIPS(nn.Module):
-    """LPIPS-AlexNet with the published heads (version 0.1), weights bundled in half precision.
+    """LPIPS with the published heads (version 0.1).
 
     ``distance(a, b)`` gives [n]; images are [n, 3, h, w] in [−1, 1], h, w ≥ 32. Gradients flow to the images; the
     weights are fixed.
+
+    Parameters
+    ----------
+    net : ``alex`` (bundled, in half precision) or ``vgg`` (after ``stylegan-surv fetch-weights lpips-vgg``; about nine
+        times slower).
     """
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, net: Literal["alex", "vgg"] = "alex") -> None:
         super().__init__()
+        self.backbone = BACKBONES[net]
+        layers = self.backbone.layers
         self.register_buffer("shift", torch.tensor(SHIFT).view(1, 3, 1, 1))
         self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1))
-        self.convs = nn.ModuleList(nn.Conv2d(i, o, k, s, p) for i, o, k, s, p in ALEX_LAYERS)
-        self.heads = nn.ParameterList(nn.Parameter(torch.zeros(o)) for _, o, *_ in ALEX_LAYERS)
-        self.load_state_dict({k: v.float() for k, v in load_file(ALEX_FILE).items()}, strict=False)
+        self.convs = nn.ModuleList(nn.Conv2d(i, o, k, s, p) for i, o, k, s, p in layers)
+        self.heads = nn.ParameterList(nn.Parameter(torch.zeros(layers[i][1])) for i in self.backbone.taps)
+        file = ALEX_FILE if net == "alex" else fetched("lpips-vgg")
+        self.load_state_dict({k: v.float() for k, v in load_file(file).items()}, strict=False)
         self.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -50,10 +80,11 @@ class LPIPS(nn.Module):
         x = (images - self.shift) / self.scale
         maps = []
         for i, conv in enumerate(self.convs):
-            if i in POOL_BEFORE:
-                x = F.max_pool2d(x, 3, 2)
+            if i in self.backbone.pool_before:
+                x = F.max_pool2d(x, *self.backbone.pool)
             x = F.relu(conv(x))
-            maps.append(x / (x.square().sum(dim=1, keepdim=True).sqrt() + EPS))
+            if i in self.backbone.taps:
+                maps.append(x / (x.square().sum(dim=1, keepdim=True).sqrt() + EPS))
         return maps
 
     def between(self, a: Sequence[Tensor], b: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:

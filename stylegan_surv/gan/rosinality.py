@@ -7,6 +7,7 @@ every bit. Archives are unpickled by torch's weights-only reader, which builds t
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -16,7 +17,14 @@ import torch
 from torch import Tensor
 
 from stylegan_surv.errors import InputError, Refused
-from stylegan_surv.gan.networks import Discriminator, Generator, Mapping, binomial_filter, resolutions
+from stylegan_surv.gan.networks import (
+    Discriminator,
+    DiscriminatorConfig,
+    Generator,
+    Mapping,
+    binomial_filter,
+    resolutions,
+)
 from stylegan_surv.gan.stored import MAX_BYTES, PUBLISHED, Stored, check_size, generator_config
 
 NAMES = {"G_ema": "g_ema", "G": "g", "D": "d"}
@@ -157,12 +165,26 @@ def read(path: Path, network: str) -> Stored:
     if foreign or missing:
         what = f"has {foreign[0]!r}" if foreign else f"lacks {missing[0]!r}"
         raise InputError(f"{path.name} {what}, unlike a {top} px StyleGAN2 {network} of rosinality's layout")
-    card: dict[str, Any] = {"licence": PUBLISHED, "provenance": {"kind": "unknown"}}
-    stored = Stored({names[k]: _to_ours(names[k], v) for k, v in theirs.items() if k in names}, {}, card)
+    stored = Stored(
+        {names[k]: _to_ours(names[k], v) for k, v in theirs.items() if k in names}, {}, _card(content)
+    )
     if network != "D":
         _noise_maps(stored, top)
         _latent_avg(stored, content.get("latent_avg"))
     return stored
+
+
+def _card(content: dict[str, Any]) -> dict[str, Any]:
+    """The card that :func:`write` has left in the file, or what is to be assumed of a foreign one."""
+    try:
+        card = json.loads(content.get("card", "{}"))
+    except (TypeError, ValueError):
+        card = None
+    return {
+        "licence": PUBLISHED,
+        "provenance": {"kind": "unknown"},
+        **(card if isinstance(card, dict) else {}),
+    }
 
 
 def _noise_maps(stored: Stored, top: int) -> None:
@@ -215,11 +237,11 @@ def _generator(G: Generator) -> dict[str, Tensor]:
             f"{m}.kernel": 4 * binomial_filter()
             for m in (f"convs.{2 * k}.conv.blur", f"to_rgbs.{k}.upsample")
         }
-    return table
+    return {name: x.cpu() for name, x in table.items()}
 
 
-def _discriminator(D: Discriminator) -> dict[str, Tensor]:
-    c = D.config
+def check_discriminator(c: DiscriminatorConfig) -> None:
+    """Refuse a discriminator that the layout cannot hold, with every reason."""
     _check(
         {
             f"architecture {c.architecture!r} (it has only 'resnet')": c.architecture != "resnet",
@@ -231,15 +253,20 @@ def _discriminator(D: Discriminator) -> dict[str, Tensor]:
         },
         "discriminator",
     )
+
+
+def _discriminator(D: Discriminator) -> dict[str, Tensor]:
+    c = D.config
+    check_discriminator(c)
     state = D.state_dict()
     table = {theirs: state[ours] for theirs, ours in discriminator_names(c.resolution).items()}
     for i in range(1, len(resolutions(c.resolution))):
         table |= {f"convs.{i}.{m}.kernel": binomial_filter() for m in ("conv2.0", "skip.0")}
-    return table
+    return {name: x.cpu() for name, x in table.items()}
 
 
 def write(path: str | Path, G: Generator, D: Discriminator | None = None) -> list[str]:
-    """Write ``{g_ema, latent_avg[, d]}``, as rosinality's converter does.
+    """Write ``{g_ema, latent_avg[, d]}``, as rosinality's converter does, and the generator's card as text beside.
 
     Returns
     -------
@@ -251,12 +278,14 @@ def write(path: str | Path, G: Generator, D: Discriminator | None = None) -> lis
     Refused
         If the layout cannot hold the network (clamping, labels, other architectures), with every reason.
     """
-    content: dict[str, Any] = {"g_ema": _generator(G), "latent_avg": G.mapping.w_avg}
+    card = {k: v for k, v in G.card.items() if k != "sha256"}
+    content: dict[str, Any] = {
+        "g_ema": _generator(G),
+        "latent_avg": G.mapping.w_avg.cpu(),
+        "card": json.dumps(card),
+    }
     if D is not None:
         content["d"] = _discriminator(D)
-    content = {
-        k: {n: x.cpu() for n, x in v.items()} if isinstance(v, dict) else v.cpu() for k, v in content.items()
-    }
     partial = Path(f"{path}.partial")
     try:
         torch.save(content, partial)
