@@ -15,6 +15,7 @@ from stylegan_surv.report import render
 from stylegan_surv.report.figures import kaplan_meier_figure
 from stylegan_surv.report.page import thirds_within_fold
 from stylegan_surv.report.verdict import findings
+from stylegan_surv.survival._oof import scores_of
 from stylegan_surv.survival.metrics import oof_metrics
 from stylegan_surv.survival.outcome import Outcome
 
@@ -76,21 +77,88 @@ def test_text_from_the_user_cannot_become_markup(tmp_path: Path) -> None:
     assert "<script>" not in render(study, tmp_path / "r.html").read_text()
 
 
+def value(estimate: float, half: float = 0.02) -> dict[str, float]:
+    return {"estimate": estimate, "low": estimate - half, "high": estimate + half}
+
+
+FLOW = {"patients": 1600, "events": 1000}
+
+
+def titles(metrics: dict[str, Any], **given: Any) -> dict[str, str]:
+    """Level of every finding by its title."""
+    return {f.title: f.level for f in findings(metrics, FLOW, **given)}
+
+
+def photo(c: float = 0.67, **others: Any) -> dict[str, Any]:
+    return {"models": {"photo": {"harrell_c": value(c)}, **others}}
+
+
 def test_first_finding_follows_the_interval() -> None:
-    strong = findings(study_of(1.0).metrics, {"patients": 240, "events": 100}, [])[0]
-    none = findings(study_of(0.0).metrics, {"patients": 240, "events": 100}, [])[0]
-    assert "better than chance" in strong.title
-    assert "No prognostic information" in none.title
+    assert "The photograph ranks patients by risk better than chance" in titles(photo())
+    assert "No prognostic information was shown in the photograph" in titles(photo(0.51))
 
 
-def test_strata_that_explain_the_signal_are_an_alarm() -> None:
-    value = lambda c: {"estimate": c, "low": c - 0.02, "high": c + 0.02}  # noqa: E731
-    flow = {"patients": 1600, "events": 1000}
-    era = {"models": {"photo": {"harrell_c": value(0.67), "stratified_c": value(0.568)}}}
+def test_trap_era() -> None:
+    """C .67 that is .568 within five-year strata, as on the legislators' portraits."""
+    within = {"models": {"photo": {"harrell_c": value(0.67), "stratified_c": value(0.568)}}}
+    title = "60% of what it gains over chance comes from telling the strata apart"
+    assert titles(within)[title] == "alarm"
     sound = {"models": {"photo": {"harrell_c": value(0.67), "stratified_c": value(0.66)}}}
-    assert [f.level for f in findings(era, flow, [])] == ["plain", "alarm"]
-    assert "60%" in findings(era, flow, [])[1].text
-    assert [f.level for f in findings(sound, flow, [])] == ["plain", "good"]
+    assert titles(sound)["It holds within the strata"] == "good"
+    unasked = {**photo(), "c_within": {"entry_year": value(0.49)}}  # nobody asked for strata
+    assert titles(unasked)["All of what it gains over chance comes from telling entry_year apart"] == "alarm"
+
+
+def test_trap_site() -> None:
+    latents = {"site": {"measure": "auc", **value(0.92)}, "camera": {"measure": "auc", **value(0.52)}}
+    found = titles({**photo(), "controls": {"from_latents": latents}, "c_within": {"site": value(0.55)}})
+    assert found["The latents betray the site"] == "caution"
+    assert "The latents betray the camera" not in found
+    assert any("telling the site apart" in t and level == "alarm" for t, level in found.items())
+
+
+def test_trap_background() -> None:
+    assert (
+        titles(photo(background={"harrell_c": value(0.64)}))["The outcome can be told without the face"]
+        == "alarm"
+    )
+    assert (
+        titles(photo(background={"harrell_c": value(0.55)}))["Some of it can be told without the face"]
+        == "caution"
+    )
+    assert (
+        titles(photo(background={"harrell_c": value(0.50)}))["Nothing but the face tells the outcome"]
+        == "good"
+    )
+
+
+def test_trap_duplicated_patient() -> None:
+    pair = {"photo_a": "f1", "patient_a": "p1", "photo_b": "f2", "patient_b": "p2", "bits": 3}
+    metrics = {**photo(), "controls": {"duplicates": [pair]}}
+    (found,) = [f for f in findings(metrics, FLOW) if "Duplicated" in f.title]
+    assert found.level == "alarm"
+    assert "p1 and p2" in found.text
+
+
+def test_trap_networks_that_saw_the_patients() -> None:
+    leak = {"leak": True, "kinds": {"generator": "study"}, "text": "12 patients were trained on."}
+    assert titles(photo(), provenance=leak)["The networks had seen patients of this study"] == "alarm"
+    unknown = {"leak": True, "kinds": {"generator": "unknown"}, "text": "Not known."}
+    assert titles(photo(), provenance=unknown)["It is not known whom the networks had seen"] == "caution"
+
+
+def test_trap_photographs_after_the_origin() -> None:
+    found = findings(photo(), {**FLOW, "late_photos": 37})
+    assert any(f.title == "Photographs dated after the origin" and "37" in f.text for f in found)
+
+
+def test_permuted_outcomes_that_are_not_chance_are_an_alarm() -> None:
+    controls = {"permuted_outcome": {"mean": 0.56, "sd": 0.02, "n": 100}}
+    assert (
+        titles({**photo(), "controls": controls})["The analysis finds signal where there is none"] == "alarm"
+    )
+    controls["permuted_outcome"]["mean"] = 0.505
+    assert titles({**photo(), "controls": controls})["Permuted outcomes give chance"] == "good"
 
 
 def test_numbers_at_risk_by_hand() -> None:
@@ -106,8 +174,8 @@ def test_thirds_are_formed_within_folds() -> None:
     outcome = Outcome(np.array(list("abcdef")), np.arange(1, 7), np.ones(6))
     frame = pd.DataFrame({"patient_id": list("abcdef"), "repeat": 0, "fold": [0, 0, 0, 1, 1, 1]})
     frame["risk"] = [1, 2, 3, 101, 102, 103]
-    assert thirds_within_fold(frame, outcome).tolist() == [0, 1, 2, 0, 1, 2]
-    assert thirds_within_fold(frame[frame["patient_id"] != "b"], outcome)[1] == -1
+    assert thirds_within_fold(scores_of(frame, outcome)).tolist() == [0, 1, 2, 0, 1, 2]
+    assert thirds_within_fold(scores_of(frame[frame["patient_id"] != "b"], outcome))[1] == -1
 
 
 @pytest.mark.parametrize("missing", ["photo", "clinical"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,21 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from numpy.typing import NDArray
 
-from stylegan_surv.report import figures
+from stylegan_surv.report import figures, tables
+from stylegan_surv.report.tripod import checklist
 from stylegan_surv.report.verdict import ASSOCIATION, findings
-from stylegan_surv.survival._oof import scores_of
+from stylegan_surv.survival import _accuracy
+from stylegan_surv.survival._concordance import checked
+from stylegan_surv.survival._oof import Scores, scores_of
+from stylegan_surv.survival._resamples import Resamples
+from stylegan_surv.survival.calibration import calibration
 
 if TYPE_CHECKING:
     from stylegan_surv.study import Study
 
-# how the metrics are called on the page, in this order
-METRICS = {"harrell_c": "Harrell C", "uno_c": "Uno C", "stratified_c": "C within strata"}
+TOPICS = {"found": "What was found", "sure": "How sure it is", "confounds": "What confounds it"}
+CURVES = ("clinical", "photo", "both")  # models that have curves on the page
+THRESHOLDS = np.linspace(0.02, 0.7, 35)  # of the drawn decision curves
 
 
 @dataclass(frozen=True)
@@ -64,47 +71,88 @@ def render(study: Study, path: str | Path, *, faces: bool = False) -> Path:
 
 
 def _context(study: Study, faces: bool) -> dict[str, Any]:
+    metrics, flow = study.metrics, {**study.flow, "late_photos": tables.late_entries(study.outcome)}
+    settings, models, unit = metrics.get("settings", {}), metrics["models"], study.cohort.time_unit
+    found = findings(metrics, flow, study.cohort.flags, study.provenance)
+    scores = {m: scores_of(study.oof[study.oof["model"] == m], study.outcome) for m in _drawn(study)}
+    horizons = settings.get("horizons", [])
     strip = getattr(study, "strip", None)
     return {
         "title": study.config.get("title", "Prognostic information in portrait photographs"),
-        "findings": findings(study.metrics, study.flow, study.cohort.flags),
-        "flow": study.flow,
-        "flags": list(study.cohort.flags),
-        "unit": study.cohort.time_unit,
-        "table": metric_table(study.metrics["models"]),
-        "settings": study.metrics.get("settings", {}),
-        "curves": risk_thirds(study),
+        "association": ASSOCIATION,
+        "verdict": {head: [f for f in found if f.topic == topic] for topic, head in TOPICS.items()},
+        "flow": flow,
+        "unit": unit,
+        "settings": settings,
+        "flow_table": tables.flow_table(study),
+        "characteristics": _characteristics(study),
+        "discrimination": tables.metric_table(models, tables.DISCRIMINATION),
+        "auc": tables.by_horizon(models, "auc", horizons, unit),
+        "brier": tables.by_horizon(models, "brier", horizons, unit),
+        "accuracy": tables.metric_table(models, tables.ACCURACY),
+        "calibration": tables.metric_table(models, tables.CALIBRATION, 2),
+        "differences": tables.difference_table(metrics.get("comparisons", {})),
+        "censoring": metrics.get("c_by_censoring", {}),
+        "within": metrics.get("c_within", {}),
+        "added": metrics.get("added_value"),
+        "controls": metrics.get("controls", {}),
+        "layers": metrics.get("layer_groups", {}),
+        "attribute": metrics.get("attribute", {}),
+        "subgroup_figure": _subgroups(metrics),
+        "figures": _figures(study, scores),
         "strip": base64.b64encode(strip).decode() if strip else None,
         "provenance": study.provenance,
-        "config": study.config,
-        "association": ASSOCIATION,
+        "card": _card(study),
+        "tripod": checklist(study),
+        "interval": tables.interval_text,
         "faces": faces,
     }
 
 
-def metric_table(models: dict[str, Any]) -> pd.DataFrame:
-    """Rows: models; columns: metrics that at least one model has; cells: text "estimate (low–high)"."""
-    names = [m for m in METRICS if any(m in v for v in models.values())]
-    rows = {model: [interval_text(v.get(m)) for m in names] for model, v in models.items()}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=[METRICS[m] for m in names])
+def _drawn(study: Study) -> list[str]:
+    present = set(study.oof["model"])
+    return [m for m in CURVES if m in present]
 
 
-def interval_text(value: dict[str, float | None] | None, digits: int = 3) -> str:
-    """ ".677 (.641–.712)"; a dash where there is nothing."""
-    if value is None or value["estimate"] is None:
-        return "–"
-    estimate, low, high = (value[k] for k in ("estimate", "low", "high"))
-    if low is None or high is None:
-        return f"{estimate:.{digits}f}"
-    return f"{estimate:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+def _figures(study: Study, scores: Mapping[str, Scores]) -> dict[str, list[Figure]]:
+    """Drawings by section."""
+    models, settings = study.metrics["models"], study.metrics.get("settings", {})
+    horizons, unit = settings.get("horizons", []), study.cohort.time_unit
+    drawn: dict[str, list[Figure]] = {"survival": risk_thirds(study, scores)}
+    drawn |= {"auc": [], "calibration": [], "benefit": [], "controls": []}
+    if horizons and scores:
+        names = [f"auc_{t:g}" for t in horizons]
+        series = {
+            tables.model_name(m): [models[m][k] for k in names]
+            for m in scores
+            if set(names) <= set(models[m])
+        }
+        if series:
+            picture = figures.interval_lines(
+                horizons, series, xlabel=f"Time ({unit})", ylabel="AUC(t)", line=0.5
+            )
+            caption = "Dead by t against alive at t; 95 % intervals."
+            drawn["auc"].append(Figure("Cumulative/dynamic AUC", picture, caption))
+    probable = {m: s for m, s in scores.items() if s.has_survival and "main_horizon" in settings}
+    if probable:
+        drawn["calibration"] = _calibration(study, probable, settings["main_horizon"])
+        drawn["benefit"] = [_benefit(study, probable, settings["main_horizon"])]
+    permuted = study.metrics.get("controls", {}).get("permuted_outcome")
+    if permuted and permuted.get("values"):
+        values = np.array(permuted["values"])
+        picture = figures.permutation_figure(
+            values, permuted["observed"], xlabel="C of the photograph", chance=0.5
+        )
+        caption = f"The whole cross-validation rerun {len(values)} times with outcomes of other patients."
+        drawn["controls"].append(Figure("Permuted outcomes", picture, caption))
+    return drawn
 
 
-def risk_thirds(study: Study) -> list[Figure]:
-    """Kaplan–Meier curves by third of the out-of-fold risk, for each model that has a photograph in it."""
-    drawn = []
-    frame, outcome = study.oof, study.outcome
-    for model in [m for m in frame["model"].unique() if m in ("photo", "both", "clinical")]:
-        group = thirds_within_fold(frame[frame["model"] == model], outcome)
+def risk_thirds(study: Study, scores: Mapping[str, Scores]) -> list[Figure]:
+    """Kaplan–Meier curves by third of the out-of-fold risk."""
+    drawn, outcome = [], study.outcome
+    for model, s in scores.items():
+        group = thirds_within_fold(s)
         keep = group >= 0
         picture, _ = figures.kaplan_meier_figure(
             outcome.time[keep],
@@ -115,13 +163,12 @@ def risk_thirds(study: Study) -> list[Figure]:
             unit=study.cohort.time_unit,
         )
         caption = "Thirds of the out-of-fold risk, formed within folds. Bands: 95 % pointwise intervals."
-        drawn.append(Figure(f"Survival by risk third: {model}", picture, caption))
+        drawn.append(Figure(tables.model_name(model), picture, caption))
     return drawn
 
 
-def thirds_within_fold(frame: pd.DataFrame, outcome: Any) -> NDArray[np.intp]:
+def thirds_within_fold(scores: Scores) -> NDArray[np.intp]:
     """Third of each patient (0 = lowest risk), from ranks within the fold averaged over repeats; −1 unscored."""
-    scores = scores_of(frame, outcome)
     rank = np.zeros(scores.risk.shape)
     for r, (risk, fold) in enumerate(zip(scores.risk, scores.fold)):
         rank[r] = np.where(fold >= 0, pd.Series(risk).groupby(fold).rank(pct=True), 0.0)
@@ -131,3 +178,99 @@ def thirds_within_fold(frame: pd.DataFrame, outcome: Any) -> NDArray[np.intp]:
     scored = np.flatnonzero(~np.isnan(mean))
     third[scored] = np.floor(3 * (pd.Series(mean[scored]).rank(method="first").to_numpy() - 1) / len(scored))
     return third
+
+
+def _calibration(study: Study, scores: Mapping[str, Scores], t: float) -> list[Figure]:
+    outcome, curves = study.outcome, {}
+    for model, s in scores.items():
+        survival = s.at(t)[0]
+        k = np.isfinite(survival)
+        if np.ptp(survival[k]) < 1e-9:
+            continue
+        entry = None if outcome.entry is None else outcome.entry[k]
+        c = calibration(survival[k], outcome.time[k], outcome.event[k], t, entry=entry)
+        curves[tables.model_name(model)] = (c.predicted, c.observed)
+    if not curves:
+        return []
+    title = f"Risk by {t:g} {study.cohort.time_unit}"
+    caption = "First repeat; the line of identity is ideal; below, the distribution of the predictions."
+    return [Figure("Calibration", figures.calibration_figure(curves, title=title), caption)]
+
+
+def _benefit(study: Study, scores: Mapping[str, Scores], t: float) -> Figure:
+    outcome = study.outcome
+    data = checked(outcome.time, outcome.event, np.zeros(len(outcome)), outcome.entry, None, None)
+    sample = Resamples(replace(data, weight=np.ones((len(outcome), 1))))
+
+    def curve(survival: NDArray[np.floating]) -> NDArray[np.floating]:
+        return np.array([_accuracy.net_benefit(survival, sample, t, p)[0] for p in THRESHOLDS])
+
+    curves = {tables.model_name(m): curve(s.at(t)) for m, s in scores.items()}
+    curves["Treat all"] = curve(np.zeros((1, len(outcome))))
+    marks = ", ".join(f"{p:g}" for p in sorted(_thresholds(study.metrics["models"])))
+    caption = (
+        f"At {t:g} {study.cohort.time_unit}. Thresholds set beforehand: {marks}; the rest of the curve is drawn for "
+        "its shape."
+    )
+    return Figure("Decision curve", figures.decision_figure(curves, THRESHOLDS), caption)
+
+
+def _thresholds(models: Mapping[str, Any]) -> set[float]:
+    names: Iterable[str] = (m for v in models.values() for m in v if m.startswith("net_benefit_"))
+    return {float(m.rsplit("_", 1)[1]) for m in names}
+
+
+def _subgroups(metrics: Mapping[str, Any]) -> Figure | None:
+    found = metrics.get("subgroups")
+    if not found:
+        return None
+    rows: list[tuple[str, str, Mapping[str, Any]]] = []
+    for k, row in enumerate(found):
+        if k == 0 or row["column"] != found[k - 1]["column"]:
+            rows.append((row["column"], "", {}))
+        counts = f"{row['events']}/{row['patients']}"
+        if row.get("quality") is not None:
+            counts += f"   {row['quality']:.2f}"
+        rows.append((f"    {row['level']}", counts, row))
+    overall = metrics["models"].get("photo", {}).get("harrell_c", {}).get("estimate")
+    quality = " and mean inversion error (LPIPS)" if any(r.get("quality") is not None for r in found) else ""
+    caption = (
+        f"C of the photograph; events/patients{quality}. Dotted: all patients. Levels with fewer than 20 events are "
+        "not estimated."
+    )
+    return Figure("Subgroups", figures.forest_figure(rows, line=0.5, overall=overall), caption)
+
+
+def _characteristics(study: Study) -> pd.DataFrame:
+    patients = getattr(study.cohort, "patients", None)
+    if patients is None:
+        return pd.DataFrame()
+    rows = patients.set_index(patients["patient_id"].astype(str)).reindex(
+        study.outcome.patient_id.astype(str)
+    )
+    columns = [*study.config.get("clinical", []), *getattr(study.cohort, "covariates", [])]
+    return tables.characteristics(rows, list(dict.fromkeys(columns)), study.outcome.event)
+
+
+def _card(study: Study) -> dict[str, str]:
+    """Model card, configuration and versions as text."""
+    card = {
+        "Intended use": "Research on associations between appearance and outcome. Not for decisions about patients.",
+        "Models": ", ".join(study.config.get("models", [])) or "not stated",
+        "Data": f"{study.flow['patients']} patients, {study.flow['events']} events.",
+        "Privacy": "Latents, the fitted model and a fine-tuned generator are personal health data: a generator can "
+        "reproduce faces it was trained on (Webster et al. 2021).",
+    }
+    given = {**{k: v for k, v in study.config.items() if k != "title"}, **_short(study.latents_info)}
+    return card | {str(k): _text(v) for k, v in given.items()}
+
+
+def _short(info: Mapping[str, Any]) -> dict[str, Any]:
+    keep = ("method", "num_ws", "w_dim", "generator", "generator_sha256", "encoder_sha256", "version")
+    return {f"latents: {k}": info[k] for k in keep if k in info}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)

@@ -1,69 +1,241 @@
-"""What the numbers say, in plain words: the first screen of the report."""
+"""What the numbers say, in plain words: the first screen of the report.
+
+Every sentence is a rule on numbers of ``metrics.json``; the thresholds stand here by name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 Level = Literal["plain", "good", "caution", "alarm"]
+Topic = Literal["found", "sure", "confounds"]
+Number = Mapping[str, Any]
 
 ASSOCIATION = (
     "The health attribute is an association in this cohort. It is not a diagnosis, and it does not show what a "
     "treatment would change."
 )
+LOST = 0.25  # share of C − .5 that may disappear within strata before it is an alarm
+BETRAYED_AUC, BETRAYED_R2 = 0.65, 0.15  # a column that the latents tell this well may carry the result
+NUISANCE_SHARE = 0.5  # share of the photograph's C − .5 that pictures without a face may reach
+PERMUTED = 0.02  # how far from .5 the mean C of permuted outcomes may lie
+FEW_EVENTS = 100  # below, an external validation is unreliable (Collins et al. 2016)
+TESTED = 0.05
+NAMES = {"strata": "the strata", "era": "the era", "site": "the site", "camera": "the camera"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence or two with a heading; `level` sets its colour and place."""
+    """One heading with a sentence or two; `level` sets its colour, `topic` its place."""
 
+    topic: Topic
     level: Level
     title: str
     text: str
 
 
-def findings(metrics: Mapping[str, Any], flow: Mapping[str, Any], flags: Sequence[str]) -> list[Finding]:
+def findings(
+    metrics: Mapping[str, Any],
+    flow: Mapping[str, Any],
+    flags: Sequence[str] = (),
+    provenance: Mapping[str, Any] | None = None,
+) -> list[Finding]:
     """The first screen: what was found, how sure it is, what confounds it."""
-    models = metrics["models"]
-    found = [*_photo(models, flow), *_within_strata(models), *_permuted(metrics.get("controls", {}))]
-    return [*found, *(Finding("caution", "Flag", flag) for flag in flags)]
+    models, controls = metrics["models"], metrics.get("controls", {})
+    found = [
+        *_photo(models, flow),
+        *_added(metrics),
+        *_permuted(controls),
+        *_events(flow),
+        *_calibrated(models),
+        *_within(metrics),
+        *_without_face(models),
+        *_betrayed(controls),
+        *_duplicates(controls),
+        *_seen(provenance or {}),
+        *_late(flow),
+        *_unstable(controls),
+    ]
+    return [*found, *(Finding("confounds", "caution", "Note on the data", flag) for flag in flags)]
 
 
-def _photo(models: Mapping[str, Any], flow: Mapping[str, Any]) -> list[Finding]:
-    if "photo" not in models:
-        return []
-    c = models["photo"]["harrell_c"]
-    who = f"{flow['patients']} patients, {flow['events']} with the event"
-    numbers = f"C {_number(c)}; {who}"
+def number(value: Number, digits: int = 3) -> str:
+    """ ".677 (95 % interval .641 to .712)", or the estimate alone."""
+    if value.get("estimate") is None:
+        return "not available"
+    if value.get("low") is None or value.get("high") is None:
+        return f"{value['estimate']:.{digits}f}"
+    return f"{value['estimate']:.{digits}f} (95 % interval {value['low']:.{digits}f} to {value['high']:.{digits}f})"
+
+
+def _has_interval(value: Number | None) -> TypeGuard[Number]:
+    return value is not None and all(value.get(k) is not None for k in ("estimate", "low", "high"))
+
+
+def _photo(models: Mapping[str, Any], flow: Mapping[str, Any]) -> Iterator[Finding]:
+    c = models.get("photo", {}).get("harrell_c")
+    if not _has_interval(c):
+        return
+    text = f"C {number(c)}; 0.5 is chance. {flow['patients']} patients, {flow['events']} with the event."
+    if "clinical" in models:
+        text += f" The clinical variables reach {models['clinical']['harrell_c']['estimate']:.3f}."
     if c["low"] > 0.5:
-        return [Finding("plain", "The photograph ranks patients by risk better than chance", numbers + ".")]
-    text = f"{numbers}. The interval includes 0.5, which is chance."
-    return [Finding("plain", "No prognostic information was shown in the photograph", text)]
+        yield Finding("found", "plain", "The photograph ranks patients by risk better than chance", text)
+    else:
+        yield Finding("found", "plain", "No prognostic information was shown in the photograph", text)
 
 
-def _number(value: Mapping[str, float]) -> str:
-    return f"{value['estimate']:.3f} (95 % interval {value['low']:.3f} to {value['high']:.3f})"
+def _added(metrics: Mapping[str, Any]) -> Iterator[Finding]:
+    test = metrics.get("added_value")
+    delta = metrics.get("comparisons", {}).get("both - clinical", {}).get("uno_c")
+    if not test:
+        if _has_interval(delta):
+            shown = "does" if delta["low"] > 0 else "was not shown to"
+            yield Finding(
+                "found", "plain", f"The photograph {shown} add to the clinical variables",
+                f"Difference of Uno's C, with less without the photograph: {number(delta)}.",
+            )  # fmt: skip
+        return
+    beside = "beside the clinical variables" if "clinical" in metrics["models"] else "alone"
+    text = (
+        f"Permutation test p = {test['p']:.3f} ({test['n_permutations']} reruns of the whole analysis); hazard "
+        f"ratio {number(test['hazard_ratio_per_sd'], 2)} per standard deviation of the score, {beside}."
+    )
+    if _has_interval(delta):
+        text += f" Uno's C changes by {number(delta)}."
+    if test["p"] <= TESTED:
+        yield Finding("found", "plain", f"It carries information {beside}", text)
+    else:
+        yield Finding("found", "plain", f"It was not shown to carry information {beside}", text)
 
 
-def _within_strata(models: Mapping[str, Any]) -> list[Finding]:
-    photo = models.get("photo", {})
-    if "stratified_c" not in photo:
-        return []
-    c, s = photo["harrell_c"]["estimate"], photo["stratified_c"]
-    text = f"Compared only within strata, the photograph's C is {_number(s)} instead of {c:.3f}."
-    if c > 0.5 and (c - s["estimate"]) > 0.25 * (c - 0.5):
-        lost = (c - s["estimate"]) / (c - 0.5)
-        text += f" {lost:.0%} of what it gains over chance comes from telling the strata apart."
-        return [Finding("alarm", "The strata explain a large part of it", text)]
-    return [Finding("good", "It holds within strata", text)]
-
-
-def _permuted(controls: Mapping[str, Any]) -> list[Finding]:
-    result = controls.get("permuted_outcomes")
+def _permuted(controls: Mapping[str, Any]) -> Iterator[Finding]:
+    result = controls.get("permuted_outcome")
     if not result:
-        return []
-    text = f"Over {result['n']} permutations the mean C is {result['mean']:.3f}; p = {result['p']:.3f}."
-    if abs(result["mean"] - 0.5) > 0.02:
-        return [Finding("alarm", "The pipeline finds signal where there is none", text)]
-    return [Finding("good", "Permuted outcomes give chance", text)]
+        return
+    text = f"With the outcomes of other patients the mean C is {result['mean']:.3f} ({result['n']} times)."
+    # the mean of n permutations has a standard error of its own
+    slack = max(PERMUTED, 3 * result.get("sd", 0.0) / max(1, result["n"]) ** 0.5)
+    if abs(result["mean"] - 0.5) > slack:
+        yield Finding("sure", "alarm", "The analysis finds signal where there is none", text)
+    else:
+        yield Finding("sure", "good", "Permuted outcomes give chance", text)
+
+
+def _events(flow: Mapping[str, Any]) -> Iterator[Finding]:
+    if flow["events"] < FEW_EVENTS:
+        text = f"{flow['events']} patients had the event; intervals are wide and calibration is uncertain."
+        yield Finding("sure", "caution", "Few events", text)
+
+
+def _calibrated(models: Mapping[str, Any]) -> Iterator[Finding]:
+    name = "both" if "both" in models else "photo"
+    oe, slope = (models.get(name, {}).get(k) for k in ("oe", "slope"))
+    if not (_has_interval(oe) and _has_interval(slope)):
+        return
+    text = f"Observed over expected {number(oe, 2)}, slope {number(slope, 2)} (model: {name}; 1 is ideal)."
+    good = all(v["low"] <= 1 <= v["high"] for v in (oe, slope))
+    title = "Predicted probabilities fit on average" if good else "Predicted probabilities are off"
+    yield Finding("sure", "good" if good else "caution", title, text)
+
+
+def _within(metrics: Mapping[str, Any]) -> Iterator[Finding]:
+    """C within strata, site, era …: what remains when like is compared with like."""
+    models = metrics["models"]
+    photo = models.get("photo", {})
+    whole = photo.get("harrell_c")
+    if not _has_interval(whole) or whole["estimate"] <= 0.5:
+        return
+    levels = {"strata": photo.get("stratified_c"), **metrics.get("c_within", {})}
+    for name, value in levels.items():
+        if not _has_interval(value):
+            continue
+        lost = (whole["estimate"] - value["estimate"]) / (whole["estimate"] - 0.5)
+        what = NAMES.get(name, name)
+        text = (
+            f"Compared only within the same {name.replace('_', ' ')}, the photograph's C is {number(value)} instead "
+            f"of {whole['estimate']:.3f}."
+        )
+        if lost > LOST and whole["low"] > 0.5:
+            clinical = models.get("clinical", {}).get("stratified_c") if name == "strata" else None
+            if clinical:
+                text += f" The clinical variables keep {clinical['estimate']:.3f}."
+            share = "All" if lost >= 1 else f"{lost:.0%}"
+            title = f"{share} of what it gains over chance comes from telling {what} apart"
+            yield Finding("confounds", "alarm", title, text)
+        elif name == "strata":
+            yield Finding("confounds", "good", "It holds within the strata", text)
+
+
+def _without_face(models: Mapping[str, Any]) -> Iterator[Finding]:
+    photo = models.get("photo", {}).get("harrell_c")
+    pictures = {
+        "background": "the background alone",
+        "no_face": "the picture with the face masked out",
+        "nuisance": "light, colour, sharpness, pose, site and year",
+    }
+    worst: tuple[float, str, Number] | None = None
+    for name, what in pictures.items():
+        c = models.get(name, {}).get("harrell_c")
+        if _has_interval(c) and c["low"] > 0.5 and (worst is None or c["estimate"] > worst[0]):
+            worst = (c["estimate"], what, c)
+    if worst is None:
+        if any(name in models for name in pictures):
+            text = "Background, masked picture and camera predict no better than chance."
+            yield Finding("confounds", "good", "Nothing but the face tells the outcome", text)
+        return
+    text = f"From {worst[1]}, C is {number(worst[2])}."
+    if photo and worst[0] - 0.5 >= NUISANCE_SHARE * (photo["estimate"] - 0.5):
+        yield Finding("confounds", "alarm", "The outcome can be told without the face", text)
+    else:
+        yield Finding("confounds", "caution", "Some of it can be told without the face", text)
+
+
+def _betrayed(controls: Mapping[str, Any]) -> Iterator[Finding]:
+    for name, value in controls.get("from_latents", {}).items():
+        what = NAMES.get(name, name.replace("_", " "))
+        limit = BETRAYED_AUC if value["measure"] == "auc" else BETRAYED_R2
+        if value["low"] is not None and value["estimate"] >= limit:
+            kind = "AUC" if value["measure"] == "auc" else "R²"
+            text = f"{kind} {number(value, 2)}. Whatever else differs by it can pass for prognosis."
+            yield Finding("confounds", "caution", f"The latents betray {what}", text)
+
+
+def _duplicates(controls: Mapping[str, Any]) -> Iterator[Finding]:
+    pairs = controls.get("duplicates")
+    if not pairs:
+        return
+    some = "; ".join(f"{p['patient_a']} and {p['patient_b']}" for p in pairs[:3])
+    text = f"{len(pairs)} pairs of patients have the same picture ({some}{'; …' if len(pairs) > 3 else ''})."
+    yield Finding("confounds", "alarm", "Duplicated photographs across patients", text)
+
+
+def _seen(provenance: Mapping[str, Any]) -> Iterator[Finding]:
+    if not provenance:
+        return
+    text = str(provenance.get("text", ""))
+    if not provenance.get("leak"):
+        yield Finding("confounds", "good", "The networks had not seen these patients", text)
+    elif "unknown" in (provenance.get("kinds") or {}).values():
+        yield Finding("confounds", "caution", "It is not known whom the networks had seen", text)
+    else:
+        yield Finding("confounds", "alarm", "The networks had seen patients of this study", text)
+
+
+def _late(flow: Mapping[str, Any]) -> Iterator[Finding]:
+    late = flow.get("late_photos", 0)
+    if late:
+        text = (
+            f"{late} patients were photographed after time zero. They count from the photograph on (left truncation): "
+            "a photograph taken years later would otherwise guarantee those years."
+        )
+        yield Finding("confounds", "caution", "Photographs dated after the origin", text)
+
+
+def _unstable(controls: Mapping[str, Any]) -> Iterator[Finding]:
+    icc = controls.get("repeat_photo_icc")
+    if icc and icc["icc"] < 0.75:
+        text = f"Intraclass correlation {icc['icc']:.2f} over {icc['subjects']} patients with several photographs."
+        yield Finding("sure", "caution", "Two photographs of a patient give different risks", text)
