@@ -26,7 +26,7 @@ _WHERE = {
     "GramCV": "validate",
     "save_model": "persist",
     "load_model": "persist",
-    "concordance": "metrics",
+    "concordance": "_concordance",
 }
 
 __all__ = sorted(_WHERE)

@@ -19,11 +19,33 @@ Array = npt.NDArray[Any]
 POOLED = -1  # code of the baseline of all strata together
 
 
-class RiskModel(BaseEstimator):
-    """A log hazard ratio from `predict`, and survival curves from a baseline hazard of the training rows."""
+class SurvivalModel(BaseEstimator):
+    """An estimator whose `predict` gives a risk, higher for worse."""
 
     def predict(self, X: Any) -> Array:
         raise NotImplementedError
+
+    def score(
+        self,
+        X: Any,
+        y: Array,
+        *,
+        entry: Array | None = None,
+        strata: Array | None = None,
+        sample_weight: Array | None = None,
+    ) -> float:
+        """Harrell's C of `predict`; pairs within strata only, at risk together, if these are given."""
+        from ._concordance import concordance
+
+        event, time = split_y(y)
+        found = concordance(
+            time, event, self.predict(X), entry=entry, strata=strata, sample_weight=sample_weight
+        )
+        return float(found.estimate)
+
+
+class RiskModel(SurvivalModel):
+    """A log hazard ratio from `predict`, and survival curves from a baseline hazard of the training rows."""
 
     def _keep_baseline(self, survival: Survival, eta: Array, ties: str) -> None:
         """Baselines by stratum, and one for all (stratum POOLED) if there are several."""
@@ -80,13 +102,6 @@ class RiskModel(BaseEstimator):
                 f" it knows {_few(self.strata_)}. predict (the risk) needs no stratum."
             )
         return np.where(unseen, POOLED, np.searchsorted(self.strata_, strata))
-
-    def score(self, X: Any, y: Array) -> float:
-        """Harrell's C of `predict`."""
-        from sksurv.metrics import concordance_index_censored
-
-        event, time = split_y(y)
-        return float(concordance_index_censored(event, time, self.predict(X))[0])
 
 
 class LinearRisk(RiskModel):

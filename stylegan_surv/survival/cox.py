@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from sklearn.exceptions import ConvergenceWarning
 
 from stylegan_surv.errors import InputError

@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from joblib import effective_n_jobs
-from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted
 
 from stylegan_surv.errors import InputError
 
-from ._risk import check_matrix, check_survival, refuse
-from .outcome import split_y
+from ._risk import SurvivalModel, check_matrix, check_survival, refuse
 
 Array = npt.NDArray[Any]
 
@@ -43,7 +41,7 @@ class Forecast:
         return f"about {self.seconds:.0f} s and {self.bytes / 1e6:.0f} MB"
 
 
-class SurvivalForest(BaseEstimator):
+class SurvivalForest(SurvivalModel):
     """Random survival forest or extra survival trees on in-fold principal components.
 
     Parameters
@@ -173,13 +171,6 @@ class SurvivalForest(BaseEstimator):
 
     def _components(self, X: Any) -> Array:
         return np.asarray(self.pca_.transform(check_matrix(X, self.n_features_in_)))
-
-    def score(self, X: Any, y: Array) -> float:
-        """Harrell's C of `predict`."""
-        from sksurv.metrics import concordance_index_censored
-
-        event, time = split_y(y)
-        return float(concordance_index_censored(event, time, self.predict(X))[0])
 
 
 def coarsen(event: Array, time: Array, bins: int) -> Array:

@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from ._folds import as_folds
-from ._risk import check_survival
+from ._risk import SurvivalModel, check_survival
 from .cox import CoxRidge
 
 Array = npt.NDArray[Any]
 
 
-class LateFusion(BaseEstimator):
+class LateFusion(SurvivalModel):
     """Cox model of a photograph's risk and the clinical columns.
 
     The photograph's risks on the training rows come from an inner cross-validation (stacking; Wolpert 1992,

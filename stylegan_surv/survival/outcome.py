@@ -78,7 +78,7 @@ class Outcome:
         if len(np.unique(self.patient_id)) != n:
             names, counts = np.unique(self.patient_id, return_counts=True)
             raise InputError(
-                f"outcome: patient {names[counts > 1][0]!r} has {counts.max()} rows; the unit is the patient. "
+                f"outcome: patient {str(names[counts > 1][0])!r} has {counts.max()} rows; the unit is the patient. "
                 "Average the photographs of a patient first (patient_matrix does)."
             )
         if self.entry is not None:
@@ -86,7 +86,7 @@ class Outcome:
             if late.any():
                 i = int(np.flatnonzero(late)[0])
                 raise InputError(
-                    f"outcome: {late.sum()} patients are never at risk: patient {self.patient_id[i]!r} enters at "
+                    f"outcome: {late.sum()} patients are never at risk: patient {str(self.patient_id[i])!r} enters at "
                     f"{self.entry[i]:g} and ends at {self.time[i]:g}; expected entry < time. Correct the dates or "
                     "leave these patients out."
                 )
@@ -166,7 +166,7 @@ def as_event(value: object) -> Array:
         known = np.isin(event, [0, 1])
         if not known.all():
             raise InputError(
-                f"event: got {event[~known][0]!r} in row {int(np.flatnonzero(~known)[0])}; "
+                f"event: got {event[~known].tolist()[0]!r} in row {int(np.flatnonzero(~known)[0])}; "
                 "expected 1 (the event happened) or 0 (censored)."
             )
         event = event.astype(bool)

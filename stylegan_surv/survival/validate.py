@@ -219,7 +219,7 @@ def _folds_from_frame(outcome: Outcome, frame: pd.DataFrame) -> Array:
         absent = ~np.isin(outcome.patient_id, known.index)
         if absent.any():
             raise InputError(
-                f"folds: {absent.sum()} patients have no fold (for example {outcome.patient_id[absent][0]!r}); "
+                f"folds: {absent.sum()} patients have no fold (for example {str(outcome.patient_id[absent][0])!r}); "
                 "expected one row per patient and repeat."
             )
         rows.append(known.loc[outcome.patient_id].to_numpy(int))
