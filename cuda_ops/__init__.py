@@ -1,20 +1,24 @@
 """`upfirdn2d` and `bias_act`: the two operations that StyleGAN2 spends its memory traffic on.
 
 Nothing is compiled at import. The functions run on any device; where compiled kernels are there and
-faster, they are used.
+faster, they are used; `status` tells which, and why.
 """
 
 from __future__ import annotations
 
 from cuda_ops._allocator import tune_allocator
 from cuda_ops._bias_act import bias_act
+from cuda_ops._status import Status, rebuild, status
 from cuda_ops._upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
 
 __all__ = [
+    "Status",
     "bias_act",
     "downsample2d",
     "filter2d",
+    "rebuild",
     "setup_filter",
+    "status",
     "tune_allocator",
     "upfirdn2d",
     "upsample2d",

@@ -150,7 +150,7 @@ def cuda_recipe_for(names: tuple[str, ...], torch_cuda: str, libraries: Path | N
     include = Path(nvcc).resolve().parent.parent / "include"
     toolkit = include if (include / "cuda_runtime_api.h").exists() else Path("/usr/local/cuda/include")
     targets = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in names]
-    device = ("-O3", "-std=c++17", "-Xcompiler=-fPIC", "--threads=2", *targets)
+    device = ("-O3", "-std=c++17", "-Xcompiler=-fPIC", "-Xptxas=-v", "--threads=2", *targets)
     steps = [
         Step(f"{name}.o", (str(SOURCES / f"{name}.cu"),), (nvcc, *device, "-c"))
         for name in ("upfirdn2d", "bias_act")

@@ -35,6 +35,7 @@ class Backend:
 
 
 _backends: dict[str, Backend] = {}
+_loaded: set[str] = set()
 _lock = threading.Lock()
 
 
@@ -47,12 +48,19 @@ def backend(device: str) -> Backend:
     return _backends[device]
 
 
+def forget() -> None:
+    """Look for the kernels again at the next use."""
+    _backends.clear()
+
+
 def _load(device: str) -> Backend:
     try:
         from cuda_ops import _build, _native  # noqa: F401  (the schemas come before the kernels)
 
         library = _build.build(_build.cpu_recipe() if device == "cpu" else _build.cuda_recipe())
-        torch.ops.load_library(str(library))
+        if device not in _loaded:  # a process can register kernels only once
+            torch.ops.load_library(str(library))
+            _loaded.add(device)
         return Backend(device, library, "")
     except (ImportError, OSError, RuntimeError) as problem:
         cause = str(problem) or type(problem).__name__

@@ -100,8 +100,9 @@ def exact(x, f, g, flip, gain):
 
 def assert_close(got, wanted, bound, dtype, message=""):
     assert got.dtype == dtype
-    excess = (got.double().cpu() - wanted).abs() - TOLERANCE[dtype] * bound
-    assert excess.numel() == 0 or excess.max() <= 1e-300, f"{message} exceeds its bound by {excess.max():.3g}"
+    smallest = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps  # the step of subnormal numbers
+    excess = (got.double().cpu() - wanted).abs() - TOLERANCE[dtype] * bound - smallest
+    assert excess.numel() == 0 or excess.max() <= 0, f"{message} exceeds its bound by {excess.max():.3g}"
 
 
 LAYOUTS = st.sampled_from(["contiguous", "channels_last", "sliced"])
@@ -114,7 +115,7 @@ UPFIRDN = {
     "seed": st.integers(0, 2**16),
 }
 PROPERTY = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -165,7 +166,7 @@ class TestUpfirdn2d:
         "case", [((2, 2), (1, 1), (4, 4), (2, 1, 2, 1)), ((3, 1), (2, 2), (3, 2), (1, -1, 2, 0))]
     )
     def test_torch_checks(self, kernels, case, layout):
-        x, f, g = arguments((2, 2, 5, 4), case, torch.float64, layout, 3, kernels[1])
+        x, f, g = arguments((1, 2, 4, 3), case, torch.float64, layout, 3, kernels[1])
         x.requires_grad_()
 
         def function(x):

@@ -3,11 +3,13 @@
 
 #include "api.h"
 #include "bias_act_core.h"
+#include "cpu_stream.h"
 
 namespace cuda_ops {
 namespace {
 
 constexpr int64_t kGrain = 16384;  // elements worth a thread
+constexpr int64_t kChunk = 1024;   // elements computed in the first cache before they are streamed out
 
 template <class T, int act, int order>
 struct Loop {
@@ -15,18 +17,29 @@ struct Loop {
   const BiasActArgs& a;
   BiasActParams<A> p{A(a.alpha), A(a.gain), A(1 / a.gain), A(a.clamp)};
   std::vector<A> bias{};  // a whole period, repeated to a useful length where the bias changes fastest
+  bool streams = a.count * int64_t(sizeof(T)) >= kStreamBytes;
 
   // y[i] for i in [begin, end) with one bias, or with bias[i - begin]
   template <bool vector_bias>
   void run(int64_t begin, int64_t end, const A* b) const {
+    if (!streams) return compute<vector_bias>(begin, end, b, static_cast<T*>(a.y) + begin);
+    T chunk[kChunk];
+    for (int64_t i = begin; i < end; i += kChunk) {
+      const int64_t stop = i + kChunk < end ? i + kChunk : end;
+      compute<vector_bias>(i, stop, vector_bias ? b + (i - begin) : b, chunk);
+      stream_copy(static_cast<T*>(a.y) + i, chunk, (stop - i) * int64_t(sizeof(T)));
+    }
+  }
+
+  template <bool vector_bias>
+  void compute(int64_t begin, int64_t end, const A* b, T* y) const {
     const T *s = static_cast<const T*>(a.s), *dy = static_cast<const T*>(a.dy), *ddx = static_cast<const T*>(a.ddx);
-    T* y = static_cast<T*>(a.y);
     const BiasActParams<A> q = p;
     const A one = *b;
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) {
       const A first = order >= 1 ? A(load(dy[i])) : A(0), second = order == 2 ? A(load(ddx[i])) : A(0);
-      store(y[i], bias_act_rule<act, order, A>(load(s[i]), vector_bias ? b[i - begin] : one, first, second, q));
+      store(y[i - begin], bias_act_rule<act, order, A>(load(s[i]), vector_bias ? b[i - begin] : one, first, second, q));
     }
   }
 
@@ -41,6 +54,7 @@ struct Loop {
       }
       i = stop;
     }
+    stream_end();
   }
 };
 

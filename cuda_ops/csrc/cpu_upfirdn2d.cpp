@@ -8,13 +8,14 @@
 #include <vector>
 
 #include "api.h"
+#include "cpu_stream.h"
 #include "portable.h"
 
 namespace cuda_ops {
 namespace {
 
 constexpr int64_t kGrain = 16384;       // outputs worth a thread
-constexpr int64_t kMixedRow = 8192;     // numbers of a mixed row of channels that stay in the first cache
+constexpr int64_t kMixedRow = 4096;     // numbers of a mixed row of channels that stay in the first cache
 constexpr int64_t kLeastColumns = 16;   // columns of a piece of it, so that the overlap stays small
 
 template <class A>
@@ -140,6 +141,7 @@ struct Job {
   const Upfirdn2dArgs& a;
   std::vector<Term<A>> terms = factor<A>(a);
   Axis x_axis{a.upx, a.downx, a.px0, a.taps_w}, y_axis{a.upy, a.downy, a.py0, a.taps_h};
+  bool streams = a.batch * a.channels * a.out_h * a.out_w * int64_t(sizeof(T)) >= kStreamBytes;
 
   // coefficients of every phase along x, one after the other, `stride` apart
   std::vector<A> phases(const Term<A>& term, int64_t stride) const {
@@ -157,7 +159,8 @@ struct Job {
     const int64_t high = *std::max_element(axis.start.begin(), axis.start.end()) + most +
                          axis.stride * ((a.out_w - 1) / axis.period);
     const int64_t lead = std::max<int64_t>(-low, 0);
-    std::vector<A> samples(lead + std::max(high, a.in_w), A(0)), converted(std::is_same_v<T, A> ? 0 : a.out_w);
+    std::vector<A> samples(lead + std::max(high, a.in_w), A(0)), row(a.out_w);
+    std::vector<T> converted(a.out_w);
     std::vector<std::vector<A>> coefficients;
     for (const auto& term : terms) coefficients.push_back(phases(term, most));
     Under<T, A> under;
@@ -165,16 +168,25 @@ struct Job {
       const int64_t plane = item / a.out_h, oy = item % a.out_h;
       const T* image = static_cast<const T*>(a.x) + plane / a.channels * a.xn + plane % a.channels * a.xc;
       T* y = static_cast<T*>(a.y) + plane / a.channels * a.yn + plane % a.channels * a.yc + oy * a.yh;
-      A* out;
-      if constexpr (std::is_same_v<T, A>) out = y;
-      else out = converted.data();
+      A* out = row.data();
+      if constexpr (std::is_same_v<T, A>) out = streams ? out : y;
       for (size_t k = 0; k < terms.size(); ++k) {
         under.collect(a, y_axis, terms[k], image, oy);
         mix(under.rows.data(), under.c.data(), int64_t(under.c.size()), samples.data() + lead, a.in_w, false);
         filter_row(samples.data() + lead, coefficients[k].data(), most, out, k > 0);
       }
-      if constexpr (!std::is_same_v<T, A>)
-        for (int64_t i = 0; i < a.out_w; ++i) store(y[i], out[i]);
+      finish_row(out, converted.data(), y, a.out_w);
+    }
+    stream_end();
+  }
+
+  // Bring a finished row of sums to where it belongs.
+  void finish_row(const A* sums, T* converted, T* y, int64_t count) const {
+    if constexpr (!std::is_same_v<T, A>) {
+      for (int64_t i = 0; i < count; ++i) store(converted[i], sums[i]);
+      stream_copy(y, converted, count * int64_t(sizeof(T)));
+    } else if (streams) {
+      stream_copy(y, sums, count * int64_t(sizeof(T)));
     }
   }
 
@@ -207,51 +219,72 @@ struct Job {
   void channels_last(int64_t begin, int64_t end) const {
     const Axis& axis = x_axis;
     const int64_t most = *std::max_element(axis.count.begin(), axis.count.end()), channels = a.channels;
-    const int64_t columns = std::max(kMixedRow / channels, kLeastColumns);
-    const int64_t piece = std::max<int64_t>(columns * a.upx / a.downx, 1);
-    std::vector<A> samples, converted(std::is_same_v<T, A> ? 0 : channels);
+    const auto [least, last] = std::minmax_element(axis.start.begin(), axis.start.end());
+    const int64_t periods = std::max<int64_t>(std::max(kMixedRow / channels, kLeastColumns) / axis.stride, 1);
+    const int64_t all = (a.out_w + axis.period - 1) / axis.period;
+    std::vector<A> samples((axis.stride * (periods - 1) + *last - *least + most) * channels);
+    std::vector<A> row(periods * axis.period * channels);
+    std::vector<T> converted(std::is_same_v<T, A> ? 0 : row.size());
     std::vector<std::vector<A>> coefficients;
     for (const auto& term : terms) coefficients.push_back(phases(term, most));
     Under<T, A> under;
-    std::vector<const A*> pixels;
-    std::vector<A> c;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t oy = item % a.out_h;
       const T* image = static_cast<const T*>(a.x) + item / a.out_h * a.xn;
       T* y = static_cast<T*>(a.y) + item / a.out_h * a.yn + oy * a.yh;
-      for (int64_t from = 0; from < a.out_w; from += piece) {
-        const int64_t to = std::min(from + piece, a.out_w);
-        int64_t low = axis.first(from), high = low;
-        for (int64_t o = from; o < std::min(from + axis.period, to); ++o) low = std::min(low, axis.first(o));
-        for (int64_t o = std::max(to - axis.period, from); o < to; ++o) high = std::max(high, axis.first(o) + most);
-        low = std::clamp<int64_t>(low, 0, a.in_w), high = std::clamp<int64_t>(high, low, a.in_w);
-        samples.resize((high - low) * channels);
+      for (int64_t j = 0; j < all; j += periods) {
+        const int64_t count = std::min(periods, all - j), from = j * axis.period * channels;
+        const int64_t low = *least + axis.stride * j, high = *last + axis.stride * (j + count - 1) + most;
+        const int64_t inside = std::clamp<int64_t>(low, 0, a.in_w), after = std::clamp<int64_t>(high, inside, a.in_w);
+        A* out = row.data();
+        if constexpr (std::is_same_v<T, A>) out = streams ? out : y + from;
         for (size_t k = 0; k < terms.size(); ++k) {
-          under.collect(a, y_axis, terms[k], image + low * channels, oy);
-          mix(under.rows.data(), under.c.data(), int64_t(under.c.size()), samples.data(), (high - low) * channels, false);
-          for (int64_t o = from; o < to; ++o) {
-            const int64_t p = o % axis.period, first = axis.first(o);
-            pixels.clear(), c.clear();
-            for (int64_t t = 0; t < axis.count[p]; ++t) {
-              if (first + t < 0 || first + t >= a.in_w) continue;
-              pixels.push_back(samples.data() + (first + t - low) * channels);
-              c.push_back(coefficients[k][p * most + t]);
-            }
-            write_pixel(pixels.data(), c.data(), int64_t(c.size()), y + o * channels, converted.data(), k > 0);
-          }
+          under.collect(a, y_axis, terms[k], image + inside * channels, oy);
+          std::fill(samples.begin(), samples.begin() + (inside - low) * channels, A(0));
+          A* middle = samples.data() + (inside - low) * channels;
+          mix(under.rows.data(), under.c.data(), int64_t(under.c.size()), middle, (after - inside) * channels, false);
+          std::fill(middle + (after - inside) * channels, samples.data() + (high - low) * channels, A(0));
+          filter_channels(samples.data(), low - axis.stride * j, coefficients[k].data(), most, out, j, count, k > 0);
         }
+        finish_row(out, converted.data(), y + from, std::min(row_size(count), a.out_w * channels - from));
+      }
+    }
+    stream_end();
+  }
+
+  int64_t row_size(int64_t periods) const { return periods * x_axis.period * a.channels; }
+
+  // Outputs of `count` periods from the j-th on; `samples` begins at column `low` + stride * j.
+  void filter_channels(
+      const A* samples, int64_t low, const A* c, int64_t most, A* out, int64_t j, int64_t count, bool add) const {
+    const Axis& axis = x_axis;
+    const int64_t channels = a.channels, from_step = axis.stride * channels, to_step = axis.period * channels;
+    for (int64_t p = 0; p < axis.period; ++p) {
+      const int64_t pixels = std::min(count, (a.out_w - p + axis.period - 1) / axis.period - j);
+      const A *from = samples + (axis.start[p] - low) * channels, *taps = c + p * most;
+      A* to = out + p * channels;
+      if (axis.count[p] == 0 && !add)
+        for (int64_t i = 0; i < pixels; ++i) std::fill_n(to + i * to_step, channels, A(0));
+      bool more = add;
+      for (int64_t n = axis.count[p]; n > 0; n -= 4, from += 4 * channels, taps += 4, more = true) {
+        if (n == 1) pixels_of<1>(from, taps, to, pixels, channels, from_step, to_step, more);
+        if (n == 2) pixels_of<2>(from, taps, to, pixels, channels, from_step, to_step, more);
+        if (n == 3) pixels_of<3>(from, taps, to, pixels, channels, from_step, to_step, more);
+        if (n >= 4) pixels_of<4>(from, taps, to, pixels, channels, from_step, to_step, more);
       }
     }
   }
 
-  void write_pixel(const A* const* in, const A* c, int64_t n, T* y, A* converted, bool add) const {
-    if constexpr (std::is_same_v<T, A>) {
-      mix(in, c, n, y, a.channels, add);
-    } else {
-      if (add)
-        for (int64_t i = 0; i < a.channels; ++i) converted[i] = load(y[i]);
-      mix(in, c, n, converted, a.channels, add);
-      for (int64_t i = 0; i < a.channels; ++i) store(y[i], converted[i]);
+  // out[i * to_step + k] (+)= sum over t < n of c[t] * in[i * from_step + t * channels + k], k a channel
+  template <int n>
+  static void pixels_of(
+      const A* in, const A* c, A* out, int64_t pixels, int64_t channels, int64_t from_step, int64_t to_step, bool add) {
+    const bool one_run = from_step == channels && to_step == channels;
+    const int64_t length = one_run ? pixels * channels : channels;
+    for (int64_t i = 0; i < (one_run ? 1 : pixels); ++i) {
+      const A* const rows[4] = {in, in + channels, in + 2 * channels, in + 3 * channels};
+      mix<n>(rows, c, out, length, add);
+      in += from_step, out += to_step;
     }
   }
 };
