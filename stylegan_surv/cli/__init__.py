@@ -15,6 +15,8 @@ COMMANDS = {
     "align": ("align", "Find, crop and grade the face in every photograph."),
     "split": ("split", "Write patient-level fine-tune and evaluate sets."),
     "embed": ("embed", "Invert a cohort's photographs into W+ latents."),
+    "latents": ("latents", "Look at, check, compact and export latents."),
+    "train-encoder": ("train_encoder", "Train an encoder to W+ for any generator."),
     "fit": ("fit", "Cross-validate survival models on latents and write the report."),
     "predict": ("predict", "Risk scores of a fitted model for a latents folder."),
     "edit": ("edit", "Draw a photograph along the health attribute."),

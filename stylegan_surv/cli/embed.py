@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from stylegan_surv.cli._common import echo_json, progress_bar
 
+PATH = click.Path(path_type=Path)
+
 
 @click.command("embed")
-@click.option(
-    "--cohort", "table", type=click.Path(path_type=Path), help="Clinical table with one row per photograph."
-)
-@click.option(
-    "--photos", required=True, type=click.Path(path_type=Path), help="Photographs, or a folder of chips."
-)
+@click.option("--cohort", "table", type=PATH, help="Clinical table, one row per photograph.")
+@click.option("--photos", required=True, type=PATH, help="Photographs, or a folder of aligned chips.")
 @click.option("--generator", default="synthetic-64", show_default=True, help="File or name of the generator.")
-@click.option("--encoder", default=None, help="File or name of the encoder; by default the generator's own.")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the latents.")
-@click.option(
-    "--method", type=click.Choice(["encoder", "hybrid", "projector"]), default="hybrid", show_default=True
-)
+@click.option("--encoder", help="File or name of the encoder; by default the generator's own.")
+@click.option("-o", "--out", required=True, type=PATH, help="Folder for the latents.")
+@click.option("--method", type=click.Choice(["encoder", "hybrid", "projector"]), help="Default: hybrid.")
+@click.option("--preset", help="The published protocol for comparison: reference or reference-w+.")
 @click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Photographs at a time.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--identity", is_flag=True, help="Grade the identity similarity as well (slower).")
+@click.option("--cluster", help="local, local:N, slurm:N or the address of a Dask scheduler.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--sheet", type=PATH, help="Write a contact sheet of the worst photographs (shows faces).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
-@click.pass_context
 def command(
-    ctx: click.Context,
     table: Path | None,
     photos: Path,
     generator: str,
-    encoder: str | None,
     out: Path,
-    method: str,
-    batch: int,
-    seed: int,
+    sheet: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Invert photographs into the generator's W+ space.
 
@@ -44,30 +44,22 @@ def command(
     have no latent; they are listed.
     """
     from stylegan_surv.cohort import read_cohort
-    from stylegan_surv.inversion import embed
+    from stylegan_surv.inversion.embed import CHIPS, embed_to
+    from stylegan_surv.inversion.latents import Latents
+    from stylegan_surv.inversion.quality import contact_sheet, summarise
 
+    if options["cluster"]:
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("stylegan_surv").setLevel(logging.INFO)
     cohort = None if table is None else read_cohort(table, photos, check_photos=False)
     with progress_bar("Embedding") as report:
-        latents = embed(
-            photos,
-            cohort=cohort,
-            generator=generator,
-            encoder=encoder,
-            out=out,
-            method=method,  # type: ignore[arg-type]
-            batch=batch,
-            seed=seed,
-            progress=report,
-        )
-    failed = latents.failed
+        embed_to(out, photos, cohort=cohort, generator=generator, progress=report, **options)
+    if sheet is not None:
+        contact_sheet(Latents.open(out), out / CHIPS if (out / CHIPS).exists() else photos, sheet, generator)
+    summary = summarise(out)
     if as_json:
-        quality = (
-            {name: float(latents.rows[name].median()) for name in ("lpips", "mse")} if len(latents) else {}
-        )
-        reasons = dict(zip(failed["photo_id"], failed["error"]))
-        echo_json({"latents": str(out), "photos": len(latents), "failed": reasons, **quality})
+        echo_json({"latents": str(out), **summary.as_dict()})
     else:
-        click.echo(f"{len(latents)} photographs embedded, {len(failed)} failed; latents in {out}")
-        for row in failed.itertuples():
-            click.echo(f"  {row.photo_id}: {row.error}")
-    ctx.exit(1 if len(failed) else 0)
+        click.echo(f"Latents in {out}: {summary}")
+    if summary.failed:
+        sys.exit(1)

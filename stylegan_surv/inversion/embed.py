@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 BATCHES_PER_CHUNK = 8  # photographs in memory at a time, and the rows of a shard
 Progress = Callable[[int, int], None]
 Rows = list[dict[str, Any]]
+Work = Callable[[Source, Sequence[Photo]], Iterator[Rows]]
+CHIPS = "_chips"  # where raw photographs are aligned to, inside the dataset
 
 
 def embed(
@@ -62,7 +65,7 @@ def embed(
         changed since are redone; another generator or other settings are refused. Without it nothing is
         written.
     method : {"hybrid", "encoder", "projector"}
-        Encoder alone; encoder and as many projector steps as each photograph needs; projector from the mean.
+        Encoder and as many projector steps as each photograph needs (default); encoder alone; projector from the mean.
     preset : {"reference", "reference-w+"}, optional
         The published protocol, for comparison: 1,000 steps from the mean, in W or W+.
     schedule : Schedule, optional
@@ -74,7 +77,7 @@ def embed(
     passes : int
         Encoder refinement passes, see :func:`stylegan_surv.inversion.encode.encode`.
     identity : bool
-        Grade the identity similarity too (slower; NaN where the recogniser finds nothing to compare).
+        Grade the identity similarity too (slower).
     perceptual : callable, optional
         The projector's image distance instead of LPIPS-AlexNet, for example LPIPS-VGG.
     start : Latents, optional
@@ -94,35 +97,91 @@ def embed(
     Latents
         In the order of the photographs. Those that could not be inverted are in ``.failed``, with the reason.
     """
-    settings = plan(method, preset, schedule, batch=batch, seed=seed, passes=passes, identity=identity)
-    if batch < 1:
-        raise InputError(f"batch is {batch}; expected 1 or more.")
+    options: dict[str, Any] = {"cohort": cohort, "generator": generator, "encoder": encoder, "device": device}
+    options |= {
+        "method": method,
+        "preset": preset,
+        "schedule": schedule,
+        "perceptual": perceptual,
+        "start": start,
+    }
+    options |= {"photo_ids": photo_ids, "patient_ids": patient_ids, "cluster": cluster}
+    options |= {"batch": batch, "seed": seed, "passes": passes, "identity": identity}
+    if out is not None:
+        order = embed_to(out, photos, progress=progress, **options)
+        return Latents.open(out).select(order)
+    task = _prepare(photos, None, **options)
+    rows: Rows = []
+    for part in task.work(task.source, task.source.photos):
+        rows += part
+        _tell(progress, len(rows), len(task.source.photos))
+    return Latents.from_rows(rows, {"version": __version__, **task.metadata})
+
+
+def embed_to(out: str | Path, photos: Any, *, progress: Progress | None = None, **options: Any) -> list[str]:
+    """As `embed`, without reading the result: memory does not grow with the cohort.
+
+    Returns
+    -------
+    list of str
+        ``photo_id`` of the photographs, in their order.
+    """
+    task = _prepare(photos, Path(out), **options)
+    with LatentsWriter(out, task.metadata) as writer:
+        to_disk(task, writer, progress)
+    return [photo.photo_id for photo in task.source.photos]
+
+
+@dataclass(frozen=True)
+class _Task:
+    work: Work
+    source: Source
+    metadata: dict[str, Any]
+
+
+def _prepare(
+    photos: Any,
+    out: Path | None,
+    *,
+    cohort: Cohort | None = None,
+    generator: Generator | str | Path = "synthetic-64",
+    encoder: Encoder | str | Path | None = None,
+    method: Method | None = None,
+    preset: str | None = None,
+    schedule: Schedule | None = None,
+    perceptual: Perceptual | None = None,
+    start: Latents | None = None,
+    photo_ids: Sequence[str] | None = None,
+    patient_ids: Sequence[str] | None = None,
+    cluster: str | None = None,
+    device: str = "cpu",
+    **others: Any,
+) -> _Task:
+    settings = plan(method, preset, schedule, **others)
     net, partner = networks(generator, encoder, settings, device)
     first = None if start is None else dict(zip(start.ids, start.w_plus))
     inverter = Inverter(net, partner, settings, perceptual, first)
-    folder = None if out is None else Path(out)
     source = open_source(
         photos,
         cohort,
         photo_ids=photo_ids,
         patient_ids=patient_ids,
-        aligned_to=None if folder is None else folder / "_chips",
+        aligned_to=None if out is None else out / CHIPS,
         size=max(256, net.config.resolution),
     )
-    if folder is None:
-        if cluster is not None:
-            raise InputError("On a cluster the latents go to a folder: give `out`.")
-        return _in_memory(inverter, source, progress)
-    work: Callable[[Source, Sequence[Photo]], Iterator[Rows]] = inverter_stream(inverter)
+    work = inverter_stream(inverter)
     if cluster is not None:
         from stylegan_surv.inversion.cluster import cluster_stream
 
-        if perceptual is not None or start is not None:
-            raise InputError("On a cluster, `perceptual` and `start` are not available yet.")
-        work = cluster_stream(cluster, generator, encoder, settings, batch * BATCHES_PER_CHUNK)
-    with LatentsWriter(folder, inverter.metadata()) as writer:
-        to_disk(work, source, writer, progress)
-    return Latents.open(folder).select(photo.photo_id for photo in source.photos)
+        if out is None or perceptual is not None or start is not None:
+            raise InputError("On a cluster `out` is needed, and `perceptual` and `start` are not available.")
+        work = cluster_stream(cluster, generator, encoder, settings, settings.batch * BATCHES_PER_CHUNK)
+    return _Task(work, source, inverter.metadata())
+
+
+def _tell(progress: Progress | None, done: int, total: int) -> None:
+    if progress is not None:
+        progress(done, total)
 
 
 def chunks(photos: Sequence[Photo], settings: Settings) -> Iterator[Sequence[Photo]]:
@@ -132,7 +191,7 @@ def chunks(photos: Sequence[Photo], settings: Settings) -> Iterator[Sequence[Pho
         yield photos[start : start + size]
 
 
-def inverter_stream(inverter: Inverter) -> Callable[[Source, Sequence[Photo]], Iterator[Rows]]:
+def inverter_stream(inverter: Inverter) -> Work:
     """Work in this process; the next chunk is read while this one is computed."""
 
     def stream(source: Source, photos: Sequence[Photo]) -> Iterator[Rows]:
@@ -148,30 +207,14 @@ def inverter_stream(inverter: Inverter) -> Callable[[Source, Sequence[Photo]], I
     return stream
 
 
-def to_disk(
-    work: Callable[[Source, Sequence[Photo]], Iterable[Rows]],
-    source: Source,
-    writer: LatentsWriter,
-    progress: Progress | None,
-) -> None:
+def to_disk(task: _Task, writer: LatentsWriter, progress: Progress | None) -> None:
     """Invert what is not stored yet, and store it chunk by chunk."""
-    photos = source.photos
+    photos = task.source.photos
     writer.discard(p.photo_id for p in photos if p.source_sha256 != writer.present.get(p.photo_id))
     pending = [photo for photo in photos if photo.photo_id not in writer.present]
     done = len(photos) - len(pending)
-    if progress is not None:
-        progress(done, len(photos))
-    for rows in work(source, pending):
+    _tell(progress, done, len(photos))
+    for rows in task.work(task.source, pending):
         writer.write(rows)
         done += len(rows)
-        if progress is not None:
-            progress(done, len(photos))
-
-
-def _in_memory(inverter: Inverter, source: Source, progress: Progress | None) -> Latents:
-    rows: Rows = []
-    for part in inverter_stream(inverter)(source, source.photos):
-        rows += part
-        if progress is not None:
-            progress(len(rows), len(source.photos))
-    return Latents.from_rows(rows, {"version": __version__, **inverter.metadata()})
+        _tell(progress, done, len(photos))

@@ -225,6 +225,8 @@ def fingerprint(net: Generator | Encoder) -> str:
 
 def plan(method: Method | None, preset: str | None, schedule: Schedule | None, **others: Any) -> Settings:
     """Settings of a run; a preset implies its method, and a schedule replaces the method's own."""
+    if others.get("batch", 1) < 1:
+        raise InputError(f"batch is {others['batch']}; expected 1 or more.")
     if preset is not None:
         if preset not in PRESETS or schedule is not None or method not in (None, PRESETS[preset][0]):
             raise InputError(

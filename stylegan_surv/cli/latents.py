@@ -1,0 +1,90 @@
+"""``stylegan-surv latents``: look at, check, compact and export a latents dataset."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from stylegan_surv.cli._common import echo_json
+
+FOLDER = click.argument("folder", type=click.Path(path_type=Path))
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
+
+
+@click.group("latents")
+def command() -> None:
+    """Look at, check, compact and export a latents dataset."""
+
+
+@command.command("info")
+@FOLDER
+@click.option("--cohort", type=click.Path(path_type=Path), help="Clinical table, for the table by subgroup.")
+@click.option("--by", help="Column of the clinical table.")
+@AS_JSON
+def info(folder: Path, cohort: Path | None, by: str | None, as_json: bool) -> None:
+    """What a dataset holds, where it came from, and how good it is."""
+    from stylegan_surv.cohort import read_cohort
+    from stylegan_surv.inversion.latents import read_metadata
+    from stylegan_surv.inversion.quality import by_subgroup, summarise
+
+    if (cohort is None) != (by is None):
+        raise click.UsageError("--cohort and --by belong together")
+    metadata, summary = read_metadata(folder), summarise(folder)
+    known = {name: metadata.get(name) for name in ("generator", "method", "num_ws", "w_dim", "version")}
+    groups = None
+    if cohort is not None and by is not None:
+        groups = by_subgroup(folder, read_cohort(cohort, check_photos=False).patients, by)
+    if as_json:
+        table = (
+            {}
+            if groups is None
+            else {"groups": groups.astype(object).where(groups.notna(), None).to_dict("records")}
+        )
+        echo_json({**known, **summary.as_dict(), **table})
+        return
+    click.echo(", ".join(f"{name} {value}" for name, value in known.items()))
+    click.echo(str(summary))
+    if groups is not None:
+        click.echo(groups.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
+
+
+@command.command("verify")
+@FOLDER
+@click.option("--photos", type=click.Path(path_type=Path), help="Chips, to compare with what was embedded.")
+@AS_JSON
+def verify_command(folder: Path, photos: Path | None, as_json: bool) -> None:
+    """Check every shard and row. Exit code 1 if something is wrong."""
+    from stylegan_surv.inversion.verify import verify
+
+    faults = verify(folder, photos)
+    if as_json:
+        echo_json({"faults": faults})
+    else:
+        click.echo("\n".join(faults) if faults else "All shards and rows are sound.")
+    if faults:
+        sys.exit(1)
+
+
+@command.command("compact")
+@FOLDER
+@click.option("--rows", type=click.IntRange(1), default=8192, show_default=True, help="Rows of a file.")
+def compact_command(folder: Path, rows: int) -> None:
+    """Merge shards into few files."""
+    from stylegan_surv.inversion.latents import LatentsWriter, read_metadata
+
+    with LatentsWriter(folder, read_metadata(folder)) as writer:
+        count = writer.compact(rows)
+    click.echo(f"{folder} now has {count} file{'s' if count != 1 else ''}")
+
+
+@command.command("export")
+@FOLDER
+@click.argument("out", type=click.Path(path_type=Path))
+def export_command(folder: Path, out: Path) -> None:
+    """Write .npz, .csv or one .parquet file (for R: arrow::read_parquet), by the name of OUT."""
+    from stylegan_surv.inversion.verify import export
+
+    rows = export(folder, out)
+    click.echo(f"{rows} photographs in {out}")

@@ -1,0 +1,46 @@
+"""``stylegan-surv train-encoder``: an encoder to W+ for any generator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from stylegan_surv.cli._common import echo_json, progress_bar
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command("train-encoder")
+@click.option("--generator", default="synthetic-64", show_default=True, help="File or name of the generator.")
+@click.option(
+    "--photos", type=PATH, help="Real aligned chips to learn from too; named in the encoder's card."
+)
+@click.option("--start", help="File or name of an encoder to start from.")
+@click.option("-o", "--out", required=True, type=PATH, help="The encoder's file (NAME.encoder.safetensors).")
+@click.option("--images", type=click.IntRange(1), default=200_000, show_default=True)
+@click.option("--batch", type=click.IntRange(2), default=32, show_default=True)
+@click.option("--rate", type=float, default=1e-3, show_default=True, help="Adam's learning rate.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
+def command(
+    generator: str, photos: Path | None, start: str | None, out: Path, as_json: bool, **settings: float
+) -> None:
+    """Train an encoder: samples of the generator with known latents, and real chips if there are any.
+
+    Interrupt it whenever you like: the same command goes on where it stopped.
+    """
+    from stylegan_surv.gan import load_encoder, load_generator
+    from stylegan_surv.inversion.train_encoder import EncoderRecipe, recovery, train_encoder
+
+    net = load_generator(generator)
+    recipe = EncoderRecipe(**settings)  # type: ignore[arg-type]
+    with progress_bar("Training the encoder") as report:
+        encoder = train_encoder(
+            net, out, recipe, photos=photos, start=load_encoder(start) if start else None, progress=report
+        )
+    error = recovery(net, encoder, seed=recipe.seed + 1)
+    if as_json:
+        echo_json({"encoder": str(out), "images": recipe.images, "relative_error": error})
+    else:
+        click.echo(f"{out}: relative error of w on fresh photographed samples {error:.3f}")

@@ -1,0 +1,271 @@
+"""Training an encoder for any generator: samples whose latents are known, and real chips.
+
+On samples the target is the latent itself, so that the encoder learns E[w | photograph]: of all guesses the one with
+the least squared error, and the one whose projection on any direction predicts best. A reconstruction loss alone
+does not give that: many latents draw nearly the same picture. Before the encoder sees a sample it is photographed
+(another background, clothing, light, compression, framing), because these must not move the latent. On real chips,
+whose latents nobody knows, the loss is the picture's: LPIPS and squared error of the reconstruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stylegan_surv import __version__
+from stylegan_surv.errors import InputError
+from stylegan_surv.faces.camera import photograph
+from stylegan_surv.faces.chips import Chips
+from stylegan_surv.gan import LPIPS, Encoder, EncoderConfig, Generator, save_network
+from stylegan_surv.gan.ema import ema_decay, update_ema
+from stylegan_surv.gan.provenance import record
+from stylegan_surv.gan.state import load_state, save_state
+from stylegan_surv.inversion.projector import latent_scale, shrink, squared_error
+from stylegan_surv.inversion.sources import ChipFolder, open_source, to_tensor
+
+BETAS = (0.9, 0.99)
+SAVE_EVERY = 500  # steps
+
+
+@dataclass(frozen=True)
+class EncoderRecipe:
+    """Settings of a run; all weights are per image.
+
+    Attributes
+    ----------
+    images : length of the run in images, samples and chips together.
+    batch : images of one step.
+    real : share of a batch that is real chips, where there are any.
+    rate : Adam's learning rate; rises over the first 2 % and falls to 0 along a cosine.
+    truncation : samples are drawn at truncations between these two.
+    camera : strength of the simulated photography of samples, 0 … 1.
+    latent : weight of the squared latent error of samples, in units of the w variance.
+    pixel, lpips : weights of the reconstruction of real chips.
+    offsets : weight of the squared distance of the layers from their common w, in units of the w variance.
+    ema_images : half-life of the averaged weights, which are what is saved.
+    """
+
+    images: int = 200_000
+    batch: int = 32
+    real: float = 0.25
+    rate: float = 1e-3
+    truncation: tuple[float, float] = (0.5, 1.0)
+    camera: float = 1.0
+    latent: float = 1.0
+    pixel: float = 2.0
+    lpips: float = 1.0
+    offsets: float = 0.2
+    ema_images: float = 5000
+    seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        return -(-self.images // self.batch)
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of a step."""
+        t = step / self.steps
+        return float(self.rate * min(1.0, (t + 1 / self.steps) / 0.02) * 0.5 * (1 + np.cos(np.pi * t)))
+
+
+def train_encoder(
+    generator: Generator,
+    out: str | Path,
+    recipe: EncoderRecipe | None = None,
+    *,
+    photos: Chips | str | Path | None = None,
+    start: Encoder | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Encoder:
+    """Train an encoder for a generator; saves it to ``out`` with its card.
+
+    Parameters
+    ----------
+    generator : the network to invert.
+    out : the encoder's file. The state of an unfinished run lies beside it (``<out>.state``); the same call goes on.
+    recipe : settings.
+    photos : aligned real chips, optional. They are named in the card's provenance.
+    start : encoder to start from, of the same shape.
+    progress : called with (images, total).
+
+    Returns
+    -------
+    Encoder
+        The averaged weights, in evaluation mode.
+    """
+    out, recipe = Path(out), recipe or EncoderRecipe()
+    run = _Run(generator, recipe, photos, start)
+    state = out.with_name(out.name + ".state")
+    if state.exists():
+        run.resume(state)
+    for step in range(run.step, recipe.steps):
+        run.advance(step)
+        if run.step % SAVE_EVERY == 0:
+            run.save(state)
+        if progress is not None:
+            progress(min(run.step * recipe.batch, recipe.images), recipe.images)
+    save_network(run.average, out, run.card())
+    state.unlink(missing_ok=True)
+    run.average.card = run.card()
+    return run.average
+
+
+class _Run:
+    def __init__(
+        self,
+        generator: Generator,
+        recipe: EncoderRecipe,
+        photos: Chips | str | Path | None,
+        start: Encoder | None,
+    ) -> None:
+        self.generator, self.recipe, self.step = generator, recipe, 0
+        self.ids: tuple[str, ...] = ()
+        self.pixels = np.empty((0, 0, 0, 3), np.uint8)
+        if photos is not None:
+            self.ids, self.pixels = _read(photos, generator.config.resolution)
+        self.base = None if start is None else start.card
+        shape = _shape(generator) if start is None else start.shape
+        torch.manual_seed(recipe.seed)
+        self.net, self.average = Encoder(shape), Encoder(shape)
+        if start is not None:
+            self.net.load_state_dict(start.state_dict())
+        self.average.load_state_dict(self.net.state_dict())
+        self.average.eval().requires_grad_(False)
+        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=recipe.rate, betas=BETAS)
+        self.perceptual = LPIPS()
+        self.scale = latent_scale(generator)[1]
+
+    def resume(self, path: Path) -> None:
+        numbers = load_state(path, self._objects())
+        if numbers["recipe"] != _plain(self.recipe):
+            raise InputError(
+                f"{path.name} is a run with other settings; delete it, or use the same settings."
+            )
+        self.step = int(numbers["step"])
+
+    def save(self, path: Path) -> None:
+        save_state(path, self._objects(), {"step": self.step, "recipe": _plain(self.recipe)})
+
+    def _objects(self) -> dict[str, Any]:
+        return {"net": self.net, "average": self.average, "optimiser": self.optimiser}
+
+    def advance(self, step: int) -> None:
+        """One step; everything random in it follows from the seed and its number."""
+        recipe = self.recipe
+        rng = np.random.default_rng([recipe.seed, step])
+        real = round(recipe.batch * recipe.real) if len(self.ids) else 0
+        loss = self._sample_loss(rng, step, recipe.batch - real)
+        if real:
+            loss = loss + self._chip_loss(rng, real)
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.rate_at(step)
+        self.optimiser.zero_grad(set_to_none=True)
+        (loss / recipe.batch).backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        update_ema(
+            self.average, self.net, ema_decay(recipe.batch, recipe.ema_images, (step + 1) * recipe.batch)
+        )
+        self.step = step + 1
+
+    def _sample_loss(self, rng: np.random.Generator, step: int, n: int) -> Tensor:
+        recipe = self.recipe
+        with torch.no_grad():
+            z = torch.from_numpy(rng.standard_normal((n, self.generator.config.z_dim), np.float32))
+            psi = torch.from_numpy(rng.uniform(*recipe.truncation, (n, 1, 1)).astype(np.float32))
+            truth = self.generator.mapping.w_avg.lerp(self.generator.mapping(z), psi)
+            images = self.generator.synthesis(truth).clamp(-1, 1)
+        if recipe.camera:
+            images = photographs(images, recipe.camera, recipe.seed, step * recipe.batch)
+        w, offsets = self.net.split(images)
+        error = (w - truth[:, 0]).square().mean(dim=1)
+        error = recipe.latent * error + recipe.offsets * offsets.square().mean(dim=(1, 2))
+        loss: Tensor = error.sum() / self.scale**2
+        return loss
+
+    def _chip_loss(self, rng: np.random.Generator, n: int) -> Tensor:
+        recipe = self.recipe
+        images = torch.stack([to_tensor(self.pixels[i]) for i in rng.integers(len(self.ids), size=n)])
+        w, offsets = self.net.split(images)
+        drawn = self.generator.synthesis(w[:, None] + offsets)
+        loss = recipe.lpips * self.perceptual(shrink(drawn), shrink(images))
+        loss = loss + recipe.pixel * squared_error(drawn, images)
+        loss = loss + recipe.offsets * offsets.square().mean(dim=(1, 2)) / self.scale**2
+        total: Tensor = loss.sum()
+        return total
+
+    def card(self) -> dict[str, Any]:
+        """Licence, data and whom the encoder has seen."""
+        source = self.generator.card
+        inherited = source.get("provenance") or {"kind": "unknown"}
+        provenance: Any = inherited
+        if len(self.ids):
+            provenance = record(self.pixels, self.ids, base=source)
+        return {
+            "name": source.get("name"),
+            "licence": source.get("licence"),
+            "generator_sha256": source.get("sha256"),
+            "recipe": _plain(self.recipe),
+            "real_chips": len(self.ids),
+            "started_from": (self.base or {}).get("sha256"),
+            "provenance": provenance,
+            "version": __version__,
+        }
+
+
+@torch.no_grad()
+def recovery(
+    generator: Generator,
+    encoder: Encoder,
+    *,
+    n: int = 256,
+    truncation_psi: float = 0.7,
+    camera: float = 1.0,
+    seed: int = 1,
+) -> float:
+    """Relative error of w on fresh photographed samples: ‖ŵ − w‖ / ‖w − w̄‖; 1 is no better than the mean."""
+    rng = torch.Generator().manual_seed(seed)
+    parts = []
+    for first in range(0, n, 32):
+        z = torch.randn(32, generator.config.z_dim, generator=rng)
+        truth = generator.mapping(z, truncation_psi=truncation_psi)
+        shots = photographs(generator.synthesis(truth).clamp(-1, 1), camera, seed, first)
+        parts.append((truth[:, 0], encoder.split(shots)[0]))
+    w, guess = (torch.cat(side) for side in zip(*parts))
+    return float((guess - w).square().sum().div((w - w.mean(dim=0)).square().sum()).sqrt())
+
+
+def photographs(images: Tensor, strength: float, seed: int, first: int) -> Tensor:
+    """Generated faces [n, 3, R, R] in [−1, 1], each through its own simulated camera."""
+    faces = ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    shots = [photograph(face, seed=seed, index=first + i, strength=strength) for i, face in enumerate(faces)]
+    return torch.stack([to_tensor(shot) for shot in shots])
+
+
+def _shape(generator: Generator) -> EncoderConfig:
+    """Half the generator's channels: an encoder is read once per photograph and need not be large."""
+    config = generator.config
+    return EncoderConfig(
+        config.resolution, config.num_ws, config.w_dim, config.channel_base * 2 // 3, config.channel_max
+    )
+
+
+def _read(photos: Chips | str | Path, resolution: int) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
+    source = open_source(photos)
+    if not isinstance(source, ChipFolder):
+        raise InputError("Real chips come as a folder of aligned chips.")
+    good = [photo for photo in source.photos if photo.error is None]
+    images = [((source.load(photo, resolution) + 1) * 127.5).round().byte() for photo in good]
+    if not images:
+        raise InputError(f"There is no usable chip in {photos}.")
+    return tuple(photo.patient_id for photo in good), torch.stack(images).permute(0, 2, 3, 1).numpy()
+
+
+def _plain(recipe: EncoderRecipe) -> dict[str, Any]:
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(recipe).items()}

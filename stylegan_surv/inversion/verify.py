@@ -1,0 +1,122 @@
+"""Checks of a latents dataset as a whole, and its export to other formats."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from stylegan_surv.errors import InputError
+from stylegan_surv.inversion.latents import Latents, iterate, read_metadata, read_shard, schema, shards
+from stylegan_surv.inversion.sources import open_source
+
+
+def verify(folder: str | Path, photos: Any = None) -> list[str]:
+    """Everything that is wrong with a dataset, in words; empty if nothing is.
+
+    Parameters
+    ----------
+    photos : what was embedded (Chips or a folder of chips), to find photographs that are missing or have changed.
+    """
+    folder = Path(folder)
+    metadata = read_metadata(folder)
+    expected = schema(metadata["num_ws"], metadata["w_dim"])
+    faults: list[str] = []
+    seen: Counter[str] = Counter()
+    hashes: dict[str, str | None] = {}
+    for path in shards(folder):
+        try:
+            table = read_shard(path)
+        except InputError as damaged:
+            faults.append(str(damaged))
+            continue
+        wrong = [field.name for field in expected if field not in list(table.schema)]
+        if wrong:
+            faults.append(f"{path.name}: column {wrong[0]} is missing or of another type")
+            continue
+        faults += [f"{path.name}: {fault}" for fault in _row_faults(table)]
+        names = table["photo_id"].to_pylist()
+        seen.update(names)
+        hashes.update(zip(names, table["source_sha256"].to_pylist()))
+    faults += [
+        f"{name} is stored {count} times; run `latents compact`" for name, count in seen.items() if count > 1
+    ]
+    if photos is not None:
+        faults += _against(open_source(photos).photos, hashes)
+    return faults
+
+
+def _row_faults(table: pa.Table) -> Iterator[str]:
+    good = np.asarray(table["status"].to_pandas() == "ok")
+    vectors = table["w_plus"].combine_chunks()
+    empty = np.asarray(vectors.is_null())
+    names = table["photo_id"].to_pylist()
+    finite = np.ones(len(names), dtype=bool)
+    finite[~empty] = np.isfinite(vectors.drop_null().flatten().to_numpy().reshape((~empty).sum(), -1)).all(
+        axis=1
+    )
+    for name, ok, missing, sound in zip(names, good, empty, finite):
+        if ok == missing:
+            yield f"{name} is {'ok without' if ok else 'failed with'} a latent"
+        elif not sound:
+            yield f"{name} has a latent that is not finite"
+
+
+def _against(photos: list[Any], hashes: dict[str, str | None]) -> Iterator[str]:
+    for photo in photos:
+        if photo.photo_id not in hashes:
+            yield f"{photo.photo_id} has not been embedded"
+        elif photo.source_sha256 != hashes[photo.photo_id]:
+            yield f"{photo.photo_id} has changed since it was embedded; run `embed` again"
+
+
+def export(folder: str | Path, out: str | Path) -> int:
+    """Write the successful rows as ``.npz``, ``.csv`` or one ``.parquet`` file; returns how many there are.
+
+    ``.npz`` holds ``w_plus`` [n, num_ws, w_dim], ``photo_id`` and ``patient_id``; the tables have one column per
+    number (``w000_000`` is layer 0, element 0), which R, Stata and SPSS can read.
+    """
+    out = Path(out)
+    if out.suffix not in (".npz", ".csv", ".parquet"):
+        raise InputError(f"{out.name} ends in {out.suffix!r}; expected .npz, .csv or .parquet.")
+    metadata = read_metadata(folder)
+    if out.suffix == ".npz":
+        latents = Latents.open(folder)
+        np.savez_compressed(
+            out,
+            w_plus=latents.w_plus,
+            photo_id=latents.ids.astype(str),
+            patient_id=latents.patient_ids.astype(str),
+        )
+        return len(latents)
+    names = [f"w{layer:03d}_{i:03d}" for layer in range(metadata["num_ws"]) for i in range(metadata["w_dim"])]
+    rows = 0
+    partial = out.with_name(f".{out.name}.tmp")
+    writer = None
+    for table in iterate(folder):
+        table = table.filter(pa.compute.equal(table["status"], "ok"))
+        width = len(names)
+        matrix = table["w_plus"].combine_chunks().flatten().to_numpy().reshape(-1, width)
+        wide = table.drop_columns(["w_plus"])
+        for i, name in enumerate(names):
+            wide = wide.append_column(name, pa.array(matrix[:, i]))
+        rows += wide.num_rows
+        if writer is None:
+            writer = (
+                pq.ParquetWriter(partial, wide.schema)
+                if out.suffix == ".parquet"
+                else pa.csv.CSVWriter(partial, wide.schema)
+            )
+        writer.write_table(wide)
+    if writer is None:
+        raise InputError(f"{folder} holds no latents yet.")
+    writer.close()
+    partial.replace(out)
+    return rows

@@ -1,0 +1,145 @@
+"""The commands ``embed``, ``latents`` and ``train-encoder``: exit codes and what they say."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from stylegan_surv.cli import main
+from stylegan_surv.faces.chips import Chips
+from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig, load_encoder, save_network
+
+CONFIG = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
+SHAPE = EncoderConfig(32, CONFIG.num_ws, CONFIG.w_dim, channel_base=256, channel_max=8)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny generator, its encoder, six chips (one failed) and a clinical table."""
+    folder = tmp_path_factory.mktemp("study")
+    torch.manual_seed(0)
+    save_network(Generator(CONFIG), folder / "tiny.safetensors", {"name": "tiny"})
+    save_network(Encoder(SHAPE), folder / "tiny.encoder.safetensors", {"name": "tiny"})
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 255, (32, 32, 3)).astype(np.uint8) for _ in range(6)]
+    chips = Chips.create(folder / "chips", pictures, [f"p{i}" for i in range(6)])
+    table = chips.table
+    table.loc[2, ["status", "error"]] = ["failed", "no face found"]
+    table.to_parquet(folder / "chips" / "_chips.parquet")
+    patients = pd.DataFrame({"patient_id": list("abcdef"), "photo": [f"p{i}.png" for i in range(6)]})
+    patients = patients.assign(time=range(1, 7), event=[0, 1] * 3, sex=list("FFMMFM"))
+    patients.to_csv(folder / "clinical.csv", index=False)
+    return folder
+
+
+def run(capsys, monkeypatch, *arguments: object) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["stylegan-surv", *map(str, arguments)])
+    code = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def embed(capsys, monkeypatch, place, *more: object, photos="chips", out="latents") -> tuple[int, str, str]:
+    fixed = (
+        "embed",
+        "--photos",
+        place / photos,
+        "--generator",
+        place / "tiny.safetensors",
+        "-o",
+        place / out,
+    )
+    return run(capsys, monkeypatch, *fixed, "--method", "encoder", *more)
+
+
+def test_embed_lists_failures_and_exits_with_1(place, capsys, monkeypatch):
+    code, out, _ = embed(capsys, monkeypatch, place, "--cohort", place / "clinical.csv", "--json")
+    record = json.loads(out.strip().splitlines()[-1])
+    assert code == 1
+    assert (record["photos"], record["patients"]) == (5, 5)
+    assert list(record["failed"].values()) == ["no face found"]
+    assert record["lpips"] > 0
+    code, out, _ = run(capsys, monkeypatch, "latents", "info", place / "latents")
+    assert code == 0
+    assert "5 photographs of 5 patients, 1 failed" in out
+    info = ("latents", "info", place / "latents", "--cohort", place / "clinical.csv", "--by", "sex", "--json")
+    groups = json.loads(run(capsys, monkeypatch, *info)[1])["groups"]
+    assert {row["sex"]: row["photos"] for row in groups} == {"F": 3, "M": 3}
+    assert {row["sex"]: row["failed"] for row in groups} == pytest.approx({"F": 0, "M": 1 / 3})
+
+
+def test_a_wrong_request_exits_with_2_and_one_message(place, capsys, monkeypatch):
+    code, out, err = embed(capsys, monkeypatch, place, photos="nowhere")
+    assert (code, out) == (2, "")
+    assert "There is no folder" in err
+    assert "Traceback" not in err
+    embed(capsys, monkeypatch, place, out="other")
+    code, _, err = embed(capsys, monkeypatch, place, "--seed", 1, out="other")
+    assert code == 2
+    assert "seed = 0, not 1" in err
+
+
+def test_latents_are_verified_compacted_and_exported(place, capsys, monkeypatch):
+    embed(capsys, monkeypatch, place, "--batch", 1, out="many")
+    code, out, _ = run(capsys, monkeypatch, "latents", "verify", place / "many", "--photos", place / "chips")
+    assert (code, out) == (0, "All shards and rows are sound.\n")
+    code, out, _ = run(capsys, monkeypatch, "latents", "compact", place / "many")
+    assert "1 file" in out
+    for name in ("x.npz", "x.csv", "x.parquet"):
+        code, out, _ = run(capsys, monkeypatch, "latents", "export", place / "many", place / name)
+        assert (code, out.split()[0]) == (0, "5")
+    stored = np.load(place / "x.npz", allow_pickle=False)
+    wide = pd.read_csv(place / "x.csv").set_index("photo_id").loc[stored["photo_id"]]
+    columns = [name for name in wide if name.startswith("w0")]
+    assert len(columns) == CONFIG.num_ws * CONFIG.w_dim
+    assert np.allclose(wide[columns].to_numpy(np.float32), stored["w_plus"].reshape(5, -1))
+    assert len(pd.read_parquet(place / "x.parquet")) == 5
+
+
+def test_verify_names_what_is_wrong(place, capsys, monkeypatch, tmp_path):
+    for path in (place / "chips").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    embed(capsys, monkeypatch, place, "--batch", 1, photos="chips", out="checked")
+    shard = next((place / "checked").glob("part-*.parquet"))
+    spare = place / "checked" / "part-000099.parquet"
+    spare.write_bytes(shard.read_bytes())
+    table = pd.read_parquet(tmp_path / "_chips.parquet")
+    table.loc[3, "source_sha256"] = "changed"
+    table.to_parquet(tmp_path / "_chips.parquet")
+    code, out, _ = run(capsys, monkeypatch, "latents", "verify", place / "checked", "--photos", tmp_path)
+    assert code == 1
+    assert "stored 2 times" in out
+    assert "p3 has changed" in out
+    spare.write_bytes(shard.read_bytes()[:100])
+    code, out, _ = run(capsys, monkeypatch, "latents", "verify", place / "checked")
+    assert code == 1
+    assert "part-000099.parquet is damaged" in out
+
+
+def test_the_contact_sheet_is_written_on_request_only(place, capsys, monkeypatch, tmp_path):
+    embed(capsys, monkeypatch, place, "--sheet", tmp_path / "sheet.png", out="sheeted")
+    assert Image.open(tmp_path / "sheet.png").size == (1024, 2 * 146)
+
+
+def test_train_encoder_writes_an_encoder_that_embed_finds(place, capsys, monkeypatch, tmp_path):
+    (tmp_path / "tiny.safetensors").write_bytes((place / "tiny.safetensors").read_bytes())
+    target = tmp_path / "tiny.encoder.safetensors"
+    options = ("--images", 16, "--batch", 8, "--photos", place / "chips", "--json")
+    made = ("train-encoder", "--generator", tmp_path / "tiny.safetensors", "-o", target, *options)
+    code, out, _ = run(capsys, monkeypatch, *made)
+    assert code == 0
+    assert json.loads(out)["images"] == 16
+    card = load_encoder(target).card
+    assert card["provenance"]["kind"] == "photographs"
+    assert len(card["provenance"]["photos"]) == 5

@@ -1,0 +1,99 @@
+"""Training an encoder: it learns the latents, resumes exactly, and says whom it has seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from stylegan_surv.errors import InputError
+from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig, load_encoder
+from stylegan_surv.inversion.encode import encode
+from stylegan_surv.inversion.train_encoder import EncoderRecipe, photographs, recovery, train_encoder
+
+CONFIG = GeneratorConfig(32, z_dim=4, w_dim=4, mapping_layers=1, channel_base=256, channel_max=8)
+SHAPE = EncoderConfig(32, CONFIG.num_ws, CONFIG.w_dim, channel_base=256, channel_max=8)
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    torch.manual_seed(1)
+    return Generator(CONFIG).requires_grad_(False).eval()
+
+
+def test_it_learns_to_recover_latents(generator, tmp_path):
+    torch.manual_seed(2)
+    start = Encoder(SHAPE)
+    before = recovery(generator, start, n=64, camera=0.0)
+    recipe = EncoderRecipe(images=1600, batch=16, rate=5e-3, camera=0.0, ema_images=100)
+    trained = train_encoder(generator, tmp_path / "e.safetensors", recipe, start=start)
+    after = recovery(generator, trained, n=64, camera=0.0)
+    assert after < 0.6 < before
+
+
+def test_a_run_that_was_stopped_ends_as_if_it_never_had(generator, tmp_path, monkeypatch):
+    import importlib
+
+    monkeypatch.setattr(importlib.import_module("stylegan_surv.inversion.train_encoder"), "SAVE_EVERY", 2)
+    recipe = EncoderRecipe(images=40, batch=8)
+    whole = train_encoder(generator, tmp_path / "a.safetensors", recipe)
+
+    def stop(done: int, total: int) -> None:
+        if done >= 24:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_encoder(generator, tmp_path / "b.safetensors", recipe, progress=stop)
+    with pytest.raises(InputError, match="other settings"):
+        train_encoder(generator, tmp_path / "b.safetensors", EncoderRecipe(images=48, batch=8))
+    seen: list[int] = []
+    resumed = train_encoder(
+        generator, tmp_path / "b.safetensors", recipe, progress=lambda done, total: seen.append(done)
+    )
+    assert seen == [24, 32, 40]
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values()):
+        assert torch.equal(a, b)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".state"] == []
+
+
+def test_the_saved_encoder_is_the_averaged_one_and_inherits_provenance(generator, tmp_path):
+    made = train_encoder(generator, tmp_path / "e.safetensors", EncoderRecipe(images=16, batch=8))
+    read = load_encoder(tmp_path / "e.safetensors")
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.allclose(read(images), made(images), atol=1e-6)
+    assert read.card["provenance"] == {"kind": "unknown"}
+
+
+def test_refinement_moves_towards_what_the_encoder_sees(generator):
+    """For an encoder that inverts the generator up to a constant error, the residual of a pass cancels it."""
+
+    class Biased(torch.nn.Module):
+        def forward(self, images):
+            return images[:, :1, :1, :4].flatten(1)[:, None] * 1.0 + 0.3
+
+    class Identity:
+        def synthesis(self, w):
+            return w.view(-1, 1, 1, 4).expand(-1, 3, 4, 4)
+
+    truth = torch.randn(3, 1, 4)
+    images = Identity().synthesis(truth)
+    plain = encode(Biased(), Identity(), images)
+    refined = encode(Biased(), Identity(), images, passes=1)
+    assert torch.allclose(plain - truth, torch.full_like(truth, 0.3))
+    assert torch.allclose(refined, truth, atol=1e-6)
+
+
+def test_the_camera_changes_pictures_and_is_keyed_by_index():
+    images = torch.rand(4, 3, 32, 32) * 2 - 1
+    first = photographs(images, 1.0, seed=0, first=0)
+    assert first.shape == images.shape
+    assert torch.equal(photographs(images[2:], 1.0, seed=0, first=2), first[2:])
+    assert (first - images).abs().mean() > 0.05
+
+
+def test_the_rate_rises_and_falls():
+    recipe = EncoderRecipe(images=3200, batch=32, rate=1.0)
+    rates = np.array([recipe.rate_at(step) for step in range(recipe.steps)])
+    assert rates[0] == pytest.approx(0.5)
+    assert rates.argmax() == 1
+    assert rates[-1] < 0.001
