@@ -14,6 +14,7 @@ import pytest
 from stylegan_surv.report import render
 from stylegan_surv.report.figures import kaplan_meier_figure
 from stylegan_surv.report.page import thirds_within_fold
+from stylegan_surv.report.tables import difference_table, interval_text, p_text
 from stylegan_surv.report.verdict import findings
 from stylegan_surv.survival._oof import scores_of
 from stylegan_surv.survival.metrics import oof_metrics
@@ -184,3 +185,13 @@ def test_a_study_without_one_of_the_models(tmp_path: Path, missing: str) -> None
     study.oof = study.oof[study.oof["model"] != missing]
     study.metrics = oof_metrics(study.oof, study.outcome, n_boot=20)
     render(study, tmp_path / "r.html")
+
+
+def test_cells() -> None:
+    assert interval_text(value(0.677)) == "0.677 (0.657\u00a0to\u00a00.697)"
+    assert interval_text({"estimate": -0.02, "low": None, "high": None}, 2) == "\u22120.02"
+    assert interval_text(None) == "–"
+    assert p_text(1e-9) == "< 0.001"
+    table = difference_table({"both - clinical": {"uno_c": value(0.03), "net_benefit_0.2": value(0.01)}})
+    assert list(table.columns) == ["Photograph + clinical \u2212 Clinical variables"]
+    assert list(table.index) == ["Uno C", "Net benefit at a threshold of 0.2"]

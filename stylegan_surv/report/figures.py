@@ -78,7 +78,7 @@ def kaplan_meier_figure(
         rows[label] = number_at_risk(time[m], late, np.ones((m.sum(), 1)), ticks)[:, 0].astype(int)
     counts = pd.DataFrame.from_dict(rows, orient="index", columns=ticks)
     axes.set(xlim=(0, ticks[-1]), ylim=(0, 1.01), ylabel="Survival", xlabel=f"Time ({unit})", xticks=ticks)
-    axes.legend(frameon=False, loc="lower left")
+    axes.legend(frameon=False, loc="upper right", fontsize=8)
     _write_counts(axes, counts)
     return svg(figure), counts
 
@@ -102,10 +102,10 @@ def _log_log_band(
 
 def _write_counts(axes: Axes, counts: pd.DataFrame) -> None:
     place = axes.get_xaxis_transform()
-    axes.text(-0.16, -0.23, "At risk", transform=axes.transAxes, fontsize=8, weight="bold", ha="left")
+    axes.text(-0.3, -0.23, "At risk", transform=axes.transAxes, fontsize=8, weight="bold", ha="left")
     for i, (label, row) in enumerate(counts.iterrows()):
         y = -0.30 - 0.065 * i
-        axes.text(-0.16, y, str(label), transform=axes.transAxes, color=COLOURS[i], fontsize=8)
+        axes.text(-0.3, y, str(label), transform=axes.transAxes, color=COLOURS[i], fontsize=8)
         for t, number in row.items():
             axes.text(float(str(t)), y, str(number), transform=place, ha="center", fontsize=8)
 
@@ -132,7 +132,7 @@ def interval_lines(
         )
     axes.axhline(line, color="#999999", lw=0.8)
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     return svg(figure)
 
 
@@ -184,7 +184,16 @@ def forest_figure(
     figure, axes = new_figure(6.4, 0.28 * len(rows) + 0.9)
     for i, (label, counts, value) in enumerate(rows):
         y = len(rows) - i
-        axes.text(-0.62, y, label, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+        indent = 0.02 * (len(label) - len(label.lstrip()))
+        axes.text(
+            -0.62 + indent,
+            y,
+            label.strip(),
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=8,
+            weight="normal" if indent else "bold",
+        )
         axes.text(-0.03, y, counts, transform=axes.get_yaxis_transform(), va="center", ha="right", fontsize=8)
         if value.get("estimate") is None:
             note = "too few events" if counts else ""

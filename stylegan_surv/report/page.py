@@ -90,7 +90,7 @@ def _context(study: Study, faces: bool) -> dict[str, Any]:
         "auc": tables.by_horizon(models, "auc", horizons, unit),
         "brier": tables.by_horizon(models, "brier", horizons, unit),
         "accuracy": tables.metric_table(models, tables.ACCURACY),
-        "calibration": tables.metric_table(models, tables.CALIBRATION, 2),
+        "calibration": tables.metric_table(models, tables.CALIBRATION),
         "differences": tables.difference_table(metrics.get("comparisons", {})),
         "censoring": metrics.get("c_by_censoring", {}),
         "within": metrics.get("c_within", {}),
@@ -105,6 +105,7 @@ def _context(study: Study, faces: bool) -> dict[str, Any]:
         "card": _card(study),
         "tripod": checklist(study),
         "interval": tables.interval_text,
+        "p_text": tables.p_text,
         "faces": faces,
     }
 
@@ -231,7 +232,7 @@ def _subgroups(metrics: Mapping[str, Any]) -> Figure | None:
         counts = f"{row['events']}/{row['patients']}"
         if row.get("quality") is not None:
             counts += f"   {row['quality']:.2f}"
-        rows.append((f"    {row['level']}", counts, row))
+        rows.append((f"  {row['level']}", counts, row))
     overall = metrics["models"].get("photo", {}).get("harrell_c", {}).get("estimate")
     quality = " and mean inversion error (LPIPS)" if any(r.get("quality") is not None for r in found) else ""
     caption = (

@@ -23,13 +23,13 @@ MODELS = {
 DISCRIMINATION = {"harrell_c": "Harrell C", "uno_c": "Uno C", "stratified_c": "C within strata"}
 ACCURACY = {"ibs": "Integrated Brier", "ibs_skill": "Skill against Kaplan–Meier"}
 CALIBRATION = {
-    "oe": "Observed / expected",
+    "oe": "O/E",
     "slope": "Slope",
     "ici": "ICI",
     "e50": "E50",
     "e90": "E90",
-    "d_calibration": "D-calibration p",
-    "a_calibration": "A-calibration p",
+    "d_calibration": "D, p",
+    "a_calibration": "A, p",
 }
 
 
@@ -40,19 +40,28 @@ def model_name(name: str) -> str:
 
 
 def interval_text(value: Number | None, digits: int = 3) -> str:
-    """ "0.677 (0.641–0.712)"; a dash where there is nothing."""
+    """ "0.677 (0.641 to 0.712)", the interval in one piece; a dash where there is nothing."""
     if value is None or value["estimate"] is None:
         return "–"
     estimate, low, high = (value[k] for k in ("estimate", "low", "high"))
-    if low is None or high is None:
-        return f"{estimate:.{digits}f}"
-    return f"{estimate:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+    text = f"{estimate:.{digits}f}"
+    if low is not None and high is not None:
+        text += f" ({low:.{digits}f}\u00a0to\u00a0{high:.{digits}f})"
+    return text.replace("-", "\u2212")
+
+
+def p_text(p: float) -> str:
+    """ "0.031", or "< 0.001"."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def metric_table(models: Mapping[str, Any], metrics: Mapping[str, str], digits: int = 3) -> pd.DataFrame:
     """Rows: models; columns: those of the metrics that some model has."""
     names = [m for m in metrics if any(m in v for v in models.values())]
-    rows = {model_name(k): [interval_text(v.get(m), digits) for m in names] for k, v in models.items()}
+    rows = {
+        model_name(k): [interval_text(v.get(m), 2 if m in ("oe", "slope") else digits) for m in names]
+        for k, v in models.items()
+    }
     table = pd.DataFrame.from_dict(rows, orient="index", columns=[metrics[m] for m in names])
     return table[(table != "–").any(axis=1)] if names else table.iloc[:0]
 
@@ -64,16 +73,20 @@ def by_horizon(models: Mapping[str, Any], metric: str, horizons: Sequence[float]
 
 
 def difference_table(comparisons: Mapping[str, Any]) -> pd.DataFrame:
-    """Paired differences of the main metrics."""
-    shown = {"uno_c": "Δ Uno C", "stratified_c": "Δ C within strata", "ibs": "Δ integrated Brier"}
+    """Paired differences: rows are metrics, columns pairs of models."""
+    shown = {
+        "uno_c": "Uno C",
+        "stratified_c": "C within strata",
+        "ibs": "Integrated Brier score (less is better)",
+    }
     benefit = sorted({m for v in comparisons.values() for m in v if m.startswith("net_benefit")})
-    shown |= {m: f"Δ net benefit at {m.rsplit('_', 1)[1]}" for m in benefit}
-    names = [m for m in shown if any(m in v for v in comparisons.values())]
-    rows = {}
-    for pair, values in comparisons.items():
-        label = " − ".join(model_name(p) for p in pair.split(" - "))
-        rows[label] = [interval_text(values.get(m)) for m in names]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=[shown[m] for m in names])
+    shown |= {m: f"Net benefit at a threshold of {m.rsplit('_', 1)[1]}" for m in benefit}
+    present = [m for m in shown if any(m in v for v in comparisons.values())]
+    columns = {
+        " \u2212 ".join(model_name(p) for p in pair.split(" - ")): [interval_text(v.get(m)) for m in present]
+        for pair, v in comparisons.items()
+    }
+    return pd.DataFrame(columns, index=[shown[m] for m in present])
 
 
 def flow_table(study: Any) -> list[tuple[str, str]]:

@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeGuard
 
 Level = Literal["plain", "good", "caution", "alarm"]
 Topic = Literal["found", "sure", "confounds"]
+TOPICS: tuple[Topic, ...] = ("found", "sure", "confounds")
+LEVELS: tuple[Level, ...] = ("plain", "alarm", "caution", "good")  # the worst news first
 Number = Mapping[str, Any]
 
 ASSOCIATION = (
@@ -58,7 +60,8 @@ def findings(
         *_late(flow),
         *_unstable(controls),
     ]
-    return [*found, *(Finding("confounds", "caution", "Note on the data", flag) for flag in flags)]
+    found += [Finding("confounds", "caution", "Note on the data", flag) for flag in flags]
+    return sorted(found, key=lambda f: (TOPICS.index(f.topic), LEVELS.index(f.level)))
 
 
 def number(value: Number, digits: int = 3) -> str:
@@ -67,7 +70,8 @@ def number(value: Number, digits: int = 3) -> str:
         return "not available"
     if value.get("low") is None or value.get("high") is None:
         return f"{value['estimate']:.{digits}f}"
-    return f"{value['estimate']:.{digits}f} (95 % interval {value['low']:.{digits}f} to {value['high']:.{digits}f})"
+    low, high = (f"{value[k]:.{digits}f}" for k in ("low", "high"))
+    return f"{value['estimate']:.{digits}f} (95 % interval {low} to {high})".replace("-", "\u2212")
 
 
 def _has_interval(value: Number | None) -> TypeGuard[Number]:
@@ -104,7 +108,7 @@ def _added(metrics: Mapping[str, Any]) -> Iterator[Finding]:
         f"ratio {number(test['hazard_ratio_per_sd'], 2)} per standard deviation of the score, {beside}."
     )
     if _has_interval(delta):
-        text += f" Uno's C changes by {number(delta)}."
+        text += f" It changes Uno's C by {number(delta)}."
     if test["p"] <= TESTED:
         yield Finding("found", "plain", f"It carries information {beside}", text)
     else:
@@ -194,13 +198,15 @@ def _without_face(models: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _betrayed(controls: Mapping[str, Any]) -> Iterator[Finding]:
+    told, numbers = [], []
     for name, value in controls.get("from_latents", {}).items():
-        what = NAMES.get(name, name.replace("_", " "))
-        limit = BETRAYED_AUC if value["measure"] == "auc" else BETRAYED_R2
-        if value["low"] is not None and value["estimate"] >= limit:
-            kind = "AUC" if value["measure"] == "auc" else "R²"
-            text = f"{kind} {number(value, 2)}. Whatever else differs by it can pass for prognosis."
-            yield Finding("confounds", "caution", f"The latents betray {what}", text)
+        limit, kind = (BETRAYED_AUC, "AUC") if value["measure"] == "auc" else (BETRAYED_R2, "R²")
+        if value["estimate"] >= limit:
+            told.append(NAMES.get(name, f"the {name.replace('_', ' ')}"))
+            numbers.append(f"{kind} {value['estimate']:.2f}")
+    if told:
+        text = f"{', '.join(numbers)}, out of fold. Whatever else differs by it can pass for prognosis."
+        yield Finding("confounds", "caution", f"The latents betray {' and '.join(told)}", text)
 
 
 def _duplicates(controls: Mapping[str, Any]) -> Iterator[Finding]:

@@ -328,7 +328,7 @@ def _levels(values: pd.Series) -> NDArray:
     if pd.api.types.is_numeric_dtype(values) and values.nunique() > 6:
         edges = np.unique(np.quantile(values.dropna(), [0, 1 / 3, 2 / 3, 1]))
         cut = pd.cut(values, list(edges), include_lowest=True, precision=3)
-        text = cut.map(lambda i: f"{i.left:g} to {i.right:g}", na_action="ignore").astype(object)
+        text = cut.map(lambda i: f"{i.left:.3g} to {i.right:.3g}", na_action="ignore").astype(object)
     else:
         text = values.astype(object).map(str, na_action="ignore")
     return np.asarray(text.where(values.notna(), "missing").to_numpy(str))
