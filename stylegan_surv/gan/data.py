@@ -1,0 +1,122 @@
+"""Face chips for training: read once into memory as bytes, in an order that is a function of seed and position."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from stylegan_surv.errors import InputError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+MIN_CHIPS = 16  # fewer cannot train anything; the message says so before hours are spent
+
+# a chip cut from a captioned contact sheet: black margin (8-bit levels) with white letters in it
+BLACK, WHITE = 18, 140
+EDGE = 0.17  # how deep captions reach into a chip
+MARGIN_SHARE, LETTER_SHARE = 0.10, 0.004
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Training images: ``pixels`` [n, resolution, resolution, 3] uint8 and their ``ids`` (file stems)."""
+
+    ids: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def images(self, index: NDArray[np.int64] | slice = slice(None)) -> Tensor:
+        """float32 [n, 3, resolution, resolution] in [−1, 1]."""
+        picked = torch.from_numpy(self.pixels[index])
+        return picked.permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+    def subset(self, index: Sequence[int]) -> ImageSet:
+        """The chips at ``index``."""
+        return ImageSet(tuple(self.ids[i] for i in index), self.pixels[list(index)], self.skipped)
+
+
+def read_chips(folder: str | Path, resolution: int, *, drop_captions: bool = False) -> ImageSet:
+    """Read a folder of square chips, shrunk to ``resolution`` by a Lanczos filter; grey ones become RGB.
+
+    Files that cannot be used (damaged, not square, smaller than ``resolution``) are skipped and listed in
+    ``.skipped`` with the reason.
+
+    Raises
+    ------
+    InputError
+        If fewer than 16 usable chips are found.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} is not a folder; expected one with face chips (see `stylegan-surv align`)"
+        )
+    ids, pixels, skipped = [], [], []
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES):
+        try:
+            with Image.open(path) as opened:
+                image = opened.convert("RGB")
+        except (OSError, UnidentifiedImageError, SyntaxError) as fault:
+            skipped.append((path.stem, f"unreadable: {fault}"))
+            continue
+        if image.width != image.height or image.width < resolution:
+            size = f"{image.width}x{image.height}"
+            skipped.append((path.stem, f"{size}; expected a square of {resolution} or more"))
+            continue
+        if drop_captions and captioned(np.asarray(image)):
+            skipped.append((path.stem, "caption at an edge"))
+            continue
+        if image.width != resolution:
+            image = image.resize((resolution, resolution), Image.Resampling.LANCZOS)
+        ids.append(path.stem)
+        pixels.append(np.asarray(image))
+    if len(ids) < MIN_CHIPS:
+        why = (
+            f"; {len(skipped)} were skipped, the first ({skipped[0][0]}): {skipped[0][1]}" if skipped else ""
+        )
+        raise InputError(f"{folder} has {len(ids)} usable chips; training needs at least {MIN_CHIPS}{why}")
+    return ImageSet(tuple(ids), np.stack(pixels), tuple(skipped))
+
+
+def captioned(chip: NDArray[np.uint8]) -> bool:
+    """Whether a chip shows the black margin and white letters of a contact sheet along an edge."""
+    depth = int(EDGE * len(chip))
+    for turns in range(4):
+        strip = np.rot90(chip, turns)[:depth]
+        black = (strip.max(axis=2) < BLACK).mean()
+        white = ((strip.min(axis=2) > WHITE) & (np.ptp(strip, axis=2) < 25)).mean()
+        if black > MARGIN_SHARE and LETTER_SHARE < white < 0.2 and black + white > 0.14:
+            return True
+    return False
+
+
+def hold_out(ids: Sequence[str], fraction: float, seed: int = 0) -> tuple[list[int], list[int]]:
+    """Indices (train, held out). Membership depends on the id and seed alone, not on what else is in the folder."""
+    position = [
+        int.from_bytes(hashlib.sha256(f"{seed}:{i}".encode()).digest()[:8], "big") / 2**64 for i in ids
+    ]
+    train = [k for k, p in enumerate(position) if p >= fraction]
+    held = [k for k, p in enumerate(position) if p < fraction]
+    return train, held
+
+
+def sample_order(position: int, count: int, total: int, seed: int) -> NDArray[np.int64]:
+    """Indices of ``count`` images from stream position ``position`` on, in 0 … total − 1.
+
+    The stream is one shuffled pass over the data after another; it has no state, so that a run that resumes, and
+    two processes that share a batch, see exactly the images of one that never stopped.
+    """
+    passes = range(position // total, (position + count - 1) // total + 1)
+    stream = np.concatenate([np.random.default_rng((seed, 0xDA7A, p)).permutation(total) for p in passes])
+    start = position - passes[0] * total
+    return stream[start : start + count]

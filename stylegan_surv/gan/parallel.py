@@ -1,0 +1,84 @@
+"""Several training processes that act as one; without torch.distributed every function is the identity."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def _active() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """This process's number, 0 when alone."""
+    return dist.get_rank() if _active() else 0
+
+
+def world() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if _active() else 1
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if _active():
+        dist.barrier()
+
+
+def key(*numbers: int) -> int:
+    """A 63-bit random seed that is a function of ``numbers``."""
+    digest = hashlib.blake2b(",".join(map(str, numbers)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def fingerprint(ids: Iterable[str]) -> str:
+    """A short hash of a list of names."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+
+
+def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Add the gradients of all processes, in one message; every process has them for the same parameters."""
+    graded = [p for p in parameters if p.grad is not None]
+    if not _active() or not graded:
+        return
+    flat = torch.cat([p.grad.flatten() for p in graded if p.grad is not None])
+    dist.all_reduce(flat)
+    for p, part in zip(graded, flat.split([p.numel() for p in graded])):
+        p.grad = part.view_as(p).clone()
+
+
+def mean_terms(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Average scalars of the same names over all processes."""
+    if not _active():
+        return dict(terms)
+    flat = torch.stack([v.double() for v in terms.values()])
+    dist.all_reduce(flat)
+    return dict(zip(terms, flat / world()))
+
+
+def gather_in_order(parts: Mapping[int, Tensor], total: int) -> Tensor:
+    """Concatenate what the processes hold under numbers 0 … total − 1; every part has the same shape."""
+    if not _active():
+        return torch.cat([parts[i] for i in range(total)])
+    like = next(iter(parts.values()))
+    stacked = like.new_zeros(total, *like.shape)
+    for i, part in parts.items():
+        stacked[i] = part
+    dist.all_reduce(stacked)
+    return stacked.flatten(0, 1)
+
+
+def agree(flag: bool) -> bool:
+    """Whether any process says so; all get the same answer."""
+    if not _active():
+        return flag
+    vote = torch.tensor(float(flag))
+    if dist.get_backend() == "nccl":
+        vote = vote.cuda()
+    dist.all_reduce(vote, dist.ReduceOp.MAX)
+    return bool(vote > 0)

@@ -1,0 +1,153 @@
+"""Training recipes: every setting of a run, checked, from a YAML file in ``configs/`` or the user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from stylegan_surv.errors import InputError
+from stylegan_surv.gan.augment import Ranges
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Networks(_Settings):
+    """Sizes of networks that are made from scratch; those of a loaded base come from its card."""
+
+    z_dim: PositiveInt = 512
+    w_dim: PositiveInt = 512
+    mapping_layers: PositiveInt = 8
+    generator_base: PositiveInt = 16384
+    discriminator_base: PositiveInt = 16384
+    encoder_base: PositiveInt = 8192
+    channel_max: PositiveInt = 512
+
+
+class Rates(_Settings):
+    """Adam's learning rates; β = (0, 0.99)."""
+
+    generator: float = Field(default=0.0025, ge=0)
+    mapping: float = Field(
+        default=0.0025, ge=0, description="its layers have a learning-rate multiplier of 0.01 inside"
+    )
+    encoder: float = Field(default=0.0025, ge=0)
+    discriminator: float = Field(default=0.0025, ge=0)
+    per_layer: dict[str, float] = Field(
+        default={}, description="factor for parameters whose name begins so, e.g. b4: 0.1"
+    )
+
+
+class Reconstruction(_Settings):
+    """Encoder and generator as an autoencoder whose codes share the mapping's distribution."""
+
+    pixel: float = Field(default=2.0, ge=0, description="weight of smooth L1 (beta 0.1)")
+    lpips: float = Field(default=1.0, ge=0, description="weight of LPIPS (AlexNet)")
+    offsets: float = Field(default=0.05, ge=0, description="weight of the mean squared offsets of the layers")
+    drop_offsets: float = Field(default=0.3, ge=0, le=1, description="share of images drawn from w alone")
+    codes_to_normal: float = Field(
+        default=0.3, ge=0, description="weight of codes ~ N(0, 1), sliced Wasserstein"
+    )
+    mapping_to_codes: float = Field(
+        default=2.0, ge=0, description="weight of mapping(z) ~ codes, sliced Wasserstein"
+    )
+    mapping_to_gaussian: float = Field(
+        default=2.0,
+        ge=0,
+        description="weight of mapping(z) ~ the transport to the codes' Gaussian, squared error",
+    )
+    fit_mapping: int = Field(
+        default=1500, ge=0, description="steps of fitting a given mapping before the first step"
+    )
+    projections: PositiveInt = 512
+    bank: PositiveInt = Field(default=4096, description="codes remembered for the matching")
+
+
+class Adversarial(_Settings):
+    """The StyleGAN2 discriminator, on samples and reconstructions."""
+
+    weight: float = Field(default=1.0, ge=0)
+    every: PositiveInt = Field(default=1, description="steps from one use to the next")
+    r1_gamma: float = Field(default=1.0, ge=0)
+    r1_every: PositiveInt = Field(
+        default=16, description="turns of the discriminator from one R1 to the next"
+    )
+    path_weight: float = Field(default=0.0, ge=0)
+    path_every: PositiveInt = 4
+    path_decay: float = Field(default=0.01, gt=0, le=1)
+    style_mixing: float = Field(default=0.0, ge=0, le=1)
+    ada_target: float | None = Field(default=0.6, description="none: p stays at ada_start")
+    ada_start: float = Field(default=0.0, ge=0, le=0.8)
+    ada_speed: float = Field(default=100_000, gt=0, description="images for p to move by 1")
+    augment: Ranges = Ranges()
+    freeze: int = Field(default=0, ge=0, description="freeze-D: so many of the highest blocks stay as loaded")
+
+
+class FeatureAdversarial(_Settings):
+    """A second discriminator on fixed AlexNet features."""
+
+    weight: float = Field(default=0.3, ge=0)
+    every: PositiveInt = Field(default=1, description="steps from one use to the next")
+    rate: float = Field(default=0.002, gt=0)
+
+
+class Recipe(_Settings):
+    """All settings of a training run."""
+
+    name: str
+    resolution: PositiveInt = 64
+    seed: int = 0
+    images: PositiveInt = Field(description="length of the run")
+    micro_batch: PositiveInt = Field(default=16, description="images that are drawn and graded together")
+    micros: PositiveInt = Field(
+        default=1, description="micro-batches of one step, shared among the processes"
+    )
+    samples: int = Field(
+        default=8, ge=0, description="samples of every micro-batch that meet the discriminator"
+    )
+    hold_out: float = Field(default=0.1, ge=0, lt=1)
+    drop_captions: bool = False
+    noise_mode: Literal["const", "random", "none"] = "const"
+    precision: Literal["float32", "bf16", "float64"] = "float32"
+    networks: Networks = Networks()
+    rates: Rates = Rates()
+    cool_down: float = Field(
+        default=0.0, ge=0, le=1, description="last share of the run in which the rates fall to 0"
+    )
+    light_augment: Ranges | None = None
+    reconstruction: Reconstruction | None = Reconstruction()
+    adversarial: Adversarial | None = Adversarial()
+    features: FeatureAdversarial | None = None
+    freeze_mapping: bool = False
+    ema_images: float = Field(default=3000, gt=0, description="half-life of the averages")
+    save_seconds: float = 300
+    log_images: PositiveInt = 2000
+    check_images: PositiveInt = 16000
+
+
+def read_recipe(path: str | Path, **changes: Any) -> Recipe:
+    """A recipe from YAML; ``changes`` replace settings of the file.
+
+    Raises
+    ------
+    InputError
+        Listing every setting that is unknown or out of range.
+    """
+    try:
+        raw = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError) as fault:
+        raise InputError(f"cannot read the recipe {path}: {fault}") from fault
+    return make_recipe({**(raw or {}), **{k: v for k, v in changes.items() if v is not None}}, str(path))
+
+
+def make_recipe(settings: dict[str, Any], origin: str = "recipe") -> Recipe:
+    """Check settings; the error names each wrong one."""
+    try:
+        return Recipe.model_validate(settings)
+    except ValidationError as wrong:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in wrong.errors()]
+        raise InputError(f"{origin} has {len(lines)} wrong settings: " + "; ".join(lines)) from wrong

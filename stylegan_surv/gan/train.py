@@ -1,0 +1,362 @@
+"""The trainer: one loop for training from scratch and for fine-tuning.
+
+A step is made of micro-batches. Everything random in a micro-batch is drawn from a stream that is keyed by (seed,
+number of the micro-batch), and its images come from a stateless order (`data.sample_order`); so a resumed run, and
+one whose micro-batches are shared among processes, do exactly what a single run without a break would do.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from stylegan_surv.errors import InputError
+from stylegan_surv.gan import parallel
+from stylegan_surv.gan.augment import AdaptiveP, augment
+from stylegan_surv.gan.data import ImageSet, sample_order
+from stylegan_surv.gan.ema import ema_decay, update_ema
+from stylegan_surv.gan.feature_critic import FeatureCritic
+from stylegan_surv.gan.networks import Discriminator, Encoder, Generator
+from stylegan_surv.gan.objective import MAPPED, Gaussian, Memory, Objective, Players, fit_mapping, mean_terms
+from stylegan_surv.gan.perceptual import LPIPS
+from stylegan_surv.gan.recipe import Recipe
+from stylegan_surv.gan.state import Stateful, load_state, save_state
+
+BETAS = (0.0, 0.99)
+W_AVG_DECAY = 0.995  # the truncation point: a running mean of mapping(z) over steps
+STATE_FILE, LOG_FILE = "state.safetensors", "log.jsonl"
+
+
+class Diverged(InputError):
+    """A loss became NaN or infinite; the last saved state is good."""
+
+
+class Trainer:
+    """Networks, optimisers and counters of a run, and the step that moves them.
+
+    Parameters
+    ----------
+    recipe : all settings.
+    data : the images to learn from.
+    out : the run's folder.
+    generator, discriminator, encoder : where to start from; None where the recipe has no such part.
+    average, encoder_average : averages to go on from (default: copies of the networks, as in fine-tuning).
+    from_scratch : let the averages' half-life grow with the run.
+    device : a torch device.
+
+    Attributes
+    ----------
+    step : number of steps done; images : real images seen.
+    seconds, cpu_seconds : time spent in steps, over all sessions of the run.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: ImageSet,
+        out: Path,
+        *,
+        generator: Generator,
+        discriminator: Discriminator | None = None,
+        encoder: Encoder | None = None,
+        average: Generator | None = None,
+        encoder_average: Encoder | None = None,
+        from_scratch: bool = False,
+        device: str = "cpu",
+    ) -> None:
+        self.recipe, self.data, self.out, self.from_scratch = recipe, data, out, from_scratch
+        self.device = torch.device(device)
+        self.dtype = torch.float64 if recipe.precision == "float64" else torch.float32
+        G = self._trained(generator)
+        E = self._trained(encoder) if encoder is not None and recipe.reconstruction else None
+        D = self._trained(discriminator) if discriminator is not None and recipe.adversarial else None
+        C = self._trained(FeatureCritic(recipe.seed)) if recipe.features else None
+        self.players = Players(G, E, D, C, LPIPS().to(device=self.device, dtype=self.dtype))
+        self._freeze()
+        self.G_ema = self._averaged(average, G)
+        self.E_ema = self._averaged(encoder_average, E) if E is not None else None
+        self.objective = Objective(recipe, self.players, self.dtype)
+        self.optimisers = self._optimisers()
+        size = recipe.reconstruction.bank if E is not None and recipe.reconstruction else 0
+        self.bank = torch.zeros(size, G.config.w_dim, device=self.device, dtype=self.dtype)
+        self.path_mean = torch.zeros((), device=self.device, dtype=self.dtype)
+        a = recipe.adversarial
+        self.ada = AdaptiveP(a.ada_start, target=a.ada_target or 0.0, speed=a.ada_speed) if a else AdaptiveP()
+        self.step = self.banked = 0
+        self.seconds = self.cpu_seconds = 0.0
+
+    # ------------------------------------------------------------------------------------------------ set-up
+
+    def _trained(self, net: Any) -> Any:
+        return net.to(device=self.device, dtype=self.dtype).train().requires_grad_(True)
+
+    def _averaged(self, given: Any, net: Any) -> Any:
+        average = copy.deepcopy(net) if given is None else given
+        return average.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
+
+    def _freeze(self) -> None:
+        """Freeze-G's mapping and freeze-D's highest blocks (Mo et al. 2020), as the recipe says."""
+        if self.recipe.freeze_mapping:
+            self.players.G.mapping.requires_grad_(False)
+        if self.players.D is not None and self.recipe.adversarial:
+            blocks = [net for name, net in self.players.D.named_children() if name.startswith("b")]
+            for block in blocks[: self.recipe.adversarial.freeze]:
+                block.requires_grad_(False)
+
+    def _optimisers(self) -> dict[str, Adam]:
+        r, p = self.recipe.rates, self.players
+        rates: dict[str, tuple[nn.Module | None, Callable[[str], float]]] = {
+            "adam_G": (p.G, lambda name: r.mapping if name.startswith("mapping") else r.generator),
+            "adam_E": (p.E, lambda _: r.encoder),
+            "adam_D": (p.D, lambda _: r.discriminator),
+            "adam_C": (p.C, lambda _: self.recipe.features.rate if self.recipe.features else 0.0),
+        }
+        return {
+            k: Adam(self._groups(net, rate), betas=BETAS)
+            for k, (net, rate) in rates.items()
+            if net is not None
+        }
+
+    def _groups(self, net: nn.Module, rate: Callable[[str], float]) -> list[dict[str, Any]]:
+        """One parameter group for each distinct rate; ``base`` keeps the rate before any cooling."""
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, p in net.named_parameters():
+            if p.requires_grad:
+                factor = next((f for k, f in self.recipe.rates.per_layer.items() if name.startswith(k)), 1.0)
+                groups.setdefault(rate(name) * factor, []).append(p)
+        return [{"params": ps, "lr": lr, "base": lr} for lr, ps in groups.items()]
+
+    # ------------------------------------------------------------------------------------------------- state
+
+    @property
+    def batch(self) -> int:
+        """Real images of a step, over all processes."""
+        return self.recipe.micro_batch * self.recipe.micros
+
+    @property
+    def images(self) -> int:
+        """Real images seen so far."""
+        return self.step * self.batch
+
+    def objects(self) -> dict[str, Stateful]:
+        """Everything that has tensors, by name."""
+        p = self.players
+        nets = {"G": p.G, "G_ema": self.G_ema, "E": p.E, "E_ema": self.E_ema, "D": p.D, "C": p.C}
+        found: dict[str, Stateful] = {k: v for k, v in nets.items() if v is not None}
+        return found | {"bank": self.bank, "path_mean": self.path_mean} | dict(self.optimisers)
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same when a run goes on."""
+        return {"ids": parallel.fingerprint(self.data.ids), "seed": self.recipe.seed}
+
+    def save(self) -> None:
+        """Write the state; only the first process writes."""
+        if parallel.rank() == 0:
+            counters = {k: getattr(self, k) for k in ("step", "banked", "seconds", "cpu_seconds")}
+            save_state(
+                self.out / STATE_FILE, self.objects(), self._identity() | counters | {"ada_p": self.ada.p}
+            )
+        parallel.barrier()
+
+    def resume(self) -> bool:
+        """Go on from the folder's state, if there is one.
+
+        Raises
+        ------
+        InputError
+            If the state is of other training images, of another seed or of other networks.
+        """
+        path = self.out / STATE_FILE
+        if not path.exists():
+            return False
+        numbers = load_state(path, self.objects())
+        for key, now in self._identity().items():
+            if numbers[key] != now:
+                raise InputError(
+                    f"{path} is of a run with other {key} ({numbers[key]}; now {now}): give a new output folder, or "
+                    "the images and recipe of that run"
+                )
+        self.step, self.banked, self.ada.p = numbers["step"], numbers["banked"], numbers["ada_p"]
+        self.seconds, self.cpu_seconds = numbers["seconds"], numbers["cpu_seconds"]
+        return True
+
+    # -------------------------------------------------------------------------------------------------- a step
+
+    def run(
+        self,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        check: Callable[[], None] = lambda: None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Train to the recipe's length, or until ``stop()``; then save.
+
+        ``check`` is called every ``check_images`` images (on the first process, before saving).
+        """
+        r, saved, log = self.recipe, time.monotonic(), _Means()
+        while self.images < r.images and not parallel.agree(stop()):
+            clock, cpu = time.monotonic(), time.process_time()
+            log.add(self.train_step())
+            self.seconds += time.monotonic() - clock
+            self.cpu_seconds += time.process_time() - cpu
+            if self._crossed(r.log_images):
+                self.log(log.take())
+            checking = self._crossed(r.check_images)
+            if checking and parallel.rank() == 0:
+                check()
+            if parallel.agree(checking or time.monotonic() - saved > r.save_seconds):
+                self.save()
+                saved = time.monotonic()
+            if progress is not None:
+                progress(min(self.images, r.images), r.images)
+        self.save()
+
+    def _crossed(self, every: int) -> bool:
+        return self.images // every != (self.images - self.batch) // every
+
+    def train_step(self) -> dict[str, float]:
+        """One update of every network; returns the mean of every term.
+
+        Raises
+        ------
+        Diverged
+            Before anything is updated, if a term is not finite.
+        """
+        r = self.recipe
+        self._set_rates()
+        for optimiser in self.optimisers.values():
+            optimiser.zero_grad(set_to_none=True)
+        bank = self.bank[: min(self.banked, len(self.bank))]
+        memory = Memory(bank, self._gaussian(bank), self.path_mean, self.ada.p, self.step)
+        terms, codes = [], {}
+        for micro in range(parallel.rank(), r.micros, parallel.world()):
+            real = self._real_images(self.step * r.micros + micro)
+            found, codes[micro] = self.objective.backward(real, memory, 1 / r.micros)
+            terms.append(found)
+        parallel.sum_gradients(
+            [p for o in self.optimisers.values() for g in o.param_groups for p in g["params"]]
+        )
+        means = {k: float(v) for k, v in parallel.mean_terms(mean_terms(terms)).items()}
+        self._require_finite(means)
+        for optimiser in self.optimisers.values():
+            optimiser.step()
+        self._remember(parallel.gather_in_order(codes, r.micros))
+        self._adapt(means)
+        self.step += 1
+        self._average()
+        return means
+
+    def _gaussian(self, bank: Tensor) -> Gaussian | None:
+        """The bank's Gaussian, where the recipe draws the mapping to it and there are codes enough for a covariance."""
+        c, shape = self.recipe.reconstruction, self.players.G.config
+        wanted = c is not None and c.mapping_to_gaussian and shape.z_dim == shape.w_dim
+        return Gaussian.of(bank) if wanted and len(bank) > 2 * shape.w_dim else None
+
+    @torch.no_grad()
+    def encode(self, images: ImageSet) -> Tensor:
+        """The averaged encoder's codes w [n, w_dim] of images as they are and mirrored."""
+        assert self.E_ema is not None
+        codes = []
+        for at in range(0, len(images), 64):
+            real = images.images(slice(at, at + 64)).to(device=self.device, dtype=self.dtype)
+            codes += [self.E_ema.split(both)[0] for both in (real, real.flip(3))]
+        return torch.cat(codes)
+
+    def fit_mapping(self) -> float | None:
+        """Before the first step of a run with a given encoder: bring the mapping to where its codes are."""
+        c, G = self.recipe.reconstruction, self.players.G
+        if c is None or not c.fit_mapping or self.E_ema is None or G.config.z_dim != G.config.w_dim:
+            return None
+        torch.manual_seed(parallel.key(self.recipe.seed, -2))
+        codes = self.encode(self.data)
+        error = fit_mapping(G.mapping, codes, c.fit_mapping)
+        self.G_ema.mapping.load_state_dict(G.mapping.state_dict())
+        self.bank[: len(codes)] = codes[: len(self.bank)]
+        self.banked = min(len(codes), len(self.bank))
+        return error
+
+    def _real_images(self, number: int) -> Tensor:
+        """The images of micro-batch ``number`` of the run; seeds torch's random stream for all that follows."""
+        r = self.recipe
+        torch.manual_seed(parallel.key(r.seed, number))
+        index = sample_order(number * r.micro_batch, r.micro_batch, len(self.data), r.seed)
+        real = self.data.images(index).to(device=self.device, dtype=self.dtype)
+        if r.light_augment is not None:
+            real = augment(real, r.light_augment)
+        return real.contiguous(memory_format=torch.channels_last)
+
+    def _set_rates(self) -> None:
+        r = self.recipe
+        left = 1 - self.images / r.images
+        factor = min(1.0, left / r.cool_down) if r.cool_down else 1.0
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = group["base"] * factor
+
+    def _require_finite(self, terms: dict[str, float]) -> None:
+        for name, value in terms.items():
+            if not math.isfinite(value):
+                raise Diverged(
+                    f"the term {name!r} is {value} at step {self.step} ({self.images} images); nothing was updated. "
+                    f"The last saved state in {self.out} is good: go on from it with lower learning rates"
+                )
+
+    def _remember(self, codes: Tensor) -> None:
+        """Put new codes over the oldest of the bank."""
+        if len(codes):
+            at = (self.banked + torch.arange(len(codes), device=self.device)) % len(self.bank)
+            self.bank[at] = codes
+            self.banked += len(codes)
+
+    def _adapt(self, terms: dict[str, float]) -> None:
+        a = self.recipe.adversarial
+        if a and "path_length" in terms:
+            self.path_mean.lerp_(torch.as_tensor(terms["path_length"], dtype=self.dtype), a.path_decay)
+        if a and a.ada_target is not None and "real_sign" in terms:
+            self.ada.update(terms["real_sign"], self.batch * a.every)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move w_avg, by the same z's on every process, and the averaged networks."""
+        mapping = self.players.G.mapping
+        torch.manual_seed(parallel.key(self.recipe.seed, -1, self.step))
+        z = torch.randn(MAPPED, mapping.z_dim, device=self.device, dtype=self.dtype)
+        mapping.w_avg.lerp_(mapping(z)[:, 0].mean(dim=0), 1 - W_AVG_DECAY)
+        decay = ema_decay(self.batch, self.recipe.ema_images, self.images if self.from_scratch else None)
+        update_ema(self.G_ema, self.players.G, decay)
+        if self.E_ema is not None and self.players.E is not None:
+            update_ema(self.E_ema, self.players.E, decay)
+
+    def log(self, record: dict[str, float], kind: str = "train") -> None:
+        """Append one JSON line to the run's log (first process only)."""
+        if parallel.rank() == 0:
+            now = {"kind": kind, "images": self.images, "seconds": round(self.seconds, 1)}
+            now |= {"cpu_seconds": round(self.cpu_seconds, 1), "ada_p": round(self.ada.p, 4)}
+            with open(self.out / LOG_FILE, "a") as file:
+                file.write(json.dumps(now | {k: round(v, 5) for k, v in record.items()}) + "\n")
+
+
+class _Means:
+    """Running means of named numbers; each over the steps that had it."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, tuple[float, int]] = {}
+
+    def add(self, record: dict[str, float]) -> None:
+        for k, v in record.items():
+            total, count = self.sums.get(k, (0.0, 0))
+            self.sums[k] = total + v, count + 1
+
+    def take(self) -> dict[str, float]:
+        means = {k: total / count for k, (total, count) in self.sums.items()}
+        self.sums = {}
+        return means

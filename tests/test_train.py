@@ -1,0 +1,185 @@
+"""The trainer: a run that is resumed, killed or shared is the run that never stopped."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from training import SMALL, blobs, everything, small_recipe, small_trainer
+
+from stylegan_surv.errors import InputError
+from stylegan_surv.gan import state
+from stylegan_surv.gan.finetune import fresh_networks
+from stylegan_surv.gan.train import STATE_FILE, Diverged, Trainer
+
+SCRIPT = Path(__file__).with_name("training.py")
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    different = [k for k in a if not torch.equal(a[k], b[k])]
+    assert not different
+
+
+def steps(trainer: Trainer, n: int) -> Trainer:
+    for _ in range(n):
+        trainer.train_step()
+    return trainer
+
+
+def test_resumed_run_equals_one_that_never_stopped(tmp_path: Path) -> None:
+    straight = steps(small_trainer(tmp_path / "a"), 6)
+    broken = steps(small_trainer(tmp_path / "b"), 3)
+    broken.save()
+    again = small_trainer(tmp_path / "b")
+    assert again.resume()
+    steps(again, 3)
+    assert_same(everything(straight), everything(again))
+    assert (again.step, again.banked, again.ada.p) == (straight.step, straight.banked, straight.ada.p)
+
+
+@pytest.mark.parametrize(
+    ("moment", "length"), [(3, 8), *(pytest.param(k, 40, marks=pytest.mark.slow) for k in (1, 20, 33))]
+)
+def test_killed_run_equals_one_that_never_stopped(tmp_path: Path, moment: int, length: int) -> None:
+    """kill −9 at any moment, also while saving; the state on disk is whole and the run goes on bit for bit."""
+    process = subprocess.Popen([sys.executable, str(SCRIPT), str(tmp_path / "b"), str(length)])
+    saved = tmp_path / "b" / STATE_FILE
+    while process.poll() is None and not (saved.exists() and _step(saved) >= moment):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert moment <= _step(saved) < length
+    subprocess.run([sys.executable, str(SCRIPT), str(tmp_path / "b"), str(length)], check=True)
+    again = small_trainer(tmp_path / "b")
+    again.resume()
+    assert_same(everything(steps(small_trainer(tmp_path / "a"), length)), everything(again))
+
+
+def _step(path: Path) -> int:
+    import json
+
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return int(json.loads(file.metadata()["numbers"])["step"])
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    """The same global batch on one process and on two: parameters to 1e-9 in float64 after 10 steps."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(SCRIPT), str(tmp_path / "two"), "10"]
+    pair = [subprocess.Popen([*command, str(rank), "2", str(port)]) for rank in (0, 1)]
+    assert [p.wait(timeout=300) for p in pair] == [0, 0]
+    alone = everything(steps(small_trainer(tmp_path / "one", precision="float64"), 10))
+    shared = small_trainer(tmp_path / "two", precision="float64")
+    shared.resume()
+    for name, tensor in everything(shared).items():
+        torch.testing.assert_close(tensor, alone[name], rtol=0, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_micro_batches_add_up_to_the_gradient_of_the_batch(tmp_path: Path) -> None:
+    """A step over two micro-batches has the mean of the gradients that each has alone."""
+    trainer = small_trainer(tmp_path)
+    trainer.train_step()
+    whole = [p.grad.clone() for p in trainer.players.G.parameters()]
+    other = small_trainer(tmp_path / "x")
+    from stylegan_surv.gan.objective import Memory
+
+    total = [torch.zeros_like(g) for g in whole]
+    for micro in range(2):
+        memory = Memory(other.bank[:0], None, other.path_mean, other.ada.p, 0)
+        other.objective.backward(other._real_images(micro), memory, 1.0)
+        for t, p in zip(total, other.players.G.parameters()):
+            t += p.grad / 2
+            p.grad = None
+    for g, t in zip(whole, total):
+        torch.testing.assert_close(g, t, rtol=1e-4, atol=1e-6)
+
+
+def test_training_reduces_the_reconstruction_error(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path, adversarial=None, features=None)
+    first = trainer.train_step()["pixel"]
+    steps(trainer, 60)
+    assert sum(trainer.train_step()["pixel"] for _ in range(4)) / 4 < 0.85 * first
+
+
+def test_state_of_other_images_or_networks_is_refused(tmp_path: Path) -> None:
+    steps(small_trainer(tmp_path), 1).save()
+    recipe = small_recipe()
+    nets = dict(zip(("generator", "discriminator", "encoder"), fresh_networks(recipe)))
+    other = Trainer(recipe, blobs(20), tmp_path, **nets)
+    with pytest.raises(InputError, match="other ids"):
+        other.resume()
+    larger = {**SMALL["networks"], "w_dim": 24}  # type: ignore[dict-item]
+    with pytest.raises(InputError, match="does not hold the state of this run"):
+        small_trainer(tmp_path, networks=larger).resume()
+
+
+def test_full_disk_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = steps(small_trainer(tmp_path), 1)
+    trainer.save()
+    before = (tmp_path / STATE_FILE).read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        (tmp_path / "state.partial").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(state, "save_file", full)
+    steps(trainer, 1)
+    with pytest.raises(InputError, match=r"cannot save.*previous one is intact"):
+        trainer.save()
+    assert (tmp_path / STATE_FILE).read_bytes() == before
+    assert not (tmp_path / "state.partial").exists()
+
+
+def test_nan_stops_before_anything_is_updated(tmp_path: Path) -> None:
+    trainer = steps(small_trainer(tmp_path), 2)
+    with torch.no_grad():
+        trainer.players.G.synthesis.b4.const[0, 0, 0] = float("nan")
+    before = everything(trainer)
+    with pytest.raises(Diverged, match=r"is nan at step 2 .*last saved state"):
+        trainer.train_step()
+    after = everything(trainer)
+    assert all(
+        torch.equal(before[k].nan_to_num(7), after[k].nan_to_num(7)) for k in before if "w_avg" not in k
+    )
+
+
+def test_stop_saves_and_returns(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path)
+    trainer.run(stop=lambda: trainer.step == 3)
+    assert _step(tmp_path / STATE_FILE) == 3
+
+
+def test_rates_cool_down_and_layers_differ(tmp_path: Path) -> None:
+    rates = {"generator": 0.002, "per_layer": {"synthesis.b4": 0.5}}
+    trainer = small_trainer(tmp_path, images=80, cool_down=0.5, rates=rates)
+    trainer.step = 5  # of 10: the start of the cooling
+    trainer._set_rates()
+    groups = trainer.optimisers["adam_G"].param_groups
+    assert {g["base"] for g in groups} == {0.0025, 0.002, 0.001}
+    assert all(g["lr"] == g["base"] for g in groups)
+    trainer.step = 9
+    trainer._set_rates()
+    assert all(g["lr"] == pytest.approx(0.2 * g["base"]) for g in groups)
+
+
+def test_frozen_parts_do_not_move(tmp_path: Path) -> None:
+    adversarial = {"freeze": 1}
+    trainer = small_trainer(tmp_path, freeze_mapping=True, adversarial=adversarial)
+    before = everything(trainer)
+    after = everything(steps(trainer, 3))
+    moved = {k for k in before if k in after and not torch.equal(before[k], after[k])}
+    assert not any(k.startswith(("D/b32", "G/mapping.fc")) for k in moved)
+    assert any(k.startswith("D/b16") for k in moved)
