@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
+from stylegan_surv.faces import Chips
 from stylegan_surv.gan import load_generator
 from stylegan_surv.gan.measures import sample
 from stylegan_surv.gan.provenance import (
     SAME_PHOTO,
+    chip_hashes,
     hash_distances,
     intersect,
     patient_key,
@@ -115,3 +117,14 @@ def test_bundled_generator_has_seen_nobody():
     seen = intersect(study("A", "B"), load_generator("synthetic-64").card)
     assert seen.known
     assert seen.patients == ()
+
+
+def test_hashes_of_a_folder_of_chips(chips, tmp_path):
+    folder = Chips.create(tmp_path / "chips", chips[:3], ["a", "b", "c"])
+    assert chip_hashes(folder) == {name: photo_hash(chip) for name, chip in zip("abc", chips)}
+
+
+def test_a_card_with_nonsense_for_hashes_matches_nothing(chips):
+    made = record(chips[:1], ["A"])
+    card = {"provenance": {**made, "photos": ["zz", 3, None], "patients": ["", 7]}}
+    assert intersect(study("A"), card, {"photo-0": photo_hash(chips[0])}).patients == ()

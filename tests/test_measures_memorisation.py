@@ -35,7 +35,7 @@ def test_copies_are_found(images):
     np.testing.assert_array_equal(caught.lpips.index, order)
     summary = caught.as_card()["lpips"]
     assert summary["closer"] == summary["isolated"] == 1
-    assert summary["p_isolated"] < 1e-6
+    assert max(summary["p_isolated"], summary["p_closer"]) < 1e-6
     honest = memorisation(fresh, train, held, identity=False).as_card()["lpips"]
     assert honest["isolated"] < 0.3
     assert honest["p_isolated"] > 0.01

@@ -126,10 +126,12 @@ class Nearest:
         -------
         dict
             Medians and minima; ``closer`` and ``isolated``: share of samples below the held-out photographs' 5 %
-            quantile of distance and of isolation (a generator that copies nothing has about 0.05); ``p_isolated``:
-            one-sided Mann–Whitney test that samples are more isolated than held-out photographs.
+            quantile of distance and of isolation (a generator that copies nothing has about 0.05); ``p_closer``
+            and ``p_isolated``: one-sided Mann–Whitney tests that samples are closer, more isolated than held-out
+            photographs are.
         """
-        test = mannwhitneyu(self.isolation, self.held_out_isolation, alternative="less")
+        closer = mannwhitneyu(self.distance, self.held_out, alternative="less")
+        isolated = mannwhitneyu(self.isolation, self.held_out_isolation, alternative="less")
         return {
             "median": float(np.median(self.distance)),
             "held_out_median": float(np.median(self.held_out)),
@@ -137,7 +139,8 @@ class Nearest:
             "held_out_closest": float(self.held_out.min()),
             "closer": float((self.distance < np.quantile(self.held_out, 0.05)).mean()),
             "isolated": float((self.isolation < np.quantile(self.held_out_isolation, 0.05)).mean()),
-            "p_isolated": float(test.pvalue),
+            "p_closer": float(closer.pvalue),
+            "p_isolated": float(isolated.pvalue),
         }
 
 
