@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cuda_ops import bias_act, upfirdn2d
+
 Architecture = Literal["skip", "resnet", "orig"]
 NoiseMode = Literal["const", "random", "none"]
 
@@ -95,30 +97,25 @@ def binomial_filter() -> Tensor:
     return torch.outer(row, row) / 64
 
 
-def _depthwise(f: Tensor, x: Tensor, gain: float = 1.0) -> Tensor:
-    return (f * gain).to(x.dtype).expand(x.shape[1], 1, *f.shape)
-
-
 def blur(x: Tensor, f: Tensor, *, padding: int, gain: float = 1.0) -> Tensor:
     """Filter every channel with ``f``."""
-    return F.conv2d(x, _depthwise(f, x, gain), padding=padding, groups=x.shape[1])
+    return upfirdn2d(x, f, padding=padding, gain=gain)
 
 
 def upsample(x: Tensor, f: Tensor) -> Tensor:
-    """Double the size: zeros in between, padding (2, 1), filter, gain 4; as one strided convolution."""
-    return F.conv_transpose2d(x, _depthwise(f, x, 4.0), stride=2, padding=1, groups=x.shape[1])
+    """Double the size: zeros in between, padding (2, 1), filter, gain 4."""
+    return upfirdn2d(x, f, up=2, padding=(2, 1, 2, 1), gain=4.0)
 
 
 def downsample(x: Tensor, f: Tensor) -> Tensor:
     """Halve the size: padding (1, 1), filter, every second sample."""
-    return F.conv2d(x, _depthwise(f, x), stride=2, padding=1, groups=x.shape[1])
+    return upfirdn2d(x, f, down=2, padding=1)
 
 
 def bias_lrelu(x: Tensor, bias: Tensor, *, gain: float = 1.0, clamp: float | None = None) -> Tensor:
     """Add a bias per channel, leaky ReLU(0.2)·√2·gain, clamp to ±clamp·gain."""
-    shape = (1, -1) + (1,) * (x.ndim - 2)
-    y = F.leaky_relu(x + bias.to(x.dtype).view(shape), LRELU_SLOPE) * (LRELU_GAIN * gain)
-    return y if clamp is None else y.clamp(-clamp * gain, clamp * gain)
+    limit = None if clamp is None else clamp * gain
+    return bias_act(x, bias.to(x.dtype), act="lrelu", alpha=LRELU_SLOPE, gain=LRELU_GAIN * gain, clamp=limit)
 
 
 def unit_rms(x: Tensor) -> Tensor:
@@ -281,8 +278,9 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, clamp: float | None = None) -> Tensor:
         style = self.affine(w) / math.sqrt(self.weight.shape[1])
-        y = modulated_conv(x, self.weight, style, demodulate=False) + self.bias.to(x.dtype)[:, None, None]
-        return (y if clamp is None else y.clamp(-clamp, clamp)).float() if y.dtype != torch.float64 else y
+        y = modulated_conv(x, self.weight, style, demodulate=False)
+        y = bias_act(y, self.bias.to(x.dtype), clamp=clamp)
+        return y if y.dtype == torch.float64 else y.float()
 
 
 class PlainConv(nn.Module):
