@@ -387,10 +387,11 @@ def _check_agreement(out: pd.DataFrame, frame: pd.DataFrame, constant: list[str]
     for name in ["time", "event", *entry, *origin, *constant]:
         values = frame[name] if name in entry else out[name]
         first = values.groupby(out["patient_id"]).transform("first")
+        as_given = frame[name].groupby(out["patient_id"]).transform("first")
         differs = several & values.notna() & first.notna() & (values != first)
         for position in np.flatnonzero(differs):
             patient = out["patient_id"].iloc[position]
-            expected = f"'{first.iloc[position]}' as in the other rows of patient {patient}"
+            expected = f"'{as_given.iloc[position]}' as in the other rows of patient {patient}"
             faults.add_one(int(position), name, frame[name].iloc[position], expected)
 
 
@@ -422,10 +423,10 @@ def _time_flags(table: pd.DataFrame, origin: str) -> list[str]:
         )
     late = int((table.groupby("patient_id")["photo_time"].min() > 0).sum())
     if late:
-        flags.append(f"{late} patients enter the risk set with their photograph, after time zero.")
+        flags.append(f"{late} of the patients enter the risk set with their photograph, after time zero.")
     unused = int((~_is_index(table)).sum())
     if unused:
-        flags.append(f"{unused} photographs of later or unknown dates are not used without a landmark.")
+        flags.append(f"{unused} of the photographs, of later or unknown date, wait for a landmark.")
     if not origin:
         flags.append("Time zero is not named.")
     return flags

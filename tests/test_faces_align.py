@@ -17,9 +17,10 @@ from PIL import Image, ImageFilter
 
 from stylegan_surv.cohort import read_cohort
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces import Chips, align
+from stylegan_surv.faces import Chips, align, face_mask
 from stylegan_surv.faces import align as align_function
 from stylegan_surv.faces.chips import COLUMNS
+from stylegan_surv.faces.landmarks import anchors
 
 ALIGN = sys.modules[align_function.__module__]
 SKINS = [(205, 165, 140), (150, 110, 90), (230, 200, 180), (110, 75, 60), (190, 150, 120), (220, 170, 130)]
@@ -82,6 +83,17 @@ def test_quality_columns_are_plausible(chips: Chips) -> None:
     assert ok["inter_eye_px"].is_monotonic_increasing  # the photographs grow
     assert ok["crop_scale"].between(2, 5).all()
     assert ok.loc[ok["photo_id"] == "p2", "brightness"].item() == ok["brightness"].max()
+
+
+def test_landmarks_lie_on_the_chip(chips: Chips) -> None:
+    points = chips.landmarks("p2")
+    assert points is not None
+    left, right, mouth = anchors(points)
+    assert np.stack([left, right, mouth]) == pytest.approx(np.array([[24, 30], [40, 30], [32, 48]]), abs=3)
+    assert face_mask(64, points)[int(mouth[1]), int(mouth[0])] > 0.99
+    assert chips.landmarks("p3") is None
+    with pytest.raises(InputError, match="no photograph 'nobody'"):
+        chips.landmarks("nobody")
 
 
 def test_processes_and_order_change_nothing(photos: Path, chips: Chips, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ def test_created_chips_read_back(tmp_path: Path) -> None:
     assert list(chips.table.columns) == list(COLUMNS)
     assert list(chips.ok["photo_id"]) == ["a", "b", "c"]
     assert chips.failed.empty
+    assert chips.landmarks("a") is None
     assert len(chips) == 3
     assert np.array_equal(chips.load("b"), images[1])
     assert sorted(file.name for file in chips.folder.iterdir()) == [

@@ -24,7 +24,7 @@ from stylegan_surv.faces.load import SUFFIXES, load_image
 from stylegan_surv.faces.quality import image_quality
 
 SETTINGS = "_settings.json"
-METHOD = 1  # raised when the same photograph would give another chip
+METHOD = 2  # raised when the same photograph would give another chip
 
 Photos = str | Path | Cohort | Sequence[str | Path]
 Row = dict[str, Any]
@@ -234,5 +234,6 @@ def _align_one(job: _Job, folder: Path, size: int, detector: DetectorName) -> Ro
         "yaw": lies.yaw,
         "crop_scale": square.side / size,
         "padded": padded,
+        "landmarks": [round(float(value), 2) for value in square.to_chip(face.landmarks, size).ravel()],
     }
     return {**row, "status": "ok", "error": None, **geometry, **image_quality(chip)}

@@ -26,7 +26,7 @@ MANIFEST = "_chips.parquet"
 JOURNAL = "_journal.jsonl"  # rows of a run under way
 IDENTITY = ("photo_id", "source_name", "source_path", "source_sha256", "status", "error")
 GEOMETRY = ("score", "detector", "n_faces", "inter_eye_px", "roll_deg", "yaw", "crop_scale", "padded")
-COLUMNS = (*IDENTITY, *GEOMETRY, *QUALITY)
+COLUMNS = (*IDENTITY, *GEOMETRY, *QUALITY, "landmarks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +112,13 @@ class Chips:
         """File of one chip."""
         return self.folder / f"{photo_id}.png"
 
+    def landmarks(self, photo_id: str) -> NDArray[np.float64] | None:
+        """The 68 landmarks of one chip in its pixels, ``[68, 2]``; None if it was made without detection."""
+        found = self.table.loc[self.table["photo_id"] == photo_id, "landmarks"]
+        if found.empty:
+            raise InputError(f"{self.folder} has no photograph '{photo_id}'.")
+        return None if found.item() is None else np.asarray(found.item(), dtype=float).reshape(68, 2)
+
     def load(self, photo_id: str) -> NDArray[np.uint8]:
         """One chip as an array ``[H, W, 3]``, uint8."""
         try:
@@ -140,7 +147,7 @@ def read_rows(folder: Path) -> dict[str, dict[str, Any]]:
 def write_manifest(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write ``_chips.parquet`` with all its columns, at once or not at all."""
     table = pd.DataFrame(list(rows)).reindex(columns=list(COLUMNS))
-    for name in (*IDENTITY, "detector", "grey"):
+    for name in (*IDENTITY, "detector", "grey", "landmarks"):
         table[name] = table[name].astype(object).where(table[name].notna(), None)
     temporary = folder / f"_{os.getpid()}.tmp"
     table.to_parquet(temporary, index=False)

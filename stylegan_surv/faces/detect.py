@@ -68,7 +68,7 @@ class FaceFinder:
         if not found:
             raise NoFace("no face found")
         score, box = found[0]
-        landmarks = self._landmarks(image, box)
+        landmarks = self.landmarks(image, box)
         low, high = EYE_MOUTH
         if not low < pose(landmarks).eye_mouth < high:
             raise NoFace("face in profile or badly lit: its landmarks are not plausible")
@@ -94,8 +94,8 @@ class FaceFinder:
         scaled, scale = _resized(image, CNN_SIDE)
         return _sorted(((found.confidence, found.rect) for found in self._cnn(scaled, 0)), scale)
 
-    def _landmarks(self, image: Image.Image, box: Box) -> Points:
-        """Landmarks at a scale of their own, so that they are as exact in small photographs as in large."""
+    def landmarks(self, image: Image.Image, box: Box) -> Points:
+        """The 68 landmarks of the face in a box, at a scale of their own: as exact in small pictures as in large."""
         import dlib
 
         left, top, right, bottom = box
