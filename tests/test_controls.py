@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival._photographs import (
-    measure,
-    near_duplicates,
-    perceptual_hash,
-    pixel_features,
-    region,
-)
+from stylegan_surv.faces import Chips
+from stylegan_surv.faces.duplicates import same_picture
+from stylegan_surv.survival._photographs import across_patients, measure, pixel_features, region
 from stylegan_surv.survival.controls import (
     permutation_within,
     permuted_outcomes,
@@ -112,25 +110,21 @@ def test_pixels_of_the_face_have_no_influence_when_it_is_masked_out() -> None:
         assert np.abs(pixel_features(other, weight) - pixel_features(one, weight)).max() > 0.1
 
 
-def test_duplicates_across_patients_are_found_after_compression() -> None:
-    chips = {f"f{k}": chip(k) for k in range(30)}
-    small = Image.fromarray(chips["f3"]).resize((64, 64)).resize((96, 96))
-    chips["copy"] = np.clip(np.asarray(small) * 1.05 + 4, 0, 255).astype(np.uint8)
-    chips["same_patient"] = chips["f5"]
-    who = [f"p{k}" for k in range(30)] + ["p99", "p5"]
-    quality = pd.DataFrame({"photo_id": list(chips), "brightness": 0.5, "yaw": np.nan})
-    photographs = measure(chips.__getitem__, list(chips), who, quality)
-    found = near_duplicates(photographs)
-    assert found[["photo_a", "photo_b"]].to_numpy().tolist() == [["f3", "copy"]]
+def test_duplicates_count_across_patients_only(tmp_path: Path) -> None:
+    pictures = {f"f{k}": chip(k) for k in range(12)}
+    small = Image.fromarray(pictures["f3"]).resize((64, 64)).resize((96, 96))
+    pictures["copy"] = np.clip(np.asarray(small) * 1.05 + 4, 0, 255).astype(np.uint8)
+    pictures["again"] = pictures["f5"]
+    owner = {name: f"p{name[1:]}" for name in pictures} | {"copy": "p99", "again": "p5"}
+    chips = Chips.create(tmp_path / "chips", pictures.values(), list(pictures))
+    found = across_patients(same_picture(chips), owner)
+    assert [(p["patient_a"], p["patient_b"]) for p in found] in ([("p3", "p99")], [("p99", "p3")])
+
+
+def test_photographs_are_averaged_by_patient(tmp_path: Path) -> None:
+    chips = Chips.create(tmp_path / "chips", [chip(1), chip(2), chip(3)], ["a1", "a2", "b"])
+    photographs = measure(chips, ["a1", "a2", "b"], ["a", "a", "b"])
     assert np.isfinite(photographs.camera).all()
-    assert (perceptual_hash(chips["f1"]) != perceptual_hash(chips["f2"])).sum() > 60
-
-
-def test_photographs_are_averaged_by_patient() -> None:
-    chips = {"a1": chip(1), "a2": chip(2), "b": chip(3)}
-    photographs = measure(
-        chips.__getitem__, list(chips), ["a", "a", "b"], pd.DataFrame({"photo_id": list(chips)})
-    )
     means = photographs.by_patient(photographs.background, ["b", "a", "absent"])
     np.testing.assert_allclose(means[1], photographs.background[:2].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(means[0], photographs.background[2], rtol=1e-5)

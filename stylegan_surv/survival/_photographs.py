@@ -1,16 +1,16 @@
-"""What a photograph tells without the face, and photographs that occur twice."""
+"""What a photograph tells without the face, and pictures that different patients share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.fft import dctn
 
+from stylegan_surv.faces.chips import Chips
 from stylegan_surv.faces.mask import HEAD, ellipse, face_mask
 
 Floats = NDArray[np.floating]
@@ -62,18 +62,6 @@ def _pool(x: Floats, cells: int) -> Floats:
     return np.asarray(x.reshape(cells, step, cells, step).mean(axis=(1, 3)))
 
 
-def perceptual_hash(chip: Pixels) -> NDArray[np.bool_]:
-    """256 bits of the low frequencies of a picture: signs of a 16 × 16 DCT block about its median.
-
-    Aligned faces resemble one another, so 64 bits are too few. Among 1.1 million pairs of different faces the
-    least distance was 24 bits; a picture that was shrunk, brightened and compressed anew lay within 18 bits of
-    itself in 95 % of cases.
-    """
-    grey = Image.fromarray(chip).convert("L").resize((64, 64), Image.Resampling.BOX)
-    low = dctn(np.asarray(grey, float), norm="ortho")[:16, :16].ravel()
-    return np.asarray(low > np.median(low[1:]))
-
-
 @dataclass(frozen=True)
 class Photographs:
     """What is measured on the photographs of a study, one row per photograph.
@@ -85,7 +73,6 @@ class Photographs:
         Light, colour, sharpness, pose, crop.
     background, no_face : arrays [photos, features]
         `pixel_features` of the part outside the head, and of all but the face.
-    hashes : bool array [photos, 256]
     """
 
     photo_id: NDArray
@@ -93,7 +80,6 @@ class Photographs:
     camera: Floats
     background: Floats
     no_face: Floats
-    hashes: NDArray[np.bool_]
 
     def by_patient(self, values: Floats, patients: Sequence[str]) -> Floats:
         """Mean over a patient's photographs, rows in the order of `patients`; missing ones get the mean."""
@@ -102,66 +88,52 @@ class Photographs:
 
 
 def measure(
-    load: Callable[[str], Pixels],
+    chips: Chips,
     photo_id: Sequence[str],
     patient_id: Sequence[str],
-    quality: pd.DataFrame,
     progress: Callable[[int, int], None] | None = None,
 ) -> Photographs:
-    """Measure aligned photographs.
+    """Measure the aligned photographs of a study.
 
     Parameters
     ----------
-    load : callable
-        ``load(photo_id)`` gives the chip, uint8 [H, W, 3]; e.g. ``Chips.load``.
-    quality : DataFrame
-        Rows of the chips' manifest with `photo_id`; its camera columns are used as far as there are any.
+    chips : Chips
+        Their folder; quality columns are taken from its table as far as there are any.
+    photo_id, patient_id : sequences [photos]
+        Which photographs, and whose.
     """
     weights = {name: region(name) for name in ("background", "no_face")}
     features: dict[str, list[Floats]] = {name: [] for name in weights}
-    hashes = []
     for k, name in enumerate(photo_id):
-        chip = load(name)
+        chip = chips.load(name)
         for part, weight in weights.items():
             features[part].append(pixel_features(chip, weight))
-        hashes.append(perceptual_hash(chip))
         if progress:
             progress(k + 1, len(photo_id))
-    columns = [c for c in CAMERA if c in quality]
-    rows = quality.set_index(quality["photo_id"].astype(str)).reindex([str(i) for i in photo_id])
-    camera = rows[columns].astype(float)
-    camera = camera.fillna(camera.mean()).fillna(0.0)
+    columns = [c for c in CAMERA if c in chips.table]
+    rows = chips.table.set_index("photo_id").reindex(list(photo_id))[columns].astype(float)
+    camera = rows.fillna(rows.mean()).fillna(0.0).to_numpy()
     return Photographs(
         np.asarray(photo_id),
         np.asarray(patient_id),
-        camera.to_numpy(),
+        camera,
         np.array(features["background"]),
         np.array(features["no_face"]),
-        np.array(hashes),
     )
 
 
-def near_duplicates(photographs: Photographs, *, bits: int = 20) -> pd.DataFrame:
-    """Photographs of *different* patients that are the same picture.
+def across_patients(pairs: pd.DataFrame, patient_of: Mapping[str, str]) -> list[dict[str, str | float]]:
+    """Those pairs of photographs (`same_picture`, `same_person`) that belong to different patients.
 
     Returns
     -------
-    DataFrame
-        photo_a, patient_a, photo_b, patient_b, bits (differing ones of 256), nearest first.
+    list of dict
+        photo_a, patient_a, photo_b, patient_b, distance; nearest first.
     """
-    sign = photographs.hashes.astype(np.float32) * 2 - 1
-    rows: list[tuple[object, ...]] = []
-    for start in range(0, len(sign), 2048):
-        differing = (sign.shape[1] - sign[start : start + 2048] @ sign.T) / 2
-        i, j = np.nonzero(differing <= bits)
-        for a, b in _later(i + start, j):
-            if photographs.patient_id[a] != photographs.patient_id[b]:
-                pair = [photographs.photo_id[a], photographs.patient_id[a]]
-                pair += [photographs.photo_id[b], photographs.patient_id[b]]
-                rows.append((*pair, int(differing[a - start, b])))
-    names = ["photo_a", "patient_a", "photo_b", "patient_b", "bits"]
-    return pd.DataFrame(rows, columns=names).sort_values("bits", ignore_index=True)
-
-
-def _later(i: NDArray[np.intp], j: NDArray[np.intp]) -> Iterable[tuple[int, int]]:
-    return ((int(a), int(b)) for a, b in zip(i, j) if a < b)
+    found: list[dict[str, str | float]] = []
+    for a, b, distance in pairs.itertuples(index=False):
+        one, other = patient_of.get(a), patient_of.get(b)
+        if one is not None and other is not None and one != other:
+            pair = {"photo_a": a, "patient_a": one, "photo_b": b, "patient_b": other}
+            found.append({**pair, "distance": float(distance)})
+    return found

@@ -10,7 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival._photographs import Photographs, measure, near_duplicates
+from stylegan_surv.faces.chips import Chips
+from stylegan_surv.faces.duplicates import same_picture
+from stylegan_surv.survival._photographs import Photographs, across_patients, measure
 from stylegan_surv.survival.compare import added_value, c_by_censoring, subgroups
 from stylegan_surv.survival.controls import predict_column, repeat_photo_icc
 from stylegan_surv.survival.design import ClinicalDesign, layer_groups, strata_from
@@ -67,7 +69,8 @@ def audit(
     fold: NDArray[np.intp],
     clinical: Sequence[str] = (),
     strata: NDArray | None = None,
-    photographs: Photographs | None = None,
+    chips: Chips | None = None,
+    photos: pd.DataFrame | None = None,
     quality: Floats | None = None,
     photo_risk: tuple[Floats, NDArray] | None = None,
     shape: tuple[int, int] | None = None,
@@ -92,8 +95,8 @@ def audit(
         Columns that the clinic knows.
     strata : array [n], optional
         Era, site: permutations stay within, the censoring model may use it.
-    photographs : Photographs, optional
-        For duplicates across patients.
+    chips, photos : Chips and DataFrame (photo_id, patient_id), optional
+        The aligned photographs and whose they are, for duplicates across patients.
     quality : array [n], optional
         Inversion error per patient, shown beside the subgroups.
     photo_risk : (risk [photos], patient [photos]), optional
@@ -131,8 +134,9 @@ def audit(
     if shape is not None:
         found["layer_groups"] = _layer_groups(x, outcome, fold, shape, seed)
     controls["from_latents"] = _from_latents(x, table, fold, strata, seed)
-    if photographs is not None:
-        controls["duplicates"] = near_duplicates(photographs).to_dict("records")
+    if chips is not None and photos is not None:
+        owner = dict(zip(photos["photo_id"].astype(str), photos["patient_id"].astype(str)))
+        controls["duplicates"] = across_patients(same_picture(chips), owner)
     if photo_risk is not None and (icc := repeat_photo_icc(*photo_risk)) is not None:
         controls["repeat_photo_icc"] = icc.to_dict()
     return found
