@@ -1,0 +1,110 @@
+"""Pivotal tuning (Roich et al. 2022): bend the generator until it draws one photograph exactly, for display.
+
+The latent stays as it is, the weights move. What they absorb is seen by no survival model: a picture that is drawn so
+looks like the patient, but says no more about the patient than the latent did. Never use tuned weights as features.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from stylegan_surv.errors import InputError, Refused
+from stylegan_surv.gan import LPIPS, Generator
+from stylegan_surv.inversion.inverter import fingerprint
+from stylegan_surv.inversion.projector import shrink, squared_error
+
+BALL = 5.0  # distance of the locality's anchors from the pivot in w (Roich et al., section 3.3: α = 5)
+
+
+def tune(
+    generator: Generator,
+    image: Tensor,
+    w_plus: Tensor,
+    *,
+    steps: int = 150,
+    rate: float = 1e-3,
+    target: float = 0.02,
+    locality: float = 0.1,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Generator:
+    """A copy of the generator that draws ``image`` at ``w_plus``; the given one is not touched.
+
+    Parameters
+    ----------
+    image : Tensor [1, 3, resolution, resolution] in [−1, 1].
+    w_plus : Tensor [1, num_ws, w_dim], the pivot; edits start from it.
+    steps, rate : of Adam on the synthesis weights.
+    target : LPIPS at which to stop.
+    locality : weight of staying the same elsewhere in the latent space, so that edits keep their meaning.
+    seed : of the anchors where that is checked.
+    """
+    tuned = copy.deepcopy(generator)
+    weights = [p.requires_grad_(True) for p in tuned.synthesis.parameters() if p.ndim == 4]
+    optimiser = torch.optim.Adam(weights, lr=rate)
+    perceptual = LPIPS().to(image.device)
+    rng = torch.Generator().manual_seed(seed)
+    for step in range(steps):
+        drawn = tuned.synthesis(w_plus)
+        distance = perceptual(shrink(drawn), shrink(image))
+        if float(distance.detach().mean()) <= target:
+            break
+        loss = distance.mean() + squared_error(drawn, image).mean()
+        if locality:
+            anchor = _anchor(generator, w_plus, rng)
+            with torch.no_grad():
+                before = generator.synthesis(anchor)
+            after = tuned.synthesis(anchor)
+            loss = (
+                loss
+                + locality * (perceptual(shrink(after), shrink(before)) + squared_error(after, before)).mean()
+            )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        if progress is not None:
+            progress(step + 1, steps)
+    return tuned.requires_grad_(False)
+
+
+@torch.no_grad()
+def _anchor(generator: Generator, w_plus: Tensor, rng: torch.Generator) -> Tensor:
+    """A point near the pivot, on the way to a random sample of the generator."""
+    z = torch.randn(1, generator.config.z_dim, generator=rng).to(w_plus)
+    away = generator.mapping(z) - w_plus
+    anchor: Tensor = w_plus + BALL * away / away.norm(dim=2, keepdim=True).clamp_min(1e-8)
+    return anchor
+
+
+def save_delta(tuned: Generator, generator: Generator, path: str | Path) -> None:
+    """Write the difference of the weights in half precision, bound to the generator by its hash."""
+    base = generator.state_dict()
+    changed = {name: (value - base[name]) for name, value in tuned.state_dict().items()}
+    small = {name: value.half().cpu().contiguous() for name, value in changed.items() if bool(value.any())}
+    save_file(small, path, metadata={"generator_sha256": fingerprint(generator), "use": "display only"})
+
+
+def load_delta(generator: Generator, path: str | Path) -> Generator:
+    """The tuned generator of a delta file; refused where it belongs to another generator."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            belongs_to: Any = (file.metadata() or {}).get("generator_sha256")
+        delta = load_file(path)
+    except Exception as fault:
+        raise InputError(f"{path} is not a readable delta file ({fault}).") from fault
+    if belongs_to != fingerprint(generator):
+        raise Refused(f"{path} was tuned for another generator ({belongs_to}).")
+    tuned = copy.deepcopy(generator)
+    state = tuned.state_dict()
+    for name, value in delta.items():
+        state[name] += value.to(state[name])
+    return tuned

@@ -1,0 +1,156 @@
+"""What can happen to a run from outside: kill −9, a full disk, a second process, a worker that dies."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stylegan_surv.errors import InputError
+from stylegan_surv.faces.chips import Chips
+from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig, save_network
+from stylegan_surv.inversion import Latents, Schedule, embed
+from stylegan_surv.inversion.latents import LatentsWriter, read_metadata, shards
+
+CONFIG = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
+SHAPE = EncoderConfig(32, CONFIG.num_ws, CONFIG.w_dim, channel_base=256, channel_max=8)
+PHOTOS = 45
+OPTIONS: dict[str, Any] = {"batch": 3, "schedule": Schedule(steps=4)}
+SCRIPT = """
+import sys
+from importlib import import_module
+from stylegan_surv.errors import InputError
+from stylegan_surv.inversion import Schedule, embed
+import_module("stylegan_surv.inversion.embed").BATCHES_PER_CHUNK = 1
+folder, out = sys.argv[1:]
+try:
+    embed(f"{folder}/chips", generator=f"{folder}/tiny.safetensors", out=out, batch=3,
+          schedule=Schedule(steps=4), progress=lambda done, total: print(done, flush=True))
+except InputError as wrong:
+    sys.exit(str(wrong))
+"""
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """So that a run has many moments."""
+    monkeypatch.setattr(import_module("stylegan_surv.inversion.embed"), "BATCHES_PER_CHUNK", 1)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    torch.manual_seed(0)
+    save_network(Generator(CONFIG), folder / "tiny.safetensors", {"name": "tiny"})
+    save_network(Encoder(SHAPE), folder / "tiny.encoder.safetensors", {"name": "tiny"})
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 255, (32, 32, 3)).astype(np.uint8) for _ in range(PHOTOS)]
+    Chips.create(folder / "chips", pictures, [f"p{i:02d}" for i in range(PHOTOS)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place) -> Latents:
+    return run(place, place / "undisturbed")
+
+
+def run(place: Path, out: Path) -> Latents:
+    return embed(place / "chips", generator=place / "tiny.safetensors", out=out, **OPTIONS)
+
+
+def start(place: Path, out: Path) -> subprocess.Popen:
+    command = [sys.executable, "-c", SCRIPT, str(place), str(out)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes)
+
+
+def same(a: Latents, b: Latents) -> bool:
+    return a.frame.equals(b.frame) and a.w_plus.tobytes() == b.w_plus.tobytes()
+
+
+def killed_at_random(place: Path, out: Path, times: int) -> Latents:
+    rng = np.random.default_rng(times)
+    for _ in range(times):
+        process = start(place, out)
+        process.stdout.readline()  # the run has begun
+        time.sleep(rng.uniform(0, 0.4))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    return run(place, out)
+
+
+def test_a_killed_run_loses_nothing_and_repeats_nothing(place, undisturbed):
+    assert same(killed_at_random(place, place / "killed", times=1), undisturbed)
+
+
+@pytest.mark.slow
+def test_twenty_kills_lose_nothing_and_repeat_nothing(place, undisturbed):
+    assert same(killed_at_random(place, place / "killed20", times=20), undisturbed)
+
+
+def test_a_full_disk_stops_with_a_message_and_the_run_goes_on(place, undisturbed):
+    """A limit on the size of files stands for the full disk: the system breaks off a write in the same way."""
+    out = place / "full"
+    first = run_some(place, out, 9)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
+    try:
+        with pytest.raises(
+            InputError, match=r"Cannot write to .*\. 9 photographs are saved.*goes on from there"
+        ):
+            run(place, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not [path for path in out.iterdir() if path.suffix == ".tmp"]
+    assert len(Latents.open(out)) == first
+    assert same(run(place, out), undisturbed)
+
+
+def run_some(place: Path, out: Path, photos: int) -> int:
+    def stop(done: int, total: int) -> None:
+        if done >= photos:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(place / "chips", generator=place / "tiny.safetensors", out=out, progress=stop, **OPTIONS)
+    return len(Latents.open(out))
+
+
+def test_a_second_process_on_one_output_is_refused(place, undisturbed):
+    out = place / "undisturbed"
+    with LatentsWriter(out, read_metadata(out)):
+        message = start(place, out).communicate()[1]
+    assert f"Process {os.getpid()} is writing" in message
+    assert "Traceback" not in message
+    assert same(Latents.open(out), undisturbed)
+
+
+@pytest.mark.slow
+def test_a_dask_worker_killed_mid_run_changes_nothing(place, undisturbed):
+    distributed = pytest.importorskip("distributed")
+    out = place / "dask"
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+        killed = []
+
+        def kill_one(done: int, total: int) -> None:
+            if not killed and done >= 24:
+                killed.append(next(iter(cluster.workers.values())).process.pid)
+                os.kill(killed[0], signal.SIGKILL)
+
+        where = {"generator": place / "tiny.safetensors", "cluster": cluster.scheduler_address}
+        made = embed(place / "chips", out=out, progress=kill_one, **where, **OPTIONS)
+    assert killed
+    assert same(made, undisturbed)
+    assert len(shards(out)) == PHOTOS / OPTIONS["batch"]
