@@ -20,6 +20,7 @@ from stylegan_surv.errors import InputError
 
 REQUIRED = ("patient_id", "photo", "time", "event")
 OPTIONAL = ("entry", "photo_date", "origin_date")
+DERIVED = ("photo_id", "path", "photo_time", "n_photos")  # made here; ignored in a table that was read before
 NOMINAL = ("sex", "entity", "site", "camera", "era")  # labels even where they are coded as numbers
 NUMERIC = ("age",)
 PER_PHOTO = ("camera",)  # may differ between photographs of one patient; every other covariate may not
@@ -152,7 +153,7 @@ def read_cohort(
     frame = _rename(raw.frame, columns or {}, raw.source)
     faults = Faults(raw)
     out = _outcome(frame, raw, faults, time_unit)
-    covariates = [name for name in frame.columns.astype(str) if name not in (*REQUIRED, *OPTIONAL)]
+    covariates = [name for name in frame.columns.astype(str) if name not in (*REQUIRED, *OPTIONAL, *DERIVED)]
     flags = []
     for name in covariates:
         out[name], flag = _covariate(frame[name], raw, faults)

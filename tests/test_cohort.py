@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,14 @@ def test_reads_types_and_order(tmp_path: Path) -> None:
     assert len(cohort) == 3
     assert len(cohort.flags) == 1
     assert "no date" in cohort.flags[0]
+
+
+def test_a_cohorts_own_table_reads_back() -> None:
+    cohort = read_cohort(pd.read_csv(io.StringIO(DATED), dtype=str), time_origin="diagnosis")
+    again = read_cohort(cohort.table, time_origin="diagnosis")
+    pd.testing.assert_frame_equal(again.table, cohort.table)
+    pd.testing.assert_frame_equal(again.patients, cohort.patients)
+    assert again.flags == cohort.flags
 
 
 def test_csv_parquet_frame_and_semicolons_agree(tmp_path: Path) -> None:

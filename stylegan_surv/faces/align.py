@@ -127,7 +127,9 @@ def _jobs(photos: Photos, out: Path) -> list[_Job]:
             raise InputError(f"{out} is the folder of the photographs; chips need a folder of their own.")
     else:
         files = [Path(photo) for photo in photos]
-        names = [file.as_posix() for file in files]
+        names = [file.name for file in files]
+        if len(set(names)) < len(names):
+            names = [file.as_posix() for file in files]
         if not files:
             raise InputError("No photographs were given.")
     ids = photo_ids(names)
