@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg import eigh
 
 from ._partial import PartialLikelihood
 
@@ -173,13 +173,13 @@ class _Preconditioner:
             self.coupling = h * (problem.image.T @ C)
             schur = h * (C.T @ C) + problem.light * np.eye(C.shape[1])
             schur -= self.coupling.T @ (self.coupling / self.leading[:, None])
-            self.schur = cho_factor(schur + 1e-12 * np.trace(schur) * np.eye(len(schur)))
+            self.schur_inverse = np.linalg.pinv(schur, hermitian=True)  # collinear columns share their effect
 
     def __call__(self, rt: Array, rc: Array) -> tuple[Array, Array]:
         along = self.problem.along(rt)
         x, y = along / self.leading, rc
         if len(rc):
-            y = cho_solve(self.schur, rc - self.coupling.T @ x)
+            y = self.schur_inverse @ (rc - self.coupling.T @ x)
             x = x - (self.coupling @ y) / self.leading
         return rt / self.base + self.problem.lift @ (x - along / self.base), y
 

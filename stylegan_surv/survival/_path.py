@@ -22,6 +22,8 @@ Folds = list[tuple[Array, Array]]
 
 PRIOR_SD = (0.03, 3.0)  # of the linear predictor, at the two ends of a grid that is made from the data
 GROUP_STEPS = (0.1, 10.0)  # factors by which a group's penalty is tried against the others'
+FURTHEST = 1e4  # largest ratio between two groups' penalties: the group is out by then
+WORTH = 0.1  # gain in log likelihood for which the search goes on
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class RidgeDesign(ABC):
     def path(self, survival: Survival, penalties: Array) -> list[Solution]:
         """Solutions for each row of `penalties` (m, groups), solved from the heaviest to the lightest."""
         likelihood = survival.likelihood(self.ties)
-        ratios = np.round(penalties / penalties[:, :1], 12)
+        ratios = np.array([[float(f"{r:.12g}") for r in row] for row in penalties / penalties[:, :1]])
         out: list[Solution | None] = [None] * len(penalties)
         for ratio in dict.fromkeys(map(tuple, ratios.tolist())):  # distinct, in order
             rows = np.flatnonzero((ratios == ratio).all(axis=1))
@@ -120,7 +122,7 @@ class RidgeDesign(ABC):
         """The penalties with the largest cross-validated likelihood.
 
         `search_groups` goes on from the best common penalty with one group's penalty at a time, by the factors
-        GROUP_STEPS, and keeps what helps until nothing does.
+        GROUP_STEPS, and keeps what helps until nothing does by more than WORTH.
         """
         tried = penalties
         scores = self.cross_validate(survival, tried, folds, keep)
@@ -132,24 +134,20 @@ class RidgeDesign(ABC):
     def _search(
         self, survival: Survival, tried: Array, scores: Array, best: int, folds: Folds
     ) -> tuple[Array, Array, int]:
-        seen = {tuple(np.round(np.log(row), 6)) for row in tried}
-        improved = True
-        while improved:
+        while True:
             here = tried[best]
-            moves = [
-                here * np.where(np.arange(len(here)) == g, f, 1.0)
-                for g in range(len(here))
-                for f in GROUP_STEPS
+            steps = [
+                np.where(np.arange(self.groups) == g, f, 1.0) for g in range(self.groups) for f in GROUP_STEPS
             ]
-            moves = [m for m in moves if tuple(np.round(np.log(m), 6)) not in seen]
-            seen |= {tuple(np.round(np.log(m), 6)) for m in moves}
+            moves = [here * step for step in steps if _new(here * step, tried)]
             if not moves:
-                break
-            new = self.cross_validate(survival, np.array(moves), folds)
-            tried, scores = np.vstack([tried, moves]), np.hstack([scores, new])
+                return tried, scores, best
+            tried = np.vstack([tried, moves])
+            scores = np.hstack([scores, self.cross_validate(survival, np.array(moves), folds)])
             winner = int(np.argmax(scores.sum(axis=0)))
-            improved, best = winner != best, winner
-        return tried, scores, best
+            if scores[:, winner].sum() <= scores[:, best].sum() + WORTH:
+                return tried, scores, best
+            best = winner
 
 
 class GramDesign(RidgeDesign):
@@ -268,6 +266,12 @@ class PrimalDesign(RidgeDesign):
         weight[train] = 1.0 if survival.weight is None else survival.weight[train]
         for solution in self.path(replace(survival, weight=weight), penalties):
             yield solution.eta
+
+
+def _new(penalty: Array, tried: Array) -> bool:
+    """Whether a penalty is within FURTHEST and has not been tried."""
+    distance = np.abs(np.log(tried / penalty)).max(axis=1)
+    return bool(penalty.max() / penalty.min() < 1.01 * FURTHEST and distance.min() > 1e-6)
 
 
 @dataclass(frozen=True)
