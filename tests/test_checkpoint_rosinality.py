@@ -189,6 +189,10 @@ FAULTS = {
     "unknown tensor": (damaged(lambda c: c["g_ema"].update(extra=torch.zeros(1))), "has 'extra'"),
     "missing tensor": (damaged(lambda c: c["g_ema"].pop("to_rgb1.bias")), "lacks 'to_rgb1.bias'"),
     "wrong shape": (damaged(lambda c: c["g_ema"].update({"to_rgb1.bias": torch.zeros(9)})), "shape"),
+    "other filter": (
+        damaged(lambda c: c["g_ema"].update({"convs.0.conv.blur.kernel": torch.ones(2, 2)})),
+        "another filter",
+    ),
     "empty network": (damaged(lambda c: c["g_ema"].clear()), "holds no G_ema"),
     "other dict": (lambda path: torch.save({"weights": 1}, path), "the keys weights"),
     "a tensor": (lambda path: torch.save(torch.zeros(3), path), "holds Tensor"),

@@ -120,6 +120,11 @@ def _tensors(path: Path, content: dict[str, Any], network: str) -> dict[str, Ten
     return {str(k): v for k, v in table.items() if isinstance(v, Tensor)}
 
 
+def _is_binomial(kernel: Tensor) -> bool:
+    expected = binomial_filter()
+    return kernel.shape == expected.shape and torch.allclose(kernel / kernel.sum(), expected, atol=1e-3)
+
+
 def _to_ours(name: str, x: Tensor) -> Tensor:
     x = x.detach().float().clone()  # the archive is mapped, not read: the copy outlives it
     if name.endswith("noise_strength"):
@@ -165,9 +170,11 @@ def read(path: Path, network: str) -> Stored:
     if foreign or missing:
         what = f"has {foreign[0]!r}" if foreign else f"lacks {missing[0]!r}"
         raise InputError(f"{path.name} {what}, unlike a {top} px StyleGAN2 {network} of rosinality's layout")
-    stored = Stored(
-        {names[k]: _to_ours(names[k], v) for k, v in theirs.items() if k in names}, {}, _card(content)
-    )
+    for key, kernel in theirs.items():
+        if key.endswith(KERNELS) and not _is_binomial(kernel):
+            raise Refused(f"{path.name} resamples with another filter than [1, 3, 3, 1] ({key})")
+    state = {names[k]: _to_ours(names[k], v) for k, v in theirs.items() if k in names}
+    stored = Stored(state, {}, _card(content))
     if network != "D":
         _noise_maps(stored, top)
         _latent_avg(stored, content.get("latent_avg"))
