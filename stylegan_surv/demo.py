@@ -97,7 +97,7 @@ def demo(
         )  # fmt: skip
     study = evaluate(
         latents, cohort, models, CLINICAL, repeats=repeats, permutations=permutations, seed=seed,
-        progress=stage("Cross-validating"),
+        chips=None if true_latents else Chips.open(out / "cohort" / "chips"), progress=stage("Cross-validating"),
     )  # fmt: skip
     study.save(out)
     c = {

@@ -19,6 +19,7 @@ from stylegan_surv.errors import InputError, Refused
 if TYPE_CHECKING:
     from stylegan_surv.attribute import HealthAttribute
     from stylegan_surv.cohort import Cohort
+    from stylegan_surv.faces import Chips
     from stylegan_surv.inversion import Latents
     from stylegan_surv.survival.outcome import Outcome
 
@@ -123,6 +124,7 @@ def evaluate(
     seed: int = 0,
     strict: bool = False,
     n_jobs: int = 1,
+    chips: Chips | None = None,
     final: bool = True,
     progress: Progress | None = None,
 ) -> Study:
@@ -145,7 +147,7 @@ def evaluate(
     folds, repeats : int
         Outer folds and how often they are drawn anew; the inner cross-validation has five.
     permutations : int
-        Permuted outcomes for the control; 0 for none.
+        Reruns with permuted photographs, for the test of added value and the control; 0 for none.
     n_boot : int
         Bootstrap resamples of patients for the intervals.
     horizons : sequence of float, optional
@@ -155,6 +157,9 @@ def evaluate(
         Refuse a study some of whose patients the generator or encoder was trained on, or may have been.
     n_jobs : int
         Processes over folds.
+    chips : Chips, optional
+        The aligned photographs: with them the report holds what light, pose, background and the picture without its
+        face tell, and looks for one picture under two names.
     final : bool
         Also fit the first model on all patients and derive the health attribute from it.
     progress : callable, optional
@@ -171,6 +176,7 @@ def evaluate(
     Refused
         If ``strict`` and there is a leak.
     """
+    from stylegan_surv.survival.audit import audit, measure, nuisance_matrices
     from stylegan_surv.survival.design import patient_matrix, strata_from
     from stylegan_surv.survival.metrics import default_horizons, oof_metrics
     from stylegan_surv.survival.outcome import Outcome
@@ -181,28 +187,43 @@ def evaluate(
     table = cohort.patients.set_index("patient_id").loc[list(ids)].reset_index()
     outcome = Outcome.from_frame(table)
     levels = strata_from(strata, table) if strata else None
-    seen = provenance(latents, cohort)
-    if strict and seen["leak"]:
-        raise Refused(f"--strict: {seen['text']}")
+    known = provenance(latents, cohort, chips)
+    if strict and known["leak"]:
+        raise Refused(f"--strict: {known['text']}")
     covariates = table[list(clinical)] if clinical else None
     group = table[groups].astype(str).to_numpy() if groups else None
     balanced = Outcome(outcome.patient_id, outcome.time, outcome.event, outcome.entry, levels)
     division = make_folds(balanced, folds, repeats=repeats, groups=group, seed=seed)
-    num_ws, w_dim = latents.w_plus.shape[1:]
+    shape = latents.w_plus.shape[1:]
     times = list(horizons) if horizons is not None else default_horizons(outcome)
+    index = cohort.index_photos()
+    index = index[index["photo_id"].isin(set(latents.ids)) & index["patient_id"].isin(set(ids))]
+    extra = None
+    if chips is not None:
+        seen_on_photos = measure(chips, list(index["photo_id"]), list(index["patient_id"]))
+        extra = nuisance_matrices(seen_on_photos, list(ids), table)
     found = nested_cv(
-        list(models), x, outcome, clinical=covariates, groups=group, folds=division, horizons=times,
-        seed=seed, n_jobs=n_jobs, progress=progress, num_ws=num_ws, w_dim=w_dim,
+        list(models), x, outcome, clinical=covariates, groups=group, folds=division, horizons=times, seed=seed,
+        n_jobs=n_jobs, progress=progress, extra_matrices=extra, num_ws=shape[0], w_dim=shape[1],
     )  # fmt: skip
-    metrics = oof_metrics(found.frame, outcome, strata=levels, horizons=times, n_boot=n_boot, seed=seed)
-    if permutations:
-        metrics["controls"] = {
-            "permuted_outcome": permuted(x, outcome, levels, division[0], permutations, seed, progress)
-        }
+    # whom the networks had seen is trained on, but does not count in the evaluation
+    fresh = ~outcome_mask(outcome, known["seen"])
+    judged, oof = outcome.subset(fresh), found.frame[~found.frame["patient_id"].isin(known["seen"])]
+    judged.require_events(2, "evaluating on patients whom the networks had not seen")
+    within = None if levels is None else levels[fresh]
+    metrics = oof_metrics(oof, judged, strata=within, horizons=times, n_boot=n_boot, seed=seed)
+    metrics |= audit(
+        x[fresh], judged, oof, table=table[fresh].reset_index(drop=True), fold=division[0][fresh],
+        clinical=list(clinical), strata=within, chips=chips, photos=index, shape=shape,
+        quality=inversion_error(latents, list(judged.patient_id)), n_permutations=permutations, seed=seed,
+        progress=progress,
+    )  # fmt: skip
+    if known["seen"]:
+        metrics["c_provenance"] = inside_and_outside(found.frame, outcome, known["seen"])
     study = Study(
         cohort=cohort,
-        outcome=outcome,
-        oof=found.frame,
+        outcome=judged,
+        oof=oof.reset_index(drop=True),
         metrics=metrics,
         config={
             "models": list(models), "clinical": list(clinical), "strata": strata, "groups": groups, "folds": folds,
@@ -210,7 +231,7 @@ def evaluate(
         },
         flow=cohort_flow(latents, cohort, list(ids)),
         latents_info=dict(latents.metadata),
-        provenance=seen,
+        provenance=known,
         tables={"folds": found.folds, "chosen": found.chosen},
     )  # fmt: skip
     return _with_model(study, latents, x, table, models[0], clinical) if final else study
@@ -315,35 +336,6 @@ def synthetic_strip(attribute: HealthAttribute, latents_info: dict[str, Any]) ->
     return buffer.getvalue()
 
 
-def permuted(
-    x: Any,
-    outcome: Outcome,
-    levels: Any,
-    fold: Any,
-    permutations: int,
-    seed: int,
-    progress: Progress | None = None,
-) -> dict[str, object]:
-    """C of ridge Cox when each patient's outcome belongs to another photograph (within strata)."""
-    from stylegan_surv.survival.controls import permuted_outcomes
-    from stylegan_surv.survival.metrics import pooled_concordance
-    from stylegan_surv.survival.validate import GramCV
-
-    cv = GramCV(x, fold, seed=seed)
-
-    def statistic(order: Any) -> float:
-        risk = cv.out_of_fold_risk(outcome.subset(order))
-        frame = pd.DataFrame(
-            {"patient_id": outcome.patient_id[order], "repeat": 0, "fold": fold, "risk": risk}
-        )
-        return pooled_concordance(frame, outcome, strata=levels).estimate
-
-    found = permuted_outcomes(
-        statistic, len(outcome), strata=levels, n_permutations=permutations, seed=seed, progress=progress
-    )
-    return found.to_dict()
-
-
 def check_columns(cohort: Cohort, clinical: Sequence[str], groups: str | None) -> None:
     """Every column that the analysis names must be a covariate of the cohort."""
     for name in (*clinical, *([groups] if groups else [])):
@@ -373,13 +365,75 @@ def cohort_flow(latents: Latents, cohort: Cohort, used: Sequence[str]) -> dict[s
     }
 
 
-def provenance(latents: Latents, cohort: Cohort) -> dict[str, Any]:
-    """Whether the networks had seen these patients, as far as their cards tell."""
+def inversion_error(latents: Latents, patients: Sequence[str]) -> Any:
+    """Mean LPIPS of each patient's photographs against their reconstructions, [n]; None where not measured."""
+    error = latents.rows.groupby("patient_id")["lpips"].mean().reindex(list(patients))
+    return None if error.isna().all() else error.to_numpy(float)
+
+
+def provenance(latents: Latents, cohort: Cohort, chips: Chips | None = None) -> dict[str, Any]:
+    """Which patients of the study the generator and the encoder were trained on, as far as their cards tell.
+
+    Returns
+    -------
+    dict
+        ``seen`` (patient identifiers), ``unknown`` (networks without a full record), ``leak`` (either of them is not
+        empty), ``text``.
+    """
+    from stylegan_surv.gan.provenance import chip_hashes, intersect
+
     cards = latents.metadata.get("provenance", {})
-    kinds = {role: (cards.get(role) or {}).get("kind", "unknown") for role in ("generator", "encoder")}
-    unknown = [role for role, kind in kinds.items() if kind == "unknown"]
+    hashes = (
+        chip_hashes(chips)
+        if chips is not None and any(_lists_photos(card) for card in cards.values())
+        else None
+    )
+    found = {
+        role: intersect(cohort, {"provenance": cards.get(role) or {"kind": "unknown"}}, hashes)
+        for role in ("generator", "encoder")
+    }
+    unknown = [role for role, overlap in found.items() if not overlap.known]
+    seen = sorted({p for overlap in found.values() for p in overlap.patients})
+    said = []
+    if seen:
+        said.append(
+            f"The networks were trained on {len(seen)} of the study's patients. The figures are of the others; "
+            "C inside and outside stand beside each other."
+        )
     if unknown:
-        text = f"The {' and the '.join(unknown)}'s training photographs are not known: a leak cannot be excluded."
-    else:
-        text = "Generator and encoder were trained on synthetic faces: no patient of this study was seen."
-    return {"leak": bool(unknown), "kinds": kinds, "text": text}
+        said.append(f"What the {' and the '.join(unknown)} had seen is not known: a leak cannot be excluded.")
+    if not said:
+        said.append("No patient of this study was among the training photographs of generator or encoder.")
+    return {"leak": bool(seen or unknown), "seen": seen, "unknown": unknown, "text": " ".join(said)}
+
+
+def _lists_photos(card: Any) -> bool:
+    """Whether a provenance record, or one it builds on, holds hashes of photographs."""
+    while isinstance(card, dict):
+        if card.get("photos"):
+            return True
+        card = card.get("base")
+    return False
+
+
+def inside_and_outside(oof: pd.DataFrame, outcome: Outcome, seen: Sequence[str]) -> dict[str, Any]:
+    """The photo model's C among patients whom the networks had seen and among the others; None where too few."""
+    from stylegan_surv.survival.metrics import pooled_concordance
+
+    photo, known = oof[oof["model"] == "photo"], outcome_mask(outcome, seen)
+    c: dict[str, Any] = {}
+    for name, mask in (("inside", known), ("outside", ~known)):
+        part = outcome.subset(mask)
+        try:
+            found = pooled_concordance(photo[photo["patient_id"].isin(set(part.patient_id))], part)
+            c[name] = dict(zip(("estimate", "low", "high"), (found.estimate, *found.ci())))
+        except InputError:
+            c[name] = None
+    return c
+
+
+def outcome_mask(outcome: Outcome, patients: Sequence[str]) -> Any:
+    """Which rows of the outcome belong to these patients, bool [n]."""
+    import numpy as np
+
+    return np.isin(outcome.patient_id, list(patients))

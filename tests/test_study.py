@@ -133,6 +133,34 @@ def test_unknown_provenance_is_said_and_strict_refuses(folder: Path) -> None:
         ss.evaluate(unknown, cohort, strict=True, **how)
 
 
+def test_patients_whom_the_networks_had_seen_do_not_count(folder: Path) -> None:
+    from stylegan_surv.gan.provenance import patient_key
+
+    table, latents = make()
+    seen = [str(p) for p in latents.patient_ids[:40]]
+    record = {
+        "kind": "photographs",
+        "salt": "s",
+        "patients": [patient_key(p, "s") for p in seen],
+        "photos": [],
+    }
+    about = {"generator": "test", "provenance": {"generator": record, "encoder": {"kind": "synthetic"}}}
+    tuned = ss.Latents.from_arrays(latents.w_plus, list(latents.ids), list(latents.patient_ids), about)
+    cohort = ss.read_cohort(table, check_photos=False)
+    how = {"repeats": 1, "permutations": 0, "n_boot": 50, "final": False}
+    study = ss.evaluate(tuned, cohort, **how)
+    assert study.provenance["seen"] == sorted(seen)
+    assert not set(study.oof["patient_id"]) & set(seen)
+    assert len(study.outcome) == N - 40
+    c = study.metrics["c_provenance"]
+    assert c["outside"]["estimate"] == pytest.approx(
+        study.metrics["models"]["photo"]["harrell_c"]["estimate"]
+    )
+    assert c["inside"]["estimate"] > 0.5
+    with pytest.raises(Refused, match="40 of the study's patients"):
+        ss.evaluate(tuned, cohort, strict=True, **how)
+
+
 def test_a_patient_without_latent_is_left_out_and_said(folder: Path) -> None:
     table, latents = make()
     cohort = ss.read_cohort(table, check_photos=False)

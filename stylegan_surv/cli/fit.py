@@ -13,6 +13,9 @@ from stylegan_surv.cli._common import columns_option, echo_json, names, progress
 @click.command()
 @click.option("--latents", required=True, type=click.Path(path_type=Path), help="Folder that embed wrote.")
 @click.option("--cohort", "table", required=True, type=click.Path(path_type=Path), help="Clinical table.")
+@click.option(
+    "--photos", type=click.Path(path_type=Path), help="Chips folder: adds the checks on the pictures."
+)
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the study.")
 @click.option("--model", "models", callback=names, default="cox-ridge,rsf", show_default=True)
 @click.option(
@@ -27,7 +30,7 @@ from stylegan_surv.cli._common import columns_option, echo_json, names, progress
 @click.option("--time-origin", default="", help="What time zero is, in words: diagnosis, start of treatment.")
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2))
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1))
-@click.option("--permutations", default=100, show_default=True, type=click.IntRange(0))
+@click.option("--permutations", default=199, show_default=True, type=click.IntRange(0))
 @click.option("--seed", default=0, show_default=True)
 @click.option("--jobs", default=1, show_default=True, help="Processes over folds.")
 @click.option("--strict", is_flag=True, help="Refuse patients whom the networks have, or may have, seen.")
@@ -36,6 +39,7 @@ from stylegan_surv.cli._common import columns_option, echo_json, names, progress
 def command(
     latents: Path,
     table: Path,
+    photos: Path | None,
     out: Path,
     models: list[str],
     clinical: list[str],
@@ -55,6 +59,7 @@ def command(
 ) -> None:
     """Cross-validate survival models on latents beside the clinical variables; write OUT/report.html."""
     from stylegan_surv.cohort import read_cohort
+    from stylegan_surv.faces import Chips
     from stylegan_surv.inversion import Latents
     from stylegan_surv.study import evaluate
 
@@ -65,6 +70,7 @@ def command(
         study = evaluate(
             Latents.open(latents), cohort, models, clinical, strata=strata, groups=groups, folds=folds,
             repeats=repeats, permutations=permutations, seed=seed, strict=strict, n_jobs=jobs, progress=progress,
+            chips=None if photos is None else Chips.open(photos),
         )  # fmt: skip
     study.save(out, faces=faces)
     if as_json:
