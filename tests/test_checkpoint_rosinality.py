@@ -111,7 +111,7 @@ def trained(folder: Path, **more) -> Path:
     """What rosinality's training script leaves: three networks, optimisers, arguments, no latent_avg."""
     rosinality.write(folder / "n.pt", random_generator(), random_discriminator())
     content = torch.load(folder / "n.pt", weights_only=True)
-    content["g"] = {key: x + 1 for key, x in content["g_ema"].items()}
+    content["g"] = {key: x if "kernel" in key else x + 1 for key, x in content["g_ema"].items()}
     del content["latent_avg"]
     optimiser = torch.optim.Adam([torch.nn.Parameter(torch.zeros(3))])
     content |= {"g_optim": optimiser.state_dict(), "args": argparse.Namespace(size=16, path="lmdb"), **more}
