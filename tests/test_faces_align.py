@@ -230,6 +230,25 @@ def test_the_cnn_is_asked_where_hog_finds_none(tmp_path: Path) -> None:
     assert list(both.table["detector"]) == ["cnn", "hog"]
 
 
+@pytest.mark.parametrize("shape", [(16, 3000), (3000, 16), (16, 16), (80, 3000)])
+def test_odd_shapes_have_no_face(tmp_path: Path, shape: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "strip.png")
+    chips = align(tmp_path, tmp_path / "chips", size=64, workers=1)
+    assert list(chips.failed["error"]) == ["no face found"]
+
+
+def test_a_failure_inside_the_detector_is_a_failed_row(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("\n\nError detected\nin line 1")
+
+    monkeypatch.setattr(ALIGN.FaceFinder, "find", broken)
+    chips = align([photos / "p0.png"], tmp_path, size=64, workers=1)
+    assert list(chips.failed["error"]) == ["the detector failed: Error detected in line 1"]
+
+
 # ---- what is refused -------------------------------------------------------------------------------------
 
 

@@ -223,6 +223,8 @@ def _align_one(job: _Job, folder: Path, size: int, detector: DetectorName) -> Ro
         face = _finder(detector).find(image)
     except (InputError, NoFace) as error:
         return {**row, "status": "failed", "error": str(error)}
+    except RuntimeError as error:  # how dlib reports its own failures
+        return {**row, "status": "failed", "error": f"the detector failed: {' '.join(str(error).split())}"}
     square = ffhq_square(face.landmarks)
     chip, padded = crop(image, square, size)
     save_png(folder / f"{job.photo_id}.png", chip)

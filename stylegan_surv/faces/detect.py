@@ -19,6 +19,7 @@ DetectorName = Literal["hog+cnn", "hog", "cnn"]
 DETECTORS: tuple[DetectorName, ...] = ("hog+cnn", "hog", "cnn")
 HOG_SIDES = (480, 960, 1920)  # long side of the searched picture; HOG needs a face of 80 px
 CNN_SIDE = 480  # 0.7–1.3 s per photograph on one core; the cost grows with the square
+CNN_FACE = 80  # smallest face of the CNN, pixels
 MAX_ENLARGE = 4.5  # beyond this a larger picture holds nothing new
 SURE = 0.5  # a HOG score from which no further scale is searched
 FACE_PX = 256  # width of the face in the picture that the landmarks are found in
@@ -92,6 +93,8 @@ class FaceFinder:
 
     def _search_cnn(self, image: Image.Image) -> list[tuple[float, Box]]:
         scaled, scale = _resized(image, CNN_SIDE)
+        if min(scaled.shape[:2]) < CNN_FACE:  # a strip; the network refuses what is smaller than its filters
+            return []
         return _sorted(((found.confidence, found.rect) for found in self._cnn(scaled, 0)), scale)
 
     def landmarks(self, image: Image.Image, box: Box) -> Points:

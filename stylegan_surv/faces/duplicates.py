@@ -30,8 +30,7 @@ def perceptual_hash(chip: NDArray[np.uint8]) -> str:
     """Signs of the 255 lowest DCT coefficients of a chip against their median, as 64 hexadecimal digits.
 
     It survives rescaling, compression, greying and changes of brightness; not mirroring, nor another crop. Shorter
-    hashes do not tell aligned faces apart: of 2 million pairs of different faces, six to eleven differed in
-    6 or fewer of 64 bits.
+    hashes are not enough: aligned faces resemble one another.
     """
     grey = Image.fromarray(chip).convert("L")
     kind = Image.Resampling.BOX if grey.width > HASH_PX else Image.Resampling.BICUBIC
