@@ -40,7 +40,7 @@ def embed(
     seed: int = 0,
     passes: int = 0,
     identity: bool = False,
-    perceptual: Perceptual | None = None,
+    perceptual: str | Perceptual = "alex",
     start: Latents | None = None,
     photo_ids: Sequence[str] | None = None,
     patient_ids: Sequence[str] | None = None,
@@ -78,8 +78,9 @@ def embed(
         Encoder refinement passes, see :func:`stylegan_surv.inversion.encode.encode`.
     identity : bool
         Grade the identity similarity too (slower).
-    perceptual : callable, optional
-        The projector's image distance instead of LPIPS-AlexNet, for example LPIPS-VGG.
+    perceptual : {"alex", "vgg"} or callable
+        The projector's image distance: LPIPS on AlexNet or VGG16 (`stylegan-surv fetch-weights lpips-vgg`), or your
+        own function of two batches of images.
     start : Latents, optional
         Where ``Schedule(start="previous")`` begins; photographs that are not in it begin at the mean.
     photo_ids, patient_ids : sequences of str, optional
@@ -149,7 +150,7 @@ def _prepare(
     method: Method | None = None,
     preset: str | None = None,
     schedule: Schedule | None = None,
-    perceptual: Perceptual | None = None,
+    perceptual: str | Perceptual = "alex",
     start: Latents | None = None,
     photo_ids: Sequence[str] | None = None,
     patient_ids: Sequence[str] | None = None,
@@ -157,10 +158,12 @@ def _prepare(
     device: str = "cpu",
     **others: Any,
 ) -> _Task:
-    settings = plan(method, preset, schedule, **others)
+    own = None if isinstance(perceptual, str) else perceptual
+    known = perceptual if isinstance(perceptual, str) else type(perceptual).__name__
+    settings = plan(method, preset, schedule, perceptual=known, **others)
     net, partner = networks(generator, encoder, settings, device)
     first = None if start is None else dict(zip(start.ids, start.w_plus))
-    inverter = Inverter(net, partner, settings, perceptual, first)
+    inverter = Inverter(net, partner, settings, own, first)
     source = open_source(
         photos,
         cohort,
@@ -173,8 +176,10 @@ def _prepare(
     if cluster is not None:
         from stylegan_surv.inversion.cluster import cluster_stream
 
-        if out is None or perceptual is not None or start is not None:
-            raise InputError("On a cluster `out` is needed, and `perceptual` and `start` are not available.")
+        if out is None or own is not None or start is not None:
+            raise InputError(
+                "On a cluster `out` is needed, and neither `start` nor a `perceptual` of your own can be sent."
+            )
         work = cluster_stream(cluster, generator, encoder, settings, settings.batch * BATCHES_PER_CHUNK)
     return _Task(work, source, inverter.metadata())
 

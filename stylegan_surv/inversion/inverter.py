@@ -53,6 +53,7 @@ class Settings:
     seed: int = 0
     passes: int = 0
     schedule: Schedule | None = None
+    perceptual: str = "alex"
     identity: bool = False
 
 
@@ -72,7 +73,7 @@ class Inverter:
     ----------
     generator, encoder : the networks; without encoder the projector starts from the mean.
     settings : what to do.
-    perceptual : distance of images; LPIPS-AlexNet by default.
+    perceptual : the projector's image distance, where it is none of LPIPS's two networks.
     start : latents to start from, for ``Schedule(start="previous")``.
     """
 
@@ -87,10 +88,19 @@ class Inverter:
         self.generator, self.encoder, self.settings, self.start = generator, encoder, settings, start or {}
         self.device = generator.mapping.w_avg.device
         self.lpips = LPIPS().to(self.device)
-        self.perceptual = perceptual or self.lpips
+        self.perceptual = perceptual or self._lpips(settings.perceptual)
         self.resolution = generator.config.resolution
         self.mean, self.scale = latent_scale(generator)
         self.face = torch.from_numpy(face_mask(self.resolution))[None, None].to(self.device)
+
+    def _lpips(self, net: str) -> LPIPS:
+        if net == "alex":
+            return self.lpips
+        if net != "vgg":
+            raise InputError(
+                f"perceptual is {net!r}; expected 'alex', 'vgg' or a function of two batches of images."
+            )
+        return LPIPS("vgg").to(self.device)
 
     def metadata(self) -> dict[str, Any]:
         """What the dataset must know of its origin."""

@@ -19,9 +19,9 @@ from stylegan_surv.inversion.sources import open_source
 
 QUALITY = ("lpips", "mse", "identity", "distance")
 SHOWN = 20  # failed photographs that a summary lists
-# A photograph is marked for review beyond these. LPIPS and distance: where the generator plainly does not know the face
-# (docs/inversion.md shows the distributions that they come from); identity: dlib's own limit, 0.6 apart, as a cosine.
-REVIEW = {"lpips": 0.35, "distance": 2.0, "identity": 0.82}
+# A photograph is marked for review beyond these. LPIPS and distance: where the generator plainly does not know the
+# face; identity: dlib's own limit for "the same person", as a cosine (see identity.py).
+REVIEW = {"lpips": 0.35, "distance": 2.0, "identity": 0.91}
 CELL, CAPTION, COLUMNS = 128, 18, 4  # px, px and pairs of pictures in a row of a contact sheet
 
 
