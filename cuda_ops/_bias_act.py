@@ -66,6 +66,6 @@ def bias_act(
     spec = ACTIVATIONS[act]
     alpha = spec.alpha if alpha is None else float(alpha)
     gain = spec.gain if gain is None else float(gain)
-    if _dispatch.choose("bias_act", x, impl, act) == "native":
+    if _dispatch.choose("bias_act", x, impl) == "native":
         return _native.bias_act(x, b, dim, act, alpha, gain, clamp)
     return reference.bias_act(x, b, dim, act, alpha, gain, clamp)

@@ -82,7 +82,7 @@ def _native_available(device: str) -> bool:
     return device in ("cpu", "cuda") and backend(device).library is not None
 
 
-def choose(op: str, x: Tensor, impl: str | None, act: str = "") -> str:
+def choose(op: str, x: Tensor, impl: str | None, up: bool = False) -> str:
     """Name the implementation for this call: ``native``, ``torch`` or ``reference``."""
     if impl is not None:
         if impl not in ("native", "torch", "reference"):
@@ -94,4 +94,21 @@ def choose(op: str, x: Tensor, impl: str | None, act: str = "") -> str:
         return mode
     if x.dtype not in _DTYPES or not _native_available(x.device.type):
         return "torch"
+    if mode == "auto" and x.device.type == "cpu" and not _native_wins(op, x, up):
+        return "torch"
     return "native"
+
+
+# Crossovers on a CPU, as measured by benchmarks/ops.py (docs/ops.md has the table).
+_LEAST_BIAS_ACT = 8192  # elements: below, three torch calls cost less than one custom operation
+_LEAST_ROW = 40  # pixels: below, torch's convolution of whole planes beats rows
+
+
+def _native_wins(op: str, x: Tensor, up: bool) -> bool:
+    if op == "bias_act":
+        return x.numel() >= _LEAST_BIAS_ACT
+    if up or (x.requires_grad and torch.is_grad_enabled()):
+        return True
+    if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        return x.shape[1] < 8 or x.shape[3] < _LEAST_ROW
+    return x.shape[3] >= _LEAST_ROW

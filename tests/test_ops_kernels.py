@@ -152,14 +152,22 @@ class TestUpfirdn2d:
         if case is None or size[0] == 0:
             return
         x, f, g = case
-        x = x.detach().requires_grad_()
-        y = _native.upfirdn2d(x, f, g, flip, 0.7, kernels[0])
-        dy = torch.randn_like(y).requires_grad_()
-        (dx,) = torch.autograd.grad(y, x, dy, create_graph=True)
-        torch.testing.assert_close((dy * y).sum(), (dx * x).sum(), rtol=1e-11, atol=1e-10)
-        v = torch.randn_like(x)
-        (ddy,) = torch.autograd.grad(dx, dy, v)
-        torch.testing.assert_close(ddy, _native.upfirdn2d(v, f, g, flip, 0.7, kernels[0]).detach())
+
+        def compiled(x):
+            return _native.upfirdn2d(x, f, g, flip, 0.7, kernels[0])
+
+        def strided(x):
+            return fast_torch.upfirdn2d(x, f, g, flip, 0.7)
+
+        for run in (compiled, strided):
+            x = x.detach().requires_grad_()
+            y = run(x)
+            dy = torch.randn_like(y).requires_grad_()
+            (dx,) = torch.autograd.grad(y, x, dy, create_graph=True)
+            torch.testing.assert_close((dy * y).sum(), (dx * x).sum(), rtol=1e-11, atol=1e-10)
+            v = torch.randn_like(x)
+            (ddy,) = torch.autograd.grad(dx, dy, v)
+            torch.testing.assert_close(ddy, run(v).detach())
 
     @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
     @pytest.mark.parametrize(

@@ -23,6 +23,20 @@ struct Term {
   std::vector<A> column, row;
 };
 
+// Numbers that begin at a cache line.
+template <class A>
+struct Buffer {
+  explicit Buffer(int64_t count) : storage(count + 64 / sizeof(A)) {
+    const auto at = reinterpret_cast<uintptr_t>(storage.data());
+    start = storage.data() + (64 - at % 64) % 64 / sizeof(A);
+  }
+  A* data() { return start; }
+
+ private:
+  std::vector<A> storage;
+  A* start;
+};
+
 // Taps in the order of the samples, gain included.
 template <class A>
 std::vector<Term<A>> factor(const Upfirdn2dArgs& a) {
@@ -65,14 +79,24 @@ struct Axis {
 };
 
 // out[i] (+)= sum over t < n of c[t] * in[t][i]
-template <int n, class T, class A>
-void mix(const T* const* in, const A* c, A* out, int64_t length, bool add) {
+template <int n, bool add, class T, class A>
+void mix(const T* const* in, const A* c, A* out, int64_t length) {
+  const T *p = in[0], *q = in[n > 1 ? 1 : 0], *r = in[n > 2 ? 2 : 0], *s = in[n > 3 ? 3 : 0];
+  const A a = c[0], b = c[n > 1 ? 1 : 0], d = c[n > 2 ? 2 : 0], e = c[n > 3 ? 3 : 0];
 #pragma omp simd
   for (int64_t i = 0; i < length; ++i) {
-    A sum = add ? out[i] : A(0);
-    for (int t = 0; t < n; ++t) sum += c[t] * A(load(in[t][i]));
-    out[i] = sum;
+    A sum = a * A(load(p[i]));
+    if (n > 1) sum += b * A(load(q[i]));
+    if (n > 2) sum += d * A(load(r[i]));
+    if (n > 3) sum += e * A(load(s[i]));
+    out[i] = add ? out[i] + sum : sum;
   }
+}
+
+template <int n, class T, class A>
+void mix(const T* const* in, const A* c, A* out, int64_t length, bool add) {
+  if (add) return mix<n, true>(in, c, out, length);
+  mix<n, false>(in, c, out, length);
 }
 
 template <class T, class A>
@@ -222,9 +246,8 @@ struct Job {
     const auto [least, last] = std::minmax_element(axis.start.begin(), axis.start.end());
     const int64_t periods = std::max<int64_t>(std::max(kMixedRow / channels, kLeastColumns) / axis.stride, 1);
     const int64_t all = (a.out_w + axis.period - 1) / axis.period;
-    std::vector<A> samples((axis.stride * (periods - 1) + *last - *least + most) * channels);
-    std::vector<A> row(periods * axis.period * channels);
-    std::vector<T> converted(std::is_same_v<T, A> ? 0 : row.size());
+    Buffer<A> samples((axis.stride * (periods - 1) + *last - *least + most) * channels), row(row_size(periods));
+    Buffer<T> converted(std::is_same_v<T, A> ? 0 : row_size(periods));
     std::vector<std::vector<A>> coefficients;
     for (const auto& term : terms) coefficients.push_back(phases(term, most));
     Under<T, A> under;
@@ -240,8 +263,8 @@ struct Job {
         if constexpr (std::is_same_v<T, A>) out = streams ? out : y + from;
         for (size_t k = 0; k < terms.size(); ++k) {
           under.collect(a, y_axis, terms[k], image + inside * channels, oy);
-          std::fill(samples.begin(), samples.begin() + (inside - low) * channels, A(0));
           A* middle = samples.data() + (inside - low) * channels;
+          std::fill(samples.data(), middle, A(0));
           mix(under.rows.data(), under.c.data(), int64_t(under.c.size()), middle, (after - inside) * channels, false);
           std::fill(middle + (after - inside) * channels, samples.data() + (high - low) * channels, A(0));
           filter_channels(samples.data(), low - axis.stride * j, coefficients[k].data(), most, out, j, count, k > 0);

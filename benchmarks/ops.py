@@ -1,0 +1,335 @@
+"""Time cuda_ops against what the usual code does, at the shapes of 64, 256 and 1024 px synthesis.
+
+    python -m benchmarks.ops [--json] [--threads N] [--part ops|compile|synthesis|allocator|gpu]
+
+Sides, all in one process with the same allocator setting and threads:
+(a) zero insertion, padding, convolution, slicing: `cuda_ops.reference`, the usual reference;
+(b) torch's strided and transposed depthwise convolutions with torch's own gradients;
+(c) `torch.compile` of (a).
+Each figure is the least of many runs, in milliseconds. Above one means that ours is faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import cuda_ops
+from cuda_ops import bias_act, fast_torch, upfirdn2d
+from cuda_ops.reference import Resample
+
+SECONDS = 0.5  # spent on a figure at most, once it has three runs
+FILTER = cuda_ops.setup_filter([1, 3, 3, 1])
+RESAMPLERS = {  # arguments of upfirdn2d
+    "up2": {"up": 2, "padding": (2, 1, 2, 1), "gain": 4.0},
+    "down2": {"down": 2, "padding": (1, 1, 1, 1)},
+    "blur": {"padding": (1, 1, 1, 1), "gain": 4.0},
+}
+SHAPES = {  # (operation, resolution of the network): input
+    ("up2", 64): (4, 128, 32, 32),
+    ("down2", 64): (4, 128, 64, 64),
+    ("blur", 64): (4, 128, 65, 65),
+    ("lrelu", 64): (4, 128, 64, 64),
+    ("up2", 256): (1, 128, 128, 128),
+    ("down2", 256): (1, 64, 256, 256),
+    ("blur", 256): (1, 64, 257, 257),
+    ("lrelu", 256): (1, 64, 256, 256),
+    ("up2", 1024): (1, 32, 512, 512),
+    ("down2", 1024): (1, 32, 1024, 1024),
+    ("blur", 1024): (1, 32, 1025, 1025),
+    ("lrelu", 1024): (1, 32, 1024, 1024),
+    ("up2 image", 256): (4, 3, 128, 128),
+}
+COMPILED = (("up2", 256), ("lrelu", 256))  # a compilation takes half a minute, so (c) stands for two
+LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
+
+Operation = Callable[[Tensor, Tensor], Tensor]
+
+
+def least_ms(run: Callable[[], Any], device: str = "cpu") -> float:
+    """Least time of a run."""
+
+    def once() -> float:
+        started = time.perf_counter()
+        run()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    once()
+    times = [once() for _ in range(3)]
+    while sum(times) < SECONDS and len(times) < 50:
+        times.append(once())
+    return 1e3 * min(times)
+
+
+def sides(name: str) -> dict[str, Operation]:
+    """Our operation, and (a) and (b), as functions of images and a bias."""
+    if name == "lrelu":
+        usual: Operation = lambda x, b: bias_act(x, b, act="lrelu", clamp=256.0, impl="reference")  # noqa: E731
+        return {"ours": lambda x, b: bias_act(x, b, act="lrelu", clamp=256.0), "a": usual}
+    options: dict[str, Any] = RESAMPLERS[name.split()[0]]
+    up, down = options.get("up", 1), options.get("down", 1)
+    geometry, gain = Resample(up, up, down, down, *options["padding"]), options.get("gain", 1.0)
+
+    def strided(x: Tensor, b: Tensor) -> Tensor:
+        return fast_torch._resample(x, FILTER.to(x.device), geometry, False, gain)
+
+    return {
+        "ours": lambda x, b: upfirdn2d(x, FILTER.to(x.device), **options),
+        "a": lambda x, b: upfirdn2d(x, FILTER.to(x.device), **options, impl="reference"),
+        "b": strided,
+    }
+
+
+def forward_and_backward(run: Operation, x: Tensor, b: Tensor) -> dict[str, float]:
+    """Milliseconds of inference, and of a training step's forward and backward."""
+    device = x.device.type
+    with torch.no_grad():
+        forward = least_ms(lambda: run(x, b), device)
+    leaf, bias = x.detach().requires_grad_(), b.detach().requires_grad_()
+    dy = torch.randn_like(run(leaf, bias))
+
+    def step() -> None:
+        y = run(leaf, bias)
+        torch.autograd.grad(y, [leaf, bias], dy, allow_unused=True)
+
+    return {"forward": forward, "both": least_ms(step, device)}
+
+
+def measure_ops(
+    device: str = "cpu", dtype: torch.dtype = torch.float32, compiled: bool = False
+) -> dict[str, Any]:
+    """Milliseconds of every side at every shape and layout."""
+    rows: dict[str, Any] = {}
+    for name, resolution in COMPILED if compiled else SHAPES:
+        for layout, memory_format in LAYOUTS.items():
+            x = torch.randn(SHAPES[name, resolution], device=device, dtype=dtype)
+            x = x.contiguous(memory_format=memory_format)
+            b = torch.randn(x.shape[1], device=device, dtype=dtype)
+            runs = sides(name)
+            if compiled:
+                runs = {"ours": runs["ours"], "c": torch.compile(runs["a"], dynamic=False)}
+            rows[f"{name}/{resolution}/{layout}"] = {
+                side: forward_and_backward(run, x, b) for side, run in runs.items()
+            }
+            torch._dynamo.reset()
+    return rows
+
+
+def ratios(rows: dict[str, Any]) -> dict[str, float]:
+    """How many times ours is faster, by shape, direction and side."""
+    found = {}
+    for row, by_side in rows.items():
+        for side in by_side.keys() - {"ours"}:
+            for direction, ours in by_side["ours"].items():
+                found[f"{row}/{direction}/{side}"] = by_side[side][direction] / ours
+    return dict(sorted(found.items()))
+
+
+# ------------------------------------------------------------------------------------------------ synthesis
+
+
+def grouped_modulated_conv(
+    x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool, up: bool = False
+) -> Tensor:
+    """The usual form: one set of weights per sample, as a grouped convolution over the batch."""
+    n, c, h, w = x.shape
+    per_sample = weight[None] * style[:, None, :, None, None]
+    if demodulate:
+        per_sample = per_sample * (per_sample.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+    x = x.reshape(1, n * c, h, w)
+    if up:
+        kernel = per_sample.transpose(1, 2).reshape(n * c, -1, *weight.shape[2:])
+        x = F.conv_transpose2d(x, kernel, stride=2, groups=n)
+    else:
+        kernel = per_sample.reshape(-1, c, *weight.shape[2:])
+        x = F.conv2d(x, kernel, padding=weight.shape[-1] // 2, groups=n)
+    return x.reshape(n, -1, *x.shape[2:])
+
+
+def measure_synthesis(resolution: int = 256, batch: int = 4) -> dict[str, float]:
+    """Seconds of a forward and backward pass, ours and usual, and what the convolutions alone must take."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from stylegan_surv.gan import networks
+
+    torch.manual_seed(0)
+    config = networks.GeneratorConfig(resolution, w_dim=512, channel_base=16384)
+    synthesis = networks.Generator(config).synthesis
+    w = torch.randn(batch, config.num_ws, config.w_dim)
+
+    def step() -> None:
+        synthesis(w).square().mean().backward()
+
+    def seconds(runs: int) -> float:
+        step()
+        times = []
+        for _ in range(runs):
+            started = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    ours = seconds(3)
+    kept, mode = networks.modulated_conv, cuda_ops._dispatch.mode
+    networks.modulated_conv, cuda_ops._dispatch.mode = grouped_modulated_conv, "reference"
+    try:
+        usual = seconds(2)
+    finally:
+        networks.modulated_conv, cuda_ops._dispatch.mode = kept, mode
+    limit = convolution_gflops()
+    gflop = counter.get_total_flops() / 1e9
+    return {
+        "ours_s": ours,
+        "usual_s": usual,
+        "gflop": gflop,
+        "conv_limit_gflops": limit,
+        "conv_limit_s": gflop / limit,
+        "limit_share": gflop / limit / ours,
+        **share_of_time(step),
+    }
+
+
+def share_of_time(step: Callable[[], None]) -> dict[str, float]:
+    """Share of a step spent in convolutions, in our kernels and in everything else."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step()
+    spent = {"convolution": 0.0, "cuda_ops": 0.0, "other": 0.0}
+    for event in profile.key_averages():
+        kind = "convolution" if "conv" in event.key else "cuda_ops" if "cuda_ops" in event.key else "other"
+        spent[kind] += event.self_cpu_time_total
+    return {f"share_{kind}": value / sum(spent.values()) for kind, value in spent.items()}
+
+
+def convolution_gflops() -> float:
+    """What oneDNN reaches here on a plain 3x3 convolution of the network's middle, in GFLOP/s."""
+    x = torch.randn(4, 256, 64, 64).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(256, 256, 3, 3).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        ms = least_ms(lambda: F.conv2d(x, weight, padding=1))
+    return 2 * 9 * 256 * 256 * 4 * 64 * 64 / ms / 1e6
+
+
+# ------------------------------------------------------------------------------------------------ allocator
+
+
+def measure_allocator() -> dict[str, Any]:
+    """The same code under the system's allocator settings and ours, in fresh processes."""
+    found = {}
+    for setting in ("system", "tuned"):
+        environment = {**os.environ, "STYLEGAN_SURV_ALLOCATOR": setting}
+        command = [sys.executable, "-m", "benchmarks.ops", "--part", "under-this-allocator"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        found[setting] = json.loads(done.stdout)
+    return found
+
+
+def under_this_allocator() -> dict[str, float]:
+    """Large element-wise work, and two threads that allocate and free at once."""
+    x = torch.randn(1, 32, 1024, 1024)
+    with torch.no_grad():
+        one = least_ms(lambda: F.leaky_relu(x, 0.2))
+
+    def churn() -> None:
+        for _ in range(200):
+            torch.empty(1 << 22).fill_(1.0)  # 16 MiB, written, freed
+            for _ in range(20):
+                torch.empty(1 << 10)
+
+    def in_threads() -> None:
+        pool = [threading.Thread(target=churn) for _ in range(2)]
+        for thread in pool:
+            thread.start()
+        for thread in pool:
+            thread.join()
+
+    return {
+        "leaky_relu_128MiB_ms": one,
+        "churn_1_thread_ms": least_ms(churn),
+        "churn_2_threads_ms": least_ms(in_threads),
+    }
+
+
+# ------------------------------------------------------------------------------------------------- printing
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--part", action="append", help="only this part; may be repeated")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.part == ["under-this-allocator"]:
+        print(json.dumps(under_this_allocator()))
+        return
+    parts = options.part or ["ops", "compile", "synthesis", "allocator", "gpu"]
+    result: dict[str, Any] = {
+        "threads": options.threads,
+        "allocator": cuda_ops.status().allocator,
+        "ratio": {},
+    }
+    for part in parts:
+        result.update(measure(part, result["ratio"]))
+    if options.json:
+        print(json.dumps(result))
+    else:
+        print_tables(result)
+
+
+def measure(part: str, ratio: dict[str, float]) -> dict[str, Any]:
+    """Run one part, adding its ratios."""
+    if part in ("ops", "compile"):
+        rows = measure_ops(compiled=part == "compile")
+        ratio.update(ratios(rows))
+    elif part == "synthesis":
+        rows = measure_synthesis()
+        ratio["synthesis/256/both/a"] = rows["usual_s"] / rows["ours_s"]
+    elif part == "allocator":
+        rows = measure_allocator()
+        for name in rows["tuned"]:
+            ratio[f"allocator/{name.removesuffix('_ms')}"] = rows["system"][name] / rows["tuned"][name]
+    elif part == "gpu":
+        if not torch.cuda.is_available():
+            return {"gpu": "no GPU"}
+        rows = {}
+        for dtype in (torch.float32, torch.float16):
+            for compiled in (False, True):
+                for name, row in measure_ops("cuda", dtype, compiled).items():
+                    rows.setdefault(f"cuda-{str(dtype).removeprefix('torch.')}/{name}", {}).update(row)
+        ratio.update(ratios(rows))
+    else:
+        raise SystemExit(f"unknown part {part!r}")
+    return {part: rows}
+
+
+def print_tables(result: dict[str, Any]) -> None:
+    for name, value in result.items():
+        if name in ("ops", "compile"):
+            print(f"\n{name}, ms: forward | forward + backward")
+            for row, by_side in value.items():
+                cells = [f"{side} {ms['forward']:8.2f} | {ms['both']:8.2f}" for side, ms in by_side.items()]
+                print(f"{row:<20} {'   '.join(cells)}")
+        elif name != "ratio":
+            print(f"\n{name}: {json.dumps(value, indent=2) if isinstance(value, dict) else value}")
+    print("\ntimes faster")
+    for row, value in result["ratio"].items():
+        print(f"{row:<40} {value:6.2f}")
+
+
+if __name__ == "__main__":
+    main()
