@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stylegan_surv.faces.detect import FaceFinder
+from stylegan_surv.faces.detect import FaceFinder, NoFace
 from stylegan_surv.faces.ffhq import Square, crop, ffhq_square
 from stylegan_surv.faces.landmarks import anchors, pose
 
@@ -123,3 +123,12 @@ def test_same_chip_from_any_photograph(finder: FaceFinder, size: int, turn: floa
     left, right, mouth = anchors(found.landmarks)
     assert left[0] < right[0]
     assert mouth[1] > left[1]
+
+
+def test_implausible_landmarks_are_no_face(finder: FaceFinder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In full profile the eyes fall together, and the crop would be made of nothing."""
+    profile = some_landmarks()
+    profile[36:48, 0] = 100 + 0.1 * (profile[36:48, 0] - 100)
+    monkeypatch.setattr(finder, "landmarks", lambda image, box: profile)
+    with pytest.raises(NoFace, match="landmarks are not plausible"):
+        finder.find(draw_face(200))

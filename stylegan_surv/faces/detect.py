@@ -78,10 +78,8 @@ class FaceFinder:
     def _search_hog(self, image: Image.Image) -> list[tuple[float, Box]]:
         """Faces, best first: at the first scale that is sure of one, else at the best-scored scale."""
         best: list[tuple[float, Box]] = []
-        longest = max(image.size)
-        for i, side in enumerate(HOG_SIDES):
-            if i and side > max(longest, HOG_SIDES[1]):
-                break
+        largest = max(*image.size, HOG_SIDES[1])
+        for side in (side for side in HOG_SIDES if side <= largest):
             scaled, scale = _resized(image, side)
             boxes, scores, _ = self._hog.run(scaled, 0, 0.0)
             found = _sorted(zip(scores, boxes), scale)

@@ -22,7 +22,7 @@ from stylegan_surv.faces.detect import FaceFinder
 HASH_SIDE, HASH_PX = 16, 64  # the 16 × 16 lowest frequencies of the chip at 64 px
 BITS = HASH_SIDE**2 - 1
 SAME_PICTURE = 0.15  # share of differing bits
-SAME_PERSON = 0.35  # distance of embeddings; dlib's own 0.6 takes too many strangers in a cohort for one
+SAME_PERSON = 0.4  # distance of embeddings; dlib's own 0.6 takes too many strangers in a cohort for one
 HOG_BOX = (0.26, 0.32, 0.77, 0.83)  # what HOG frames in an FFHQ crop: left, top, right, bottom
 
 
