@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -119,6 +120,17 @@ def _read_own(path: Path, network: str) -> Stored:
     return Stored(state, card.pop("config", {}), card)
 
 
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name before a message that lacks it."""
+    try:
+        yield
+    except InputError as wrong:
+        if path.name in str(wrong):
+            raise
+        raise type(wrong)(f"{path.name}: {wrong}") from wrong
+
+
 def read(path: Path, network: str) -> Stored:
     """One network of a file of any known format.
 
@@ -134,20 +146,18 @@ def read(path: Path, network: str) -> Stored:
     """
     readers = {"safetensors": _read_own, "nvlabs": nvlabs.read, "torch": rosinality.read}
     kind = file_format(path)
-    try:
-        stored = readers[kind](path, network)
-    except InputError:
-        raise
-    except Exception as fault:  # a damaged or hostile file can end in any error: one message for all
-        raise Refused(f"{path.name} cannot be read as {LABELS[kind]}: {fault}") from fault
+    with _naming(path):
+        try:
+            stored = readers[kind](path, network)
+        except InputError:
+            raise
+        except Exception as fault:  # a damaged or hostile file can end in any error: one message for all
+            reason = (str(fault).splitlines() or [type(fault).__name__])[0]
+            raise Refused(f"it cannot be read as {LABELS[kind]}: {reason}") from fault
+    digest, card = sha256(path), stored.card
     if kind != "safetensors":
-        stored.card["source"] = {
-            "file": path.name,
-            "sha256": sha256(path),
-            "format": LABELS[kind],
-            "network": network,
-        }
-    stored.card["sha256"] = sha256(path)
+        card["source"] = {"file": path.name, "sha256": digest, "format": LABELS[kind], "network": network}
+    card["sha256"] = digest
     return stored
 
 
@@ -179,10 +189,8 @@ def _load(name: str | Path, suffix: str, network: str, device: str) -> Any:
     path = find(name, suffix)
     stored = read(path, network)
     infer, kind = BUILDERS[network]
-    try:
+    with _naming(path):
         config = infer(stored)
-    except InputError as wrong:
-        raise type(wrong)(f"{path.name}: {wrong}") from wrong
     with torch.device("meta"):
         net = kind(config)
     return _fill(net, stored, path, device)
