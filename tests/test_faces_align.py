@@ -270,6 +270,11 @@ def test_a_photograph_that_vanished_is_a_failed_row(photos: Path, tmp_path: Path
     assert list(chips.failed["error"]) == ["gone.png does not exist."]
 
 
+def test_made_chips_do_not_mix_with_aligned_ones(chips: Chips) -> None:
+    with pytest.raises(InputError, match="choose another folder"):
+        Chips.create(chips.folder, np.zeros((1, 8, 8, 3), np.uint8), ["a"])
+
+
 def test_refusals(photos: Path, chips: Chips, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     created = Chips.create(tmp_path / "created", np.zeros((1, 8, 8, 3), np.uint8), ["a"])

@@ -16,14 +16,22 @@ from typing import Any
 
 from stylegan_surv.cohort import Cohort, photo_ids
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.chips import JOURNAL, MANIFEST, Chips, read_rows, save_png, sha256, write_manifest
+from stylegan_surv.faces.chips import (
+    JOURNAL,
+    MANIFEST,
+    SETTINGS,
+    Chips,
+    read_rows,
+    save_png,
+    sha256,
+    write_manifest,
+)
 from stylegan_surv.faces.detect import DETECTORS, DetectorName, FaceFinder, NoFace
 from stylegan_surv.faces.ffhq import crop, ffhq_square
 from stylegan_surv.faces.landmarks import pose
 from stylegan_surv.faces.load import SUFFIXES, load_image
 from stylegan_surv.faces.quality import image_quality
 
-SETTINGS = "_settings.json"
 METHOD = 2  # raised when the same photograph would give another chip
 
 Photos = str | Path | Cohort | Sequence[str | Path]

@@ -24,6 +24,7 @@ from stylegan_surv.faces.quality import QUALITY, image_quality
 
 MANIFEST = "_chips.parquet"
 JOURNAL = "_journal.jsonl"  # rows of a run under way
+SETTINGS = "_settings.json"  # what `align` was asked for
 IDENTITY = ("photo_id", "source_name", "source_path", "source_sha256", "status", "error")
 GEOMETRY = ("score", "detector", "n_faces", "inter_eye_px", "roll_deg", "yaw", "crop_scale", "padded")
 COLUMNS = (*IDENTITY, *GEOMETRY, *QUALITY, "landmarks")
@@ -84,6 +85,10 @@ class Chips:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        if (folder / SETTINGS).exists():
+            raise InputError(
+                f"{folder} holds chips that were aligned from photographs; choose another folder."
+            )
         rows = []
         for photo_id, image in zip(photo_ids, images, strict=True):
             name = f"{photo_id}.png"
