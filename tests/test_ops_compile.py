@@ -1,0 +1,77 @@
+"""`torch.compile` sees the kernels as plain operations, in forward, backward and a whole R1 step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import cuda_ops
+from cuda_ops import bias_act, upfirdn2d
+
+FILTER = cuda_ops.setup_filter([1, 3, 3, 1])
+
+
+def critic(x, weight, bias, impl=None):
+    """A discriminator in small: convolution, activation, blur and decimation."""
+    y = torch.nn.functional.conv2d(x, weight, padding=1)
+    y = bias_act(y, bias, act="swish", clamp=256.0, impl=impl)
+    return upfirdn2d(y, FILTER, down=2, padding=1, impl=impl).square().mean(dim=(1, 2, 3))
+
+
+def penalty(x, weight, bias, impl=None):
+    """R1 (Mescheder et al. 2018): the squared norm of the gradient at the images."""
+    x = x.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(x, weight, bias, impl).sum(), x, create_graph=True)
+    return gradient.square().sum()
+
+
+def numbers():
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 3, 16, 16), (8, 3, 3, 3), (8,))
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+def parameter_gradients(function, impl):
+    x, weight, bias = numbers()
+    weight.requires_grad_(), bias.requires_grad_()
+    return torch.autograd.grad(function(x, weight, bias, impl), (weight, bias))
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_compiled_training_step_equals_the_eager_one(backend):
+    compiled = torch.compile(lambda *a: critic(*a).sum(), backend=backend, fullgraph=True)
+    for got, wanted in zip(
+        parameter_gradients(lambda x, w, b, impl: compiled(x, w, b, impl), "native"),
+        parameter_gradients(lambda *a: critic(*a).sum(), "reference"),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_whole_regularisation_step_compiles(backend, monkeypatch):
+    monkeypatch.setattr(torch._dynamo.config, "trace_autograd_ops", True)
+
+    def step(x, weight, bias):
+        return torch.autograd.grad(penalty(x, weight, bias, "native"), (weight, bias))
+
+    x, weight, bias = numbers()
+    weight.requires_grad_(), bias.requires_grad_()
+    compiled = torch.compile(step, backend=backend, fullgraph=True)(x, weight, bias)
+    for got, wanted in zip(compiled, parameter_gradients(penalty, "reference"), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("impl", ["native", "torch"])
+def test_an_eager_regularisation_step(impl):
+    for got, wanted in zip(
+        parameter_gradients(penalty, impl), parameter_gradients(penalty, "reference"), strict=True
+    ):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
