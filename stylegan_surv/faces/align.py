@@ -103,6 +103,7 @@ def align(
     if progress:
         progress(len(done), len(jobs))
     with (folder / JOURNAL).open("a", encoding="utf-8") as journal:
+        journal.write("\n")  # a killed run may have left half a line
         for row in _run(todo, folder, size, detector, workers):
             journal.write(json.dumps(row) + "\n")
             journal.flush()
