@@ -47,7 +47,7 @@ class _Job:
 
 def align(
     photos: Photos,
-    out: str | Path,
+    out: str | Path = "chips",
     *,
     size: int = 256,
     workers: int | None = None,
@@ -61,8 +61,9 @@ def align(
     photos : folder, Cohort or list of files
         A folder is searched with its subfolders; of a cohort every photograph is aligned.
     out : path
-        Folder of the chips. Photographs that were aligned there before, with the same settings and unchanged
-        content, are not done again; chips of photographs that are no longer given are removed.
+        Folder of the chips; by default ``chips`` in the working directory. Photographs that were aligned there
+        before, with the same settings and unchanged content, are not done again; chips of photographs that are
+        no longer given are removed.
     size : int
         Side of the chips in pixels, 32–2048.
     workers : int, optional
