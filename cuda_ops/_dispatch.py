@@ -77,9 +77,12 @@ def _load(device: str) -> Backend:
         return Backend(device, None, cause)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _native_available(device: str) -> bool:
     return device in ("cpu", "cuda") and backend(device).library is not None
+
+
+# what torch.compiler.assume_constant_result does, without the second that its import of dynamo takes
+_native_available._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def choose(op: str, x: Tensor, impl: str | None, up: bool = False) -> str:
