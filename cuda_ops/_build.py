@@ -44,7 +44,12 @@ class Step:
 
     output: str
     inputs: tuple[str, ...]
-    command: tuple[str, ...]
+    command: tuple[str, ...]  # "@in" stands for the inputs
+
+    def words(self) -> tuple[str, ...]:
+        """The command with its inputs."""
+        at = self.command.index("@in")
+        return (*self.command[:at], *self.inputs, *self.command[at + 1 :])
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Recipe:
     @property
     def key(self) -> str:
         """Digest of the recipe, and the name of its folder in the cache."""
-        commands = [" ".join((*s.command, *s.inputs, s.output)) for s in self.steps]
+        commands = [" ".join((*step.words(), step.output)) for step in self.steps]
         digest = hashlib.sha256("\0".join((*commands, *self.identity)).encode()).hexdigest()
         return f"{self.name}-{digest[:16]}"
 
@@ -152,7 +157,7 @@ def cuda_recipe_for(names: tuple[str, ...], torch_cuda: str, libraries: Path | N
     targets = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in names]
     device = ("-O3", "-std=c++17", "-Xcompiler=-fPIC", "-Xptxas=-v", "--threads=2", *targets)
     steps = [
-        Step(f"{name}.o", (str(SOURCES / f"{name}.cu"),), (nvcc, *device, "-c"))
+        Step(f"{name}.o", (str(SOURCES / f"{name}.cu"),), (nvcc, *device, "-c", "@in"))
         for name in ("upfirdn2d", "bias_act")
     ]
     binding = (*torch_flags(), "-DUSE_CUDA", "-DCUDA_OPS_WITH_CUDA", f"-I{toolkit}")
@@ -164,12 +169,12 @@ def cuda_recipe_for(names: tuple[str, ...], torch_cuda: str, libraries: Path | N
 
 
 def _compile(cxx: str, source: str, flags: tuple[str, ...]) -> Step:
-    command = (cxx, "-O3", "-std=c++20", "-fPIC", "-Wno-unknown-pragmas", *flags, "-c")
+    command = (cxx, "-O3", "-std=c++20", "-fPIC", "-Wno-unknown-pragmas", *flags, "-c", "@in")
     return Step(f"{Path(source).stem}.o", (str(SOURCES / source),), command)
 
 
 def link(library: str, steps: list[Step], command: tuple[str, ...], libraries: tuple[str, ...]) -> Step:
-    """Objects of ``steps`` to a library; ``@in`` in a command stands for its inputs."""
+    """Objects of ``steps`` to a library."""
     where = (f"-L{Path(torch.__file__).parent / 'lib'}", *libraries)
     return Step(library, tuple(step.output for step in steps), (*command, "@in", *where))
 
@@ -262,13 +267,7 @@ def ninja_file(recipe: Recipe) -> str:
     """The recipe in ninja's language."""
     text = ["ninja_required_version = 1.3"]
     for number, step in enumerate(recipe.steps):
-        words = [shlex.quote(word) for word in step.command]
-        if "'@in'" in words or "@in" in words:
-            at = words.index("'@in'" if "'@in'" in words else "@in")
-            command = [*words[:at], *map(shlex.quote, step.inputs), *words[at + 1 :]]
-        else:
-            command = [*words, *map(shlex.quote, step.inputs)]
-        line = " ".join([*command, "-o", shlex.quote(step.output)]).replace("$", "$$")
+        line = " ".join(map(shlex.quote, (*step.words(), "-o", step.output))).replace("$", "$$")
         text += [f"rule step{number}", f"  command = {line}", f"  description = {step.output}"]
         text.append(f"build {_escaped(step.output)}: step{number} {' '.join(map(_escaped, step.inputs))}")
     return "\n".join(text) + "\n"

@@ -51,4 +51,6 @@ def check_program(sanitizer: str, sources: Path = _build.SOURCES) -> Recipe:
 
 def _compile(cxx: str, source: Path, flags: tuple[str, ...]) -> Step:
     language = ("-x", "c++") if source.suffix == ".cu" else ()
-    return Step(f"{source.stem}.o", (str(source),), (cxx, *_FLAGS, _SMALL_GRID, *flags, *language, "-c"))
+    return Step(
+        f"{source.stem}.o", (str(source),), (cxx, *_FLAGS, _SMALL_GRID, *flags, *language, "-c", "@in")
+    )

@@ -73,7 +73,7 @@ def calls(folder):
 def tiny_recipe(folder, cxx):
     source = folder / "tiny.cpp"
     source.write_text("int answer() { return 42; }\n")
-    compile_step = Step("tiny.o", (str(source),), (str(cxx), "-fPIC", "-c"))
+    compile_step = Step("tiny.o", (str(source),), (str(cxx), "-fPIC", "-c", "@in"))
     link_step = Step("tiny.so", ("tiny.o",), (str(cxx), "-shared", "@in"))
     return Recipe("tiny", (compile_step, link_step), ("1",))
 
@@ -218,3 +218,16 @@ def test_the_key_tells_configurations_apart(cache, monkeypatch):
     monkeypatch.setenv("CXX", str(compiler(cache)))
     keys.add(_build.cpu_recipe().key)
     assert len(keys) == 4
+
+
+def test_doctor_tells_what_runs_and_why(monkeypatch):
+    from click.testing import CliRunner
+
+    from stylegan_surv.cli import cli
+
+    monkeypatch.setattr("cuda_ops._dispatch.mode", "torch")
+    shown = CliRunner().invoke(cli, ["doctor"])
+    assert shown.exit_code == 0, shown.output
+    for line in ("compiler", "nvcc", "CUDA architectures", "cache", "allocator"):
+        assert line in shown.output
+    assert "torch: STYLEGAN_SURV_OPS=torch" in shown.output
