@@ -68,6 +68,16 @@ def test_encoder_and_discriminator_come_back(tmp_path):
     assert torch.equal(D(images), load_discriminator(tmp_path / "D.safetensors")(images))
 
 
+@pytest.mark.parametrize("suffix", [".pkl", ".pt", ""])
+def test_the_name_does_not_matter(suffix, tmp_path):
+    G = random_generator()
+    save_network(G, tmp_path / f"G{suffix}", {})
+    again = load_generator(tmp_path / f"G{suffix}")
+    assert torch.equal(again.synthesis.b4.const, G.synthesis.b4.const)
+    assert again.card["kind"] == "generator"
+    assert again.card["config"]["resolution"] == 16
+
+
 def test_half_precision_is_stored_and_float32_is_loaded(tmp_path):
     G = random_generator()
     save_network(G, tmp_path / "G.safetensors", {}, half=True)

@@ -130,12 +130,13 @@ def test_training_state_loads_and_its_missing_mean_is_computed_and_said(tmp_path
     assert torch.equal(raw.synthesis.b4.const, expected.synthesis.b4.const + 1)
 
 
+@pytest.mark.parametrize("suffix", [".pt", ".pkl", ".safetensors"])
 @pytest.mark.parametrize("old_format", [False, True])
-def test_both_archive_formats_load(old_format, tmp_path):
+def test_both_archive_formats_load_under_any_name(old_format, suffix, tmp_path):
     rosinality.write(tmp_path / "n.pt", random_generator())
     content = torch.load(tmp_path / "n.pt", weights_only=True)
-    torch.save(content, tmp_path / "renamed.pkl", _use_new_zipfile_serialization=not old_format)
-    assert_same(load_generator(tmp_path / "renamed.pkl"), random_generator())
+    torch.save(content, tmp_path / f"renamed{suffix}", _use_new_zipfile_serialization=not old_format)
+    assert_same(load_generator(tmp_path / f"renamed{suffix}"), random_generator())
 
 
 @pytest.mark.parametrize("rows", [6, 1])

@@ -178,7 +178,9 @@ def test_reconstruction_of_a_photograph_does_not_depend_on_the_others():
 
 
 def test_quality_of_a_generator_against_itself_and_against_noise(faces):
-    own = quality(faces, sample(faces, 48, seed=9))
+    parts = []
+    own = quality(faces, sample(faces, 48, seed=9), progress=lambda done, total: parts.append((done, total)))
+    assert parts == [(1, 4), (2, 4), (3, 4), (4, 4)]
     noise = quality(faces, torch.rand(48, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1)
     assert abs(own.kernel_distance) < 4 * own.kernel_distance_se + 1e-3
     assert noise.frechet_16 > 8 * own.frechet_16

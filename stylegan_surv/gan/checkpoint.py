@@ -181,7 +181,6 @@ def _fill(net: Net, stored: Stored, path: Path, device: str) -> Net:
     net.load_state_dict(state, assign=True)
     net.eval().requires_grad_(False)
     net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    net.card = stored.card
     return net
 
 
@@ -193,6 +192,7 @@ def _load(name: str | Path, suffix: str, network: str, device: str) -> Any:
         config = infer(stored)
     with torch.device("meta"):
         net = kind(config)
+    net.card = {**stored.card, "kind": KINDS[network], "config": asdict(config)}
     return _fill(net, stored, path, device)
 
 

@@ -289,28 +289,38 @@ class Quality:
         return {k: float(f"{v:.5g}") for k, v in asdict(self).items()}
 
 
-def quality(generator: Generator, real: Tensor, *, seed: int = SEED, c: Tensor | None = None) -> Quality:
+def quality(
+    generator: Generator,
+    real: Tensor,
+    *,
+    seed: int = SEED,
+    c: Tensor | None = None,
+    progress: Progress | None = None,
+) -> Quality:
     """All measures that need only samples: as many as there are ``real`` images [n, 3, R, R] in [−1, 1].
+
+    Parameters
+    ----------
+    c : Tensor [n, c_dim], the labels of a conditional generator's samples.
+    progress : called with the number of finished parts, of 4.
 
     Raises
     ------
     InputError
         If there are fewer than 40 real images.
     """
-    n, network = len(real), LPIPS()
+    n, network, report = len(real), LPIPS(), progress or (lambda done, total: None)
     if n < 2 * (FRECHET_DIMS + 4):
         raise InputError(f"there are {n} real images; measures need at least {2 * (FRECHET_DIMS + 4)}")
-    a, b = features(real, network), features(sample(generator, n, seed=seed, c=c), network)
+    a = features(real, network)
+    report(1, 4)
+    b = features(sample(generator, n, seed=seed, c=c), network)
+    report(2, 4)
     halves = a[torch.randperm(n, generator=torch.Generator().manual_seed(seed))].split((n + 1) // 2)
-    kid = kernel_distance(a, b)
-    return Quality(
-        kid.value,
-        kid.se,
-        frechet_distance(a, b),
-        frechet_distance(*halves),
-        *precision_recall(a, b),
-        path_length(
-            generator, min(n, 500), seed=seed, network=network, c=None if c is None else c[:500]
-        ).value,
-        n,
-    )
+    kid, distance, floor = kernel_distance(a, b), frechet_distance(a, b), frechet_distance(*halves)
+    precision, recall = precision_recall(a, b)
+    report(3, 4)
+    paths = min(n, 500)
+    length = path_length(generator, paths, seed=seed, network=network, c=None if c is None else c[:paths])
+    report(4, 4)
+    return Quality(kid.value, kid.se, distance, floor, precision, recall, length.value, n)

@@ -86,15 +86,15 @@ def discriminator_names(top: int) -> dict[str, str]:
 def _open(path: Path) -> dict[str, Any]:
     """The archive's dict, read as data only."""
     check_size(path)
-    archive = zipfile.is_zipfile(path)
-    if archive:
-        with zipfile.ZipFile(path) as file:
-            entries = file.infolist()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
         if any(e.compress_type for e in entries) or sum(e.file_size for e in entries) > MAX_BYTES:
             raise Refused(f"{path.name} is refused: its archive unpacks to more than it holds")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=archive or None)
+        # an open file, for torch.load would choose another reader by a path's suffix
+        with open(path, "rb") as file, torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as fault:
         wanted = re.search(r"GLOBAL ([\w.]+)", str(fault))
         reason = (
@@ -126,7 +126,7 @@ def _is_binomial(kernel: Tensor) -> bool:
 
 
 def _to_ours(name: str, x: Tensor) -> Tensor:
-    x = x.detach().float().clone()  # the archive is mapped, not read: the copy outlives it
+    x = x.detach().float()
     if name.endswith("noise_strength"):
         return x.reshape(())
     if name.endswith("bias"):
