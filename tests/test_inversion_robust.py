@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -154,3 +155,35 @@ def test_a_dask_worker_killed_mid_run_changes_nothing(place, undisturbed):
     assert killed
     assert same(made, undisturbed)
     assert len(shards(out)) == PHOTOS / OPTIONS["batch"]
+
+
+MEMORY = """
+import resource, sys
+from stylegan_surv.inversion.embed import embed_to
+from stylegan_surv.inversion.quality import summarise
+folder, chips, out = sys.argv[1:]
+embed_to(out, chips, generator=f"{folder}/tiny.safetensors", method="encoder", batch=50)
+assert not summarise(out).failed
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_cohort(place):
+    """Peak memory of a run over ten times the photographs; every name is a link to the same few pictures."""
+    peak = {}
+    for n in (1_000, 10_000):
+        folder = place / f"chips{n}"
+        folder.mkdir()
+        table = pd.read_parquet(place / "chips" / "_chips.parquet")
+        table = table.iloc[np.arange(n) % PHOTOS].reset_index(drop=True)
+        source = [str(name) for name in table["photo_id"]]
+        table["photo_id"] = [f"q{i:06d}" for i in range(n)]
+        table.to_parquet(folder / "_chips.parquet")
+        for name, target in zip(table["photo_id"], source):
+            os.link(place / "chips" / f"{target}.png", folder / f"{name}.png")
+        command = [sys.executable, "-c", MEMORY, str(place), str(folder), str(place / f"latents{n}")]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        peak[n] = int(done.stdout)
+    assert peak[10_000] < 1.1 * peak[1_000]

@@ -31,7 +31,7 @@ from stylegan_surv.inversion.projector import latent_scale, shrink, squared_erro
 from stylegan_surv.inversion.sources import ChipFolder, open_source, to_tensor
 
 BETAS = (0.9, 0.99)
-SAVE_EVERY = 500  # steps
+SAVE_EVERY = 100  # steps
 
 
 @dataclass(frozen=True)
