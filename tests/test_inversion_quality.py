@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stylegan_surv.errors import InputError
+from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.inversion import Latents
 from stylegan_surv.inversion.quality import by_subgroup, contact_sheet, needs_review, summarise
 
@@ -58,3 +58,6 @@ def test_the_sheet_shows_the_worst_first(folder, tmp_path):
     assert names == ["b", "c"]
     with pytest.raises(InputError, match="no 'identity'"):
         contact_sheet(latents, tmp_path / "chips", tmp_path / "s.png", "synthetic-64", by="identity")
+    latents.metadata["generator_sha256"] = "another"
+    with pytest.raises(Refused, match="another generator"):
+        contact_sheet(latents, tmp_path / "chips", tmp_path / "s.png", "synthetic-64")

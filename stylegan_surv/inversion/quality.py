@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from stylegan_surv.errors import InputError
+from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import Generator, load_generator
+from stylegan_surv.inversion.inverter import fingerprint
 from stylegan_surv.inversion.latents import Latents, iterate, read_metadata
 from stylegan_surv.inversion.sources import open_source
 
@@ -147,6 +148,8 @@ def contact_sheet(
         )
     order = np.argsort(values if by == "identity" else -values)[:worst]
     net = generator if isinstance(generator, Generator) else load_generator(generator)
+    if latents.metadata.get("generator_sha256") not in (None, fingerprint(net)):
+        raise Refused("These latents belong to another generator: it would draw other faces from them.")
     source = open_source(photos)
     known = {photo.photo_id: photo for photo in source.photos}
     with torch.no_grad():
