@@ -179,6 +179,17 @@ def test_pooled_counts_within_folds_and_averages_repeats() -> None:
     assert abs(pooled.influence.sum()) < 1e-12
 
 
+def test_strata_without_events_count_for_nothing() -> None:
+    time, event, x = simulated(60)
+    strata = np.arange(60) % 7
+    event[strata == 3] = False
+    strata[0] = 99  # alone in its stratum
+    expected = naive(time, event, x, strata=strata)
+    assert concordance(time, event, x, strata=strata).estimate == pytest.approx(expected)
+    a, b = Pairs(time, event, x, None, strata, np.ones(60)).counts(np.ones((60, 2)))
+    np.testing.assert_allclose(a / b, expected)
+
+
 def test_user_mistakes_are_named() -> None:
     time, event, x = simulated(20)
     with pytest.raises(InputError, match="1 of 20 values are not finite"):

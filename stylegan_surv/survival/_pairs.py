@@ -92,7 +92,8 @@ class Pairs:
         return concordant, comparable
 
     def _weight_of(self, rows: Ints) -> Floats:
-        return self.event_weight[rows].reshape(len(rows), -1)
+        w = self.event_weight[rows]
+        return w if w.ndim == 2 else w[:, None]
 
     def _groups(self) -> Iterator[Ints]:
         """Each group's members, by time, events first."""

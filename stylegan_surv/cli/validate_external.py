@@ -1,0 +1,62 @@
+"""``stylegan-surv validate-external``: a frozen model on a new cohort."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from stylegan_surv.cli._common import columns_option, echo_json
+
+
+@click.command()
+@click.option("--model", required=True, type=click.Path(path_type=Path), help="Folder STUDY/model of a fit.")
+@click.option("--latents", required=True, type=click.Path(path_type=Path), help="Latents of the new cohort.")
+@click.option("--cohort", "table", required=True, type=click.Path(path_type=Path), help="Clinical table.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="JSON file to write.")
+@click.option("--strata", default=None, help="Report C within strata as well: a column, or column:width.")
+@click.option("--recalibrate", is_flag=True, help="Also fit slope and baseline on the new cohort.")
+@columns_option
+@click.option("--boot", default=1000, show_default=True, type=click.IntRange(0), help="Bootstrap resamples.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON line.")
+def command(
+    model: Path,
+    latents: Path,
+    table: Path,
+    out: Path,
+    strata: str | None,
+    recalibrate: bool,
+    columns: dict[str, str],
+    boot: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Evaluate a fitted model on patients whom it has never seen; write the metrics to OUT."""
+    from stylegan_surv.cohort import read_cohort
+    from stylegan_surv.inversion import Latents
+    from stylegan_surv.study import predict
+    from stylegan_surv.survival.external import validate_external
+    from stylegan_surv.survival.outcome import Outcome
+
+    cohort = read_cohort(table, columns=columns, check_photos=False)
+    predictions = predict(model, Latents.open(latents))
+    known = cohort.patients["patient_id"].isin(predictions["patient_id"])
+    outcome = Outcome.from_frame(cohort.patients[known].reset_index(drop=True), strata=strata)
+    found = validate_external(predictions, outcome, recalibrate=recalibrate, n_boot=boot, seed=seed)
+    metrics = {**found.metrics, "patients": len(outcome), "without_latents": int((~known).sum())}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(metrics, indent=1, default=float), encoding="utf-8")
+    if as_json:
+        echo_json(metrics)
+        return
+    if metrics["without_latents"]:
+        click.echo(f"left out: {metrics['without_latents']} patients without an embedded photograph")
+    click.echo(f"{len(outcome)} patients, {int(outcome.event.sum())} events")
+    for name, values in metrics["models"].items():
+        for metric in ("harrell_c", "uno_c", "oe", "slope", "ici"):
+            if metric in values and values[metric]["low"] is not None:
+                v = values[metric]
+                click.echo(f"{name:<14}{metric:<12}{v['estimate']:.3f} ({v['low']:.3f} to {v['high']:.3f})")
+    click.echo(str(out))
