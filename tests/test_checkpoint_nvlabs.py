@@ -258,3 +258,12 @@ def test_networks_that_are_not_ours_to_run_are_refused(fault, tmp_path):
     said = {"activation": "sigmo", "filter": "another filter"}.get(fault, "synthesis.b8.conv0.bias")
     with pytest.raises(InputError, match=said):
         load_generator(tmp_path / "n.pkl")
+
+
+def test_weights_that_look_like_the_end_of_a_zip_load(tmp_path):
+    """It happens: zip readers search the last 64 kB of every tensor for four bytes."""
+    G = random_generator()
+    end_record = np.frombuffer(b"PK\x05\x06" + bytes(20), dtype="<f4")
+    G.mapping.fc0.weight.data.view(-1)[-6:] = torch.from_numpy(end_record.copy())
+    write_nvlabs(tmp_path / "n.pkl", G_ema=G)
+    assert torch.equal(load_generator(tmp_path / "n.pkl").mapping.fc0.weight, G.mapping.fc0.weight)

@@ -31,6 +31,7 @@ from stylegan_surv.gan.networks import (
     binomial_filter,
 )
 from stylegan_surv.gan.stored import (
+    ZIP,
     Stored,
     check_size,
     discriminator_config,
@@ -92,7 +93,7 @@ def file_format(path: Path) -> Format:
     """
     with open(path, "rb") as file:
         start = file.read(64)
-    if start[:4] == b"PK\x03\x04" or start.startswith(TORCH_LEGACY):
+    if start[:4] == ZIP or start.startswith(TORCH_LEGACY):
         return "torch"
     if (
         start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size

@@ -13,7 +13,6 @@ import math
 import os
 import pickle
 import re
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 
 from stylegan_surv.errors import InputError, Refused
-from stylegan_surv.gan.stored import MAX_BYTES, PUBLISHED, Stored, check_size
+from stylegan_surv.gan.stored import MAX_BYTES, PUBLISHED, ZIP, Stored, check_size
 
 MAX_MODULES = 5_000  # a 1024 px generator has about 60
 NETWORKS = ("G_ema", "G", "D")
@@ -78,7 +77,7 @@ def _dtype(kind: str, *_: Any) -> str:
 
 def _storage(content: bytes) -> torch.storage.TypedStorage:
     """The original calls ``torch.load`` here, unrestricted: a pickle inside the pickle."""
-    if zipfile.is_zipfile(io.BytesIO(content)):
+    if content[:4] == ZIP:
         raise pickle.UnpicklingError("a tensor in it is a zip archive")
     try:
         storage = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

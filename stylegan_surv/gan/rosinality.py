@@ -25,7 +25,7 @@ from stylegan_surv.gan.networks import (
     binomial_filter,
     resolutions,
 )
-from stylegan_surv.gan.stored import MAX_BYTES, PUBLISHED, Stored, check_size, generator_config
+from stylegan_surv.gan.stored import MAX_BYTES, PUBLISHED, ZIP, Stored, check_size, generator_config
 
 NAMES = {"G_ema": "g_ema", "G": "g", "D": "d"}
 KERNELS = ("blur.kernel", "upsample.kernel", "conv2.0.kernel", "skip.0.kernel")
@@ -86,15 +86,15 @@ def discriminator_names(top: int) -> dict[str, str]:
 def _open(path: Path) -> dict[str, Any]:
     """The archive's dict, read as data only."""
     check_size(path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-        if any(e.compress_type for e in entries) or sum(e.file_size for e in entries) > MAX_BYTES:
-            raise Refused(f"{path.name} is refused: its archive unpacks to more than it holds")
     try:
         # an open file, for torch.load would choose another reader by a path's suffix
         with open(path, "rb") as file, torch.serialization.safe_globals([argparse.Namespace]):
+            if file.read(4) == ZIP:
+                _check_archive(path, zipfile.ZipFile(file))
+            file.seek(0)
             content = torch.load(file, map_location="cpu", weights_only=True)
+    except Refused:
+        raise
     except Exception as fault:
         wanted = re.search(r"GLOBAL ([\w.]+)", str(fault))
         reason = (
@@ -104,6 +104,12 @@ def _open(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise Refused(f"{path.name} holds {type(content).__name__}; expected a dict with g_ema or state_dict")
     return content
+
+
+def _check_archive(path: Path, archive: zipfile.ZipFile) -> None:
+    entries = archive.infolist()
+    if any(e.compress_type for e in entries) or sum(e.file_size for e in entries) > MAX_BYTES:
+        raise Refused(f"{path.name} is refused: its archive unpacks to more than it holds")
 
 
 def _tensors(path: Path, content: dict[str, Any], network: str) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from stylegan_surv.gan.networks import (
 
 MAX_BYTES = 4 << 30  # the largest published training state (1024 px, with both optimisers) has under 1 GB
 MAX_RESOLUTION = 2048
+ZIP = b"PK\x03\x04"  # how torch tells its archives; a search for a zip's end would find one in random weights
 PUBLISHED = "not stated in the file; ask its authors (networks published by NVIDIA: non-commercial use only)"
 
 
