@@ -32,7 +32,7 @@ from stylegan_surv.cli._common import columns_option, echo_json, names, progress
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--permutations", default=199, show_default=True, type=click.IntRange(0))
 @click.option("--seed", default=0, show_default=True)
-@click.option("--jobs", default=1, show_default=True, help="Processes over folds.")
+@click.option("--jobs", default=-1, show_default="one per core", help="Processes over folds.")
 @click.option("--strict", is_flag=True, help="Refuse patients whom the networks have, or may have, seen.")
 @click.option("--faces", is_flag=True, help="Allow pictures of patients in the report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON line.")
