@@ -55,7 +55,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command; exit 2 with one message where the input is at fault."""
     try:
-        cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False)  # click returns the code of ctx.exit() here
+        sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.Abort:

@@ -171,8 +171,7 @@ def _from_chips(chips: Chips, cohort: Cohort | None) -> Source:
     by_name = {row["source_name"]: row for row in rows.values()}
     photos = []
     for entry in _records(cohort.table.sort_values("photo_id")):
-        row = rows.get(entry["photo_id"], by_name.get(entry["photo"]))
-        photos.append(_photo(chips, row, entry["photo_id"], entry["patient_id"]))
+        photos.append(_photo(chips, by_name.get(entry["photo"]), entry["photo_id"], entry["patient_id"]))
     if all(photo.error == NOT_ALIGNED for photo in photos):
         raise InputError(
             f"None of the cohort's {len(photos)} photographs is among the {len(rows)} chips of {chips.folder}: the "
