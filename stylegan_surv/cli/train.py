@@ -1,4 +1,4 @@
-"""``stylegan-surv train``: a generator and its encoder from scratch, or on from a folder of networks."""
+"""``stylegan-surv train``: a generator and its encoder from scratch, or on from another run's networks."""
 
 from __future__ import annotations
 
@@ -8,30 +8,28 @@ import click
 
 from stylegan_surv.cli._common import progress_bar
 
+PATH = click.Path(path_type=Path)
+
 
 @click.command("train")
-@click.option("--recipe", type=click.Path(path_type=Path), required=True, help="YAML file, see configs/.")
-@click.option("--photos", type=click.Path(path_type=Path), required=True, help="Folder of aligned chips.")
 @click.option(
-    "--out",
-    "-o",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder of the run; a run found there goes on.",
+    "--recipe", "settings", type=PATH, required=True, help="YAML file with all settings, see configs/."
 )
+@click.option("--photos", type=PATH, required=True, help="Folder of face chips.")
 @click.option(
-    "--start",
-    type=click.Path(path_type=Path),
-    help="Folder with generator, encoder and discriminator to start from.",
+    "-o", "--out", type=PATH, required=True, help="Folder of the run; an interrupted run there goes on."
 )
+@click.option("--start", type=PATH, help="Another run's folder: start from its networks.")
 @click.option("--device", default="cpu", show_default=True)
-def command(recipe: Path, photos: Path, out: Path, start: Path | None, device: str) -> None:
+def command(settings: Path, photos: Path, out: Path, start: Path | None, device: str) -> None:
     """Train a generator with its encoder on a folder of chips."""
+    from stylegan_surv.gan import parallel
     from stylegan_surv.gan.finetune import Interrupted, train
     from stylegan_surv.gan.recipe import read_recipe
 
-    with progress_bar("train") as report:
+    with parallel.session(device) as place, progress_bar("Training") as report:
+        show = report if parallel.rank() == 0 else None
         run = train(
-            read_recipe(recipe), photos, out, start=start, stop=Interrupted(), progress=report, device=device
+            read_recipe(settings), photos, out, start=start, stop=Interrupted(), progress=show, device=place
         )
-    click.echo(f"{run.images} images; networks, grids and log in {out}")
+    click.echo(f"{run.images} images; networks, sheets and log: {run.folder}")

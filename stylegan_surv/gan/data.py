@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +26,25 @@ MARGIN_SHARE, LETTER_SHARE = 0.10, 0.004
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Training images: ``pixels`` [n, resolution, resolution, 3] uint8 and their ``ids`` (file stems)."""
+    """Training images.
+
+    Attributes
+    ----------
+    ids : file stems.
+    pixels : uint8 [n, resolution, resolution, 3].
+    skipped : (file stem, reason) of files that were not used.
+    owners : whose each image is; empty: each is its own patient's.
+    """
 
     ids: tuple[str, ...]
     pixels: NDArray[np.uint8]
     skipped: tuple[tuple[str, str], ...] = ()
+    owners: tuple[str, ...] = ()
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """The patient of every image."""
+        return self.owners or self.ids
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -42,7 +56,8 @@ class ImageSet:
 
     def subset(self, index: Sequence[int]) -> ImageSet:
         """The chips at ``index``."""
-        return ImageSet(tuple(self.ids[i] for i in index), self.pixels[list(index)], self.skipped)
+        owners = tuple(self.owners[i] for i in index) if self.owners else ()
+        return ImageSet(tuple(self.ids[i] for i in index), self.pixels[list(index)], self.skipped, owners)
 
 
 def read_chips(folder: str | Path, resolution: int, *, drop_captions: bool = False) -> ImageSet:
@@ -88,6 +103,32 @@ def read_chips(folder: str | Path, resolution: int, *, drop_captions: bool = Fal
     return ImageSet(tuple(ids), np.stack(pixels), tuple(skipped))
 
 
+def of_patients(images: ImageSet, owner: Mapping[str, str], chosen: Set[str] | None = None) -> ImageSet:
+    """The images whose patient is known and, if given, among ``chosen``; the others are listed in ``.skipped``.
+
+    Raises
+    ------
+    InputError
+        If none is left.
+    """
+    keep = [
+        i for i, name in enumerate(images.ids) if name in owner and (chosen is None or owner[name] in chosen)
+    ]
+    kept = {images.ids[i] for i in keep}
+    if not kept:
+        raise InputError(
+            f"none of {len(images)} chips (the first: {images.ids[0]}) belongs to a patient of the cohort and split; "
+            "their names must be the photo_ids of `stylegan-surv align`"
+        )
+    left = [
+        (i, "not of the chosen patients" if i in owner else "not in the cohort")
+        for i in images.ids
+        if i not in kept
+    ]
+    some = images.subset(keep)
+    return ImageSet(some.ids, some.pixels, (*images.skipped, *left), tuple(owner[i] for i in some.ids))
+
+
 def captioned(chip: NDArray[np.uint8]) -> bool:
     """Whether a chip shows the black margin and white letters of a contact sheet along an edge."""
     depth = int(EDGE * len(chip))
@@ -101,7 +142,10 @@ def captioned(chip: NDArray[np.uint8]) -> bool:
 
 
 def hold_out(ids: Sequence[str], fraction: float, seed: int = 0) -> tuple[list[int], list[int]]:
-    """Indices (train, held out). Membership depends on the id and seed alone, not on what else is in the folder."""
+    """Indices (train, held out), by the id of each image or, for photographs of patients, by the patient's.
+
+    Membership depends on the id and seed alone: not on what else is in the folder, and equal ids stay together.
+    """
     position = [
         int.from_bytes(hashlib.sha256(f"{seed}:{i}".encode()).digest()[:8], "big") / 2**64 for i in ids
     ]

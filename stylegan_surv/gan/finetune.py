@@ -1,17 +1,26 @@
-"""Runs: from a recipe, a folder of chips and, when fine-tuning, a base generator, to a folder of results."""
+"""Runs: from a recipe, a folder of chips and, when fine-tuning, a base generator, to a folder of results.
+
+The folder holds ``state.safetensors`` (everything to go on from, bit for bit), ``generator.safetensors`` with its
+``encoder`` and ``discriminator`` (the averages as of the last check), ``best/`` (as of the check with the lowest
+held-out error), ``log.jsonl`` and sheets of samples and held-out reconstructions.
+"""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 
+from stylegan_surv.cohort import Cohort, read_split
+from stylegan_surv.errors import InputError
+from stylegan_surv.gan import parallel, provenance
 from stylegan_surv.gan.checkpoint import load_discriminator, load_encoder, load_generator
-from stylegan_surv.gan.data import hold_out, read_chips
+from stylegan_surv.gan.data import MIN_CHIPS, ImageSet, hold_out, of_patients, read_chips
 from stylegan_surv.gan.networks import (
     Discriminator,
     DiscriminatorConfig,
@@ -23,6 +32,9 @@ from stylegan_surv.gan.networks import (
 from stylegan_surv.gan.recipe import Recipe
 from stylegan_surv.gan.train import Trainer
 from stylegan_surv.gan.watch import Watcher
+
+FINETUNE_SET = "finetune"  # the patients of a split that generators may see
+Progress = Callable[[int, int], None]
 
 
 class Interrupted:
@@ -38,6 +50,170 @@ class Interrupted:
 
     def __call__(self) -> bool:
         return self.seen
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left.
+
+    Attributes
+    ----------
+    folder : where everything is.
+    images : real images seen so far.
+    finished : False if it was interrupted; the same call goes on.
+    trained_on, held_out : number of photographs.
+    skipped : (photo, reason) of those that could not be used.
+    best : held-out error of the best snapshot, by name; empty if nothing was held out.
+    """
+
+    folder: Path
+    images: int
+    finished: bool
+    trained_on: int
+    held_out: int
+    skipped: tuple[tuple[str, str], ...]
+    best: dict[str, float]
+
+
+def never() -> bool:
+    """Do not stop."""
+    return False
+
+
+def train(
+    recipe: Recipe,
+    photos: str | Path,
+    out: str | Path,
+    *,
+    start: str | Path | None = None,
+    card: dict[str, Any] | None = None,
+    stop: Callable[[], bool] = never,
+    progress: Progress | None = None,
+    device: str = "cpu",
+) -> Run:
+    """Train a generator from scratch, or go on from networks.
+
+    Parameters
+    ----------
+    recipe : all settings.
+    photos : folder of face chips.
+    out : folder of the run; one that was interrupted there goes on.
+    start : folder with ``generator.safetensors``, ``encoder.safetensors`` and ``discriminator.safetensors`` to start
+        from (another run's folder).
+    card : licence, data and provenance to write into the networks' cards.
+    """
+    images = read_chips(photos, recipe.resolution, drop_captions=recipe.drop_captions)
+    if start is None:
+        nets: dict[str, Any] = dict(zip(("generator", "discriminator", "encoder"), fresh_networks(recipe)))
+    else:
+        loaders: dict[str, Any] = {
+            "generator": load_generator,
+            "discriminator": load_discriminator,
+            "encoder": load_encoder,
+        }
+        nets = {name: load(Path(start) / f"{name}.safetensors", device) for name, load in loaders.items()}
+    return _run(recipe, images, Path(out), nets, card or {}, start is None, stop, progress, device)
+
+
+def finetune(
+    base: str | Path,
+    photos: str | Path,
+    out: str | Path,
+    recipe: Recipe,
+    *,
+    cohort: Cohort | None = None,
+    split: str | Path | None = None,
+    encoder: str | Path | None = None,
+    stop: Callable[[], bool] = never,
+    progress: Progress | None = None,
+    device: str = "cpu",
+) -> Run:
+    """Fine-tune a pretrained generator on patients' photographs.
+
+    Parameters
+    ----------
+    base : bundled name, our safetensors, an NVlabs pickle or a rosinality file.
+    photos : folder of face chips, aligned as the base's were.
+    out : folder of the run; one that was interrupted there goes on.
+    recipe : settings; its resolution is replaced by the base's.
+    cohort : says whose each photograph is. Without it every photograph counts as a patient of its own.
+    split : what ``stylegan-surv split`` wrote: only patients of the set ``finetune`` are used.
+    encoder : encoder to train along; by default the base's own, where the recipe has a reconstruction part.
+
+    Raises
+    ------
+    InputError
+        If the photographs are too few, belong to nobody in the cohort, or the recipe asks for what the base lacks.
+    """
+    generator = load_generator(base, device)
+    recipe = recipe.model_copy(update={"resolution": generator.config.resolution})
+    if generator.config.c_dim:
+        raise InputError(
+            f"{base} is conditional (labels of {generator.config.c_dim}); fine-tuning is for unconditional"
+        )
+    images = read_chips(photos, recipe.resolution, drop_captions=recipe.drop_captions)
+    if cohort is not None:
+        chosen = None
+        if split is not None:
+            sets = read_split(split)
+            chosen = set(sets.loc[sets["set"] == FINETUNE_SET, "patient_id"])
+        images = of_patients(images, dict(zip(cohort.table["photo_id"], cohort.table["patient_id"])), chosen)
+    elif split is not None:
+        raise InputError(
+            "a split names patients: give the cohort table too, which says whose each photograph is"
+        )
+    nets: dict[str, Any] = {"generator": _raw(base, generator, device), "average": generator}
+    nets["discriminator"] = _discriminator(base, generator, recipe, device) if recipe.adversarial else None
+    nets["encoder"] = load_encoder(encoder or base, device) if recipe.reconstruction else None
+    train_on, _ = hold_out(images.patients, recipe.hold_out, recipe.seed)
+    seen = images.subset(train_on)
+    card = {
+        "licence": generator.card.get("licence", "not stated"),
+        "data": f"fine-tuned on {len(seen)} photographs of {len(set(seen.patients))} patients",
+        "base": generator.card.get("sha256"),
+        "provenance": provenance.record(
+            seen.pixels, seen.patients, base=generator.card, salt=_salt(generator, seen)
+        ),
+    }
+    return _run(recipe, images, Path(out), nets, card, False, stop, progress, device)
+
+
+def _salt(generator: Generator, seen: ImageSet) -> str:
+    """The key of the patients' hashes: the same when a run goes on, another for another run."""
+    return parallel.fingerprint([str(generator.card.get("sha256")), *seen.ids, *seen.patients]) * 2
+
+
+def _run(
+    recipe: Recipe,
+    images: ImageSet,
+    out: Path,
+    nets: dict[str, Any],
+    card: dict[str, Any],
+    from_scratch: bool,
+    stop: Callable[[], bool],
+    progress: Progress | None,
+    device: str,
+) -> Run:
+    if recipe.micros % parallel.world():
+        raise InputError(
+            f"{parallel.world()} processes cannot share {recipe.micros} micro-batches: set `micros` to a multiple"
+        )
+    into, aside = hold_out(images.patients, recipe.hold_out, recipe.seed)
+    if len(into) < MIN_CHIPS:
+        raise InputError(f"{len(into)} chips are left to train on; expected at least {MIN_CHIPS}")
+    out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(recipe, images.subset(into), out, **nets, from_scratch=from_scratch, device=device)
+    watcher = Watcher(trainer, images.subset(aside), {"name": recipe.name, **card})
+    if not trainer.resume() and not from_scratch:
+        trainer.fit_mapping()
+    trainer.run(stop=lambda: stop() or watcher.patience_is_over, check=watcher.check, progress=progress)
+    finished = not stop()
+    if finished and parallel.rank() == 0:
+        watcher.finish()
+    return Run(out, trainer.images, finished, len(into), len(aside), images.skipped, watcher.best)
+
+
+# ------------------------------------------------------------------------------------------------------- networks
 
 
 def fresh_networks(recipe: Recipe) -> tuple[Generator, Discriminator, Encoder]:
@@ -57,40 +233,28 @@ def fresh_networks(recipe: Recipe) -> tuple[Generator, Discriminator, Encoder]:
     return Generator(config), Discriminator(critic), Encoder(encoder)
 
 
-def train(
-    recipe: Recipe,
-    photos: str | Path,
-    out: str | Path,
-    *,
-    start: str | Path | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    progress: Callable[[int, int], None] | None = None,
-    device: str = "cpu",
-) -> Trainer:
-    """Train from scratch, or go on from ``start``, a folder with generator, encoder and discriminator files."""
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    images = read_chips(photos, recipe.resolution, drop_captions=recipe.drop_captions)
-    into, aside = hold_out(images.ids, recipe.hold_out, recipe.seed)
-    nets: dict[str, Any] = {}
-    if start is None:
-        nets = dict(zip(("generator", "discriminator", "encoder"), fresh_networks(recipe)))
-    else:
-        nets = _read_networks(Path(start), device)
-    trainer = Trainer(recipe, images.subset(into), out, **nets, from_scratch=start is None, device=device)
-    watcher = Watcher(trainer, images.subset(aside))
-    if not trainer.resume() and start is not None:
-        trainer.fit_mapping()
-    trainer.run(stop=stop, check=watcher.check, progress=progress)
-    return trainer
+def _raw(base: str | Path, average: Generator, device: str) -> Generator:
+    """The generator as trained, where the base holds it beside its average (NVlabs and rosinality files)."""
+    try:
+        raw = load_generator(base, device, network="G")
+    except InputError:
+        return load_generator(base, device)
+    return raw if raw.config == average.config else load_generator(base, device)
 
 
-def _read_networks(folder: Path, device: str) -> dict[str, Any]:
-    average = load_generator(folder / "generator.safetensors", device)
-    raw = folder / "generator.raw.safetensors"
-    return {
-        "generator": load_generator(raw if raw.exists() else folder / "generator.safetensors", device),
-        "average": average,
-        "discriminator": load_discriminator(folder / "discriminator.safetensors", device),
-        "encoder": load_encoder(folder / "encoder.safetensors", device),
-    }
+def _discriminator(base: str | Path, generator: Generator, recipe: Recipe, device: str) -> Discriminator:
+    """The base's discriminator, or a fresh one of the generator's width."""
+    try:
+        return load_discriminator(base, device)
+    except InputError as lacking:
+        if recipe.adversarial and recipe.adversarial.freeze:
+            raise InputError(
+                f"{base} has no discriminator ({lacking}): freeze-D needs one; set adversarial.freeze to 0"
+            ) from lacking
+    torch.manual_seed(recipe.seed)
+    config = generator.config
+    return Discriminator(
+        DiscriminatorConfig(
+            config.resolution, channel_base=config.channel_base, channel_max=config.channel_max
+        )
+    ).to(device)

@@ -127,6 +127,11 @@ class Recipe(_Settings):
     save_seconds: float = 300
     log_images: PositiveInt = 2000
     check_images: PositiveInt = 16000
+    patience: PositiveInt | None = Field(
+        default=None, description="checks without improvement before it stops"
+    )
+    check_identity: bool = Field(default=False, description="memorisation also by dlib's face network (slow)")
+    tensorboard: bool = False
 
 
 def read_recipe(path: str | Path, **changes: Any) -> Recipe:

@@ -343,6 +343,12 @@ class Trainer:
             now |= {"cpu_seconds": round(self.cpu_seconds, 1), "ada_p": round(self.ada.p, 4)}
             with open(self.out / LOG_FILE, "a") as file:
                 file.write(json.dumps(now | {k: round(v, 5) for k, v in record.items()}) + "\n")
+            if self.recipe.tensorboard:
+                from torch.utils.tensorboard import SummaryWriter
+
+                with SummaryWriter(str(self.out / "tensorboard")) as board:
+                    for k, v in record.items():
+                        board.add_scalar(f"{kind}/{k}", v, self.images)
 
 
 class _Means:

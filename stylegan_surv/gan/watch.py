@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ from torch import Tensor
 from stylegan_surv.gan.checkpoint import save_network
 from stylegan_surv.gan.data import ImageSet
 from stylegan_surv.gan.grids import save_grid
+from stylegan_surv.gan.measures import reconstruct, sample
+from stylegan_surv.gan.memorisation import MIN_HELD_OUT, memorisation
 from stylegan_surv.gan.networks import Encoder, Generator
 from stylegan_surv.gan.perceptual import LPIPS
-from stylegan_surv.gan.train import Trainer
+from stylegan_surv.gan.train import LOG_FILE, Trainer
 
 SHEET = 64  # samples on a sheet
 CHUNK = 64  # images at a time
+INVERTED, INVERSION_STEPS = 32, 50  # the held-out budget where there is no encoder
 
 
 @torch.no_grad()
@@ -47,30 +51,100 @@ def reconstruction_errors(
 
 
 class Watcher:
-    """Checks a trainer's averaged networks on held-out images and writes what there is to see."""
+    """Checks a trainer's averaged networks on held-out images and keeps the best.
 
-    def __init__(self, trainer: Trainer, held_out: ImageSet, card: dict[str, Any] | None = None) -> None:
-        self.trainer, self.held_out, self.card = trainer, held_out, card or {}
+    Parameters
+    ----------
+    trainer, held_out : the run, and images that it never trains on.
+    card : licence, data and provenance for the networks' cards.
+
+    Attributes
+    ----------
+    latest, best : held-out errors of the last check and of the best one (lowest ``lpips``).
+    """
+
+    def __init__(self, trainer: Trainer, held_out: ImageSet, card: dict[str, Any]) -> None:
+        self.trainer, self.held_out, self.card = trainer, held_out, card
         self.latest: dict[str, float] = {}
+        self.best: dict[str, float] = {}
+        self.worse = 0  # checks since the best one
+        self._recall()
+
+    def _recall(self) -> None:
+        """After a resume: the best check so far, from the log."""
+        log = self.trainer.out / LOG_FILE
+        for line in log.read_text().splitlines() if log.exists() else ():
+            record = json.loads(line)
+            if record["kind"] == "check" and "lpips" in record:
+                self._rank({k: record[k] for k in record if k.startswith(("lpips", "mse"))})
+
+    def _rank(self, errors: dict[str, float]) -> bool:
+        better = not self.best or errors["lpips"] < self.best["lpips"]
+        self.best, self.worse = (errors, 0) if better else (self.best, self.worse + 1)
+        return better
+
+    @property
+    def patience_is_over(self) -> bool:
+        """Whether the held-out error has not fallen for as many checks as the recipe allows."""
+        patience = self.trainer.recipe.patience
+        return patience is not None and self.worse >= patience
+
+    def check(self) -> None:
+        """Write sheets, networks and a ``check`` line of the log; a new best goes to ``best/``."""
+        t = self.trainer
+        self._draw_samples()
+        if len(self.held_out):
+            self.latest = {k: round(v, 5) for k, v in self._held_out_errors().items()}
+            t.log(self.latest, "check")
+            if self._rank(self.latest):
+                self.publish(t.out / "best")
+        self.publish(t.out)
 
     @torch.no_grad()
-    def check(self) -> None:
-        """Write sheets, networks and a ``check`` line of the log."""
+    def _draw_samples(self) -> None:
         t = self.trainer
         z = torch.randn(SHEET, t.G_ema.config.z_dim, generator=torch.Generator().manual_seed(t.recipe.seed))
         for psi in (1.0, 0.7):
             images = t.G_ema.synthesis(t.G_ema.mapping(z.to(t.bank), truncation_psi=psi))
             save_grid(images, t.out / f"samples-psi{psi:g}.png", columns=16)
-        if t.E_ema is not None and len(self.held_out):
-            self.latest, sheet = reconstruction_errors(t.G_ema, t.E_ema, self.held_out, t.players.lpips)
-            save_grid(sheet, t.out / "reconstructions.png", columns=16)
-            t.log(self.latest, "check")
-        self.publish(t.out)
+
+    def _held_out_errors(self) -> dict[str, float]:
+        """By the encoder or, where there is none, after a fixed budget of inversion steps."""
+        t = self.trainer
+        if t.E_ema is not None:
+            errors, sheet = reconstruction_errors(t.G_ema, t.E_ema, self.held_out, t.players.lpips)
+        else:
+            some = self.held_out.images(slice(0, INVERTED)).to(t.bank)
+            done = reconstruct(t.G_ema, some, steps=INVERSION_STEPS, network=t.players.lpips)
+            errors = {"lpips": float(done.lpips.mean()), "mse": float(done.mse.mean())}
+            with torch.no_grad():
+                drawn = t.G_ema.synthesis(done.w_plus[:16].to(t.bank))
+            sheet = torch.cat([some[:16], drawn])
+        save_grid(sheet, t.out / "reconstructions.png", columns=16)
+        return errors
+
+    def finish(self) -> None:
+        """At a run's end: measure memorisation (if enough is held out) and write the card once more."""
+        t = self.trainer
+        self.check()
+        if len(self.held_out) >= MIN_HELD_OUT:
+            samples = sample(t.G_ema, SHEET).float()
+            found = memorisation(
+                samples, t.data.images(), self.held_out.images(), identity=t.recipe.check_identity
+            )
+            self.card["memorisation"] = found.as_card()
+            self.publish(t.out)
 
     def publish(self, folder: Path, *, half: bool = False) -> None:
         """Write the averaged generator and encoder and the discriminator, with the run's card."""
+        folder.mkdir(exist_ok=True)
         t = self.trainer
-        card = {**self.card, "images": t.images, "cpu_hours": round(t.cpu_seconds / 3600, 2), **self.latest}
+        card = {
+            **self.card,
+            "images_seen": t.images,
+            "cpu_hours": round(t.cpu_seconds / 3600, 2),
+            "measures": {f"held_out_{k}": v for k, v in self.latest.items()},
+        }
         nets = {"generator": t.G_ema, "encoder": t.E_ema, "discriminator": t.players.D}
         for name, net in nets.items():
             if net is not None:

@@ -1,0 +1,235 @@
+"""Fine-tuning: from a base and a folder of chips to a folder of results, for all that users may give."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from training import blobs, small_recipe
+
+from stylegan_surv.cohort import Cohort, read_cohort
+from stylegan_surv.errors import InputError
+from stylegan_surv.gan.checkpoint import load_encoder, load_generator, save_network
+from stylegan_surv.gan.data import read_chips
+from stylegan_surv.gan.finetune import Run, finetune, fresh_networks, train
+from stylegan_surv.gan.provenance import patient_key
+from stylegan_surv.gan.recipe import Recipe, read_recipe
+
+N = 40
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "chips"
+    folder.mkdir()
+    images = blobs(N)
+    for name, pixels in zip(images.ids, images.pixels):
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    generator, _, encoder = fresh_networks(small_recipe())
+    card = {"licence": "Apache-2.0", "provenance": {"kind": "synthetic"}}
+    save_network(generator, tmp_path / "base.safetensors", card)
+    save_network(encoder, tmp_path / "encoder.safetensors", card)
+    return tmp_path / "base.safetensors"
+
+
+@pytest.fixture
+def cohort(photos: Path) -> Cohort:
+    """Two photographs of each of 20 patients."""
+    rows = [(f"P{i // 2}", f"p{i:02d}.png", 1.0 + i, i % 2) for i in range(N)]
+    table = pd.DataFrame(rows, columns=["patient_id", "photo", "time", "event"])
+    table[["time", "event"]] = table.groupby("patient_id")[["time", "event"]].transform("first")
+    return read_cohort(table, photos)
+
+
+def recipe(**changes: Any) -> Recipe:
+    settings = {"images": 32, "hold_out": 0.2, "adversarial": None, "features": None, "check_images": 16}
+    return small_recipe(**{**settings, **changes})
+
+
+def tune(base: Path, photos: Path, out: Path, settings: Recipe | None = None, **options: Any) -> Run:
+    return finetune(
+        base, photos, out, settings or recipe(), encoder=base.with_name("encoder.safetensors"), **options
+    )
+
+
+def test_writes_networks_best_snapshot_and_log(base: Path, photos: Path, tmp_path: Path) -> None:
+    run = tune(base, photos, tmp_path / "run")
+    assert run.finished
+    assert run.images == 32
+    assert run.trained_on + run.held_out == N
+    for folder in (run.folder, run.folder / "best"):
+        load_generator(folder / "generator.safetensors")
+        load_encoder(folder / "encoder.safetensors")
+    lines = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
+    checks = [line["lpips"] for line in lines if line["kind"] == "check"]
+    assert min(checks) == run.best["lpips"]
+    with Image.open(run.folder / "samples-psi1.png") as sheet:
+        assert sheet.size == (16 * 32, 4 * 32)
+
+
+def test_generator_moves_and_average_starts_from_the_base(base: Path, photos: Path, tmp_path: Path) -> None:
+    """The average is the base's at first, without a ramp that would throw it away."""
+    run = tune(base, photos, tmp_path / "run", recipe(ema_images=1e9))
+    before, after = load_generator(base), load_generator(run.folder / "generator.safetensors")
+    torch.testing.assert_close(after.synthesis.b4.const, before.synthesis.b4.const, rtol=0, atol=1e-6)
+    moved = tune(base, photos, tmp_path / "other", recipe(ema_images=1))
+    assert not torch.equal(
+        load_generator(moved.folder / "generator.safetensors").synthesis.b4.const, before.synthesis.b4.const
+    )
+
+
+def test_an_interrupted_run_goes_on(base: Path, photos: Path, tmp_path: Path) -> None:
+    calls = iter([False, True, True, True])
+    first = tune(base, photos, tmp_path / "run", stop=lambda: next(calls))
+    assert not first.finished
+    assert first.images == 8
+    second = tune(base, photos, tmp_path / "run")
+    whole = tune(base, photos, tmp_path / "whole")
+    assert second.images == whole.images == 32
+    a, b = (load_generator(r.folder / "generator.safetensors").state_dict() for r in (second, whole))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_only_patients_of_the_finetune_set_are_used(
+    base: Path, photos: Path, cohort: Cohort, tmp_path: Path
+) -> None:
+    sets = pd.DataFrame(
+        {"patient_id": [f"P{i}" for i in range(20)], "set": ["finetune"] * 14 + ["evaluate"] * 6}
+    )
+    sets.to_csv(tmp_path / "split.csv", index=False)
+    run = tune(base, photos, tmp_path / "run", cohort=cohort, split=tmp_path / "split.csv")
+    assert run.trained_on + run.held_out == 28
+    assert run.trained_on % 2 == 0  # both photographs of a patient are on the same side
+    seen = load_generator(run.folder / "generator.safetensors").card["provenance"]
+    assert seen["base"] == {"kind": "synthetic"}
+    listed = [f"P{i}" for i in range(20) if patient_key(f"P{i}", seen["salt"]) in seen["patients"]]
+    assert len(listed) == run.trained_on // 2
+    assert all(int(p[1:]) < 14 for p in listed)
+
+
+def test_split_without_cohort_and_strangers_are_refused(
+    base: Path, photos: Path, cohort: Cohort, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="give the cohort table too"):
+        tune(base, photos, tmp_path / "run", split=tmp_path / "split.csv")
+    for path in photos.iterdir():
+        path.rename(photos / f"x{path.name}")
+    with pytest.raises(InputError, match=r"none of 40 chips .*belongs to a patient"):
+        tune(base, photos, tmp_path / "run", cohort=cohort)
+
+
+def test_freeze_needs_the_bases_discriminator(base: Path, photos: Path, tmp_path: Path) -> None:
+    frozen = recipe(adversarial={"freeze": 2})
+    with pytest.raises(InputError, match="has no discriminator"):
+        tune(base, photos, tmp_path / "run", frozen)
+
+
+def test_patience_stops_a_run_that_gets_no_better(base: Path, photos: Path, tmp_path: Path) -> None:
+    still = {"generator": 0, "mapping": 0, "encoder": 0}
+    run = tune(base, photos, tmp_path / "run", recipe(images=400, rates=still, patience=2, ema_images=1e9))
+    assert run.images == 48  # the first check sets the mark, two more are no better
+
+
+def test_without_encoder_held_out_faces_are_inverted(base: Path, photos: Path, tmp_path: Path) -> None:
+    plain = recipe(reconstruction=None, adversarial={"path_weight": 0}, images=8, check_images=8)
+    run = finetune(base, photos, tmp_path / "run", plain)
+    assert run.best["lpips"] > 0
+    assert not (run.folder / "encoder.safetensors").exists()
+
+
+# ------------------------------------------------------------------------------------------------- bad input
+
+
+def test_bad_files_are_skipped_by_name(photos: Path) -> None:
+    (photos / "p03.png").write_bytes(b"not a picture")
+    (photos / "p05.png").write_bytes((photos / "p04.png").read_bytes()[:60])
+    Image.new("RGB", (40, 32)).save(photos / "p06.png")
+    Image.new("RGB", (16, 16)).save(photos / "p07.png")
+    Image.new("L", (64, 64), 7).save(photos / "p08.png")  # grey and larger: used
+    images = read_chips(photos, 32)
+    assert len(images) == N - 4
+    reasons = dict(images.skipped)
+    assert reasons.keys() == {"p03", "p05", "p06", "p07"}
+    assert "unreadable" in reasons["p05"]
+    assert reasons["p06"] == "40x32; expected a square of 32 or more"
+    assert (images.pixels[images.ids.index("p08")] == 7).all()
+
+
+def test_empty_tiny_and_missing_folders_are_refused(photos: Path, base: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="has 0 usable chips; training needs at least 16"):
+        tune(base, tmp_path / "empty", tmp_path / "run")
+    with pytest.raises(InputError, match="is not a folder"):
+        tune(base, tmp_path / "nowhere", tmp_path / "run")
+    for path in sorted(photos.iterdir())[3:]:
+        path.unlink()
+    with pytest.raises(InputError, match="has 3 usable chips"):
+        tune(base, photos, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_wrong_recipes_name_every_wrong_setting(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("name: x\nimages: -1\nlearning_rate: 1\nadversarial: {r1_gama: 2}\n")
+    with pytest.raises(InputError, match=r"3 wrong settings.*images.*adversarial.r1_gama.*learning_rate"):
+        read_recipe(tmp_path / "r.yaml")
+    with pytest.raises(InputError, match="cannot read the recipe"):
+        read_recipe(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    "name", sorted(p.name for p in (Path(__file__).parent.parent / "configs").glob("*.yaml"))
+)
+def test_every_recipe_in_configs_is_valid(name: str) -> None:
+    found = read_recipe(Path(__file__).parent.parent / "configs" / name)
+    assert found.name == name.removesuffix(".yaml")
+
+
+def test_clinical_recipes_leave_colour_and_laterality_alone() -> None:
+    """Pallor, jaundice and one-sided palsy must survive the augmentation."""
+    for name in ("finetune.yaml", "finetune-64.yaml"):
+        found = read_recipe(Path(__file__).parent.parent / "configs" / name)
+        for ranges in (found.light_augment, found.adversarial and found.adversarial.augment):
+            assert not ranges or (not ranges.flip and ranges.hue == ranges.saturation == ranges.tint == 0)
+
+
+def test_training_from_scratch_goes_on_from_its_own_networks(photos: Path, tmp_path: Path) -> None:
+    settings = recipe(adversarial={"path_weight": 0}, images=16)
+    first = train(settings, photos, tmp_path / "a")
+    second = train(settings, photos, tmp_path / "b", start=first.folder)
+    assert second.finished
+
+
+def test_command_line(base: Path, photos: Path, tmp_path: Path) -> None:
+    from stylegan_surv.cli.finetune import command
+
+    settings = tmp_path / "r.yaml"
+    settings.write_text(json.dumps(recipe().model_dump(mode="json")))
+    encoder = str(base.with_name("encoder.safetensors"))
+    options = [
+        "--base",
+        base,
+        "--photos",
+        photos,
+        "-o",
+        tmp_path / "run",
+        "--recipe",
+        settings,
+        "--images",
+        8,
+    ]
+    done = CliRunner().invoke(command, [*map(str, options), "--encoder", encoder, "--json"])
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert record["images"] == 8
+    assert record["finished"] is True
