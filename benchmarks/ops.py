@@ -167,8 +167,12 @@ def grouped_modulated_conv(
     return x.reshape(n, -1, *x.shape[2:])
 
 
-def measure_synthesis(resolution: int = 256, batch: int = 4) -> dict[str, float]:
-    """Seconds of a forward and backward pass, ours and usual, and what the convolutions alone must take."""
+def measure_synthesis(resolution: int = 256, batch: int = 4) -> dict[str, Any]:
+    """Seconds of whole passes, ours and usual, and what the convolutions alone must take.
+
+    ``training``: forward and gradients of all weights. ``projection``: forward and the gradient of the
+    latents, weights frozen. ``inference``: forward.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     from stylegan_surv.gan import networks
@@ -176,51 +180,64 @@ def measure_synthesis(resolution: int = 256, batch: int = 4) -> dict[str, float]
     torch.manual_seed(0)
     config = networks.GeneratorConfig(resolution, w_dim=512, channel_base=16384)
     synthesis = networks.Generator(config).synthesis
-    w = torch.randn(batch, config.num_ws, config.w_dim)
+    w = torch.randn(batch, config.num_ws, config.w_dim, requires_grad=True)
 
-    def step() -> None:
+    def training() -> None:
+        synthesis.requires_grad_(True)
+        synthesis(w.detach()).square().mean().backward()
+
+    def projection() -> None:
+        synthesis.requires_grad_(False)
         synthesis(w).square().mean().backward()
 
-    def seconds(runs: int) -> float:
-        step()
-        times = []
-        for _ in range(runs):
-            started = clock()
-            step()
-            times.append(clock() - started)
-        return min(times)
+    def inference() -> None:
+        with torch.no_grad():
+            synthesis(w)
 
+    steps = (training, projection, inference)
     with FlopCounterMode(display=False) as counter:
-        step()
-    ours = seconds(3)
+        training()
+    gflop, limit = counter.get_total_flops() / 1e9, convolution_gflops()
+    ours = {step.__name__: seconds(step) for step in steps}
     kept, mode = networks.modulated_conv, cuda_ops._dispatch.mode
     networks.modulated_conv, cuda_ops._dispatch.mode = grouped_modulated_conv, "reference"
     try:
-        usual = seconds(2)
+        usual = {step.__name__: seconds(step) for step in steps}
     finally:
         networks.modulated_conv, cuda_ops._dispatch.mode = kept, mode
-    limit = convolution_gflops()
-    gflop = counter.get_total_flops() / 1e9
     return {
         "ours_s": ours,
         "usual_s": usual,
-        "gflop": gflop,
-        "conv_limit_gflops": limit,
-        "conv_limit_s": gflop / limit,
-        "limit_share": gflop / limit / ours,
-        **share_of_time(step),
+        "training_gflop": gflop,
+        "convolution_gflop_per_s": limit,
+        "limit_share": gflop / limit / ours["training"],
+        **{f"share_{kind}": share for kind, share in share_of_time(training).items()},
     }
 
 
+def seconds(step: Callable[[], None], runs: int = 3) -> float:
+    """Least time of a long step."""
+    step()
+    times = []
+    for _ in range(runs):
+        started = clock()
+        step()
+        times.append(clock() - started)
+    return min(times)
+
+
 def share_of_time(step: Callable[[], None]) -> dict[str, float]:
-    """Share of a step spent in convolutions, in our kernels and in everything else."""
+    """Shares of a step's time by what it is spent in."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         step()
-    spent = {"convolution": 0.0, "cuda_ops": 0.0, "other": 0.0}
+    spent = {"convolution_forward": 0.0, "convolution_backward": 0.0, "cuda_ops": 0.0, "other": 0.0}
     for event in profile.key_averages():
-        kind = "convolution" if "conv" in event.key else "cuda_ops" if "cuda_ops" in event.key else "other"
+        if "conv" in event.key:
+            kind = "convolution_backward" if "backward" in event.key.lower() else "convolution_forward"
+        else:
+            kind = "cuda_ops" if "cuda_ops" in event.key else "other"
         spent[kind] += event.self_cpu_time_total
-    return {f"share_{kind}": value / sum(spent.values()) for kind, value in spent.items()}
+    return {kind: value / sum(spent.values()) for kind, value in spent.items()}
 
 
 def convolution_gflops() -> float:
@@ -310,7 +327,8 @@ def measure(part: str, ratio: dict[str, float]) -> dict[str, Any]:
         ratio.update(ratios(rows))
     elif part == "synthesis":
         rows = measure_synthesis()
-        ratio["synthesis/256/both/a"] = rows["usual_s"] / rows["ours_s"]
+        for step, usual in rows["usual_s"].items():
+            ratio[f"synthesis/256/{step}/a"] = usual / rows["ours_s"][step]
     elif part == "allocator":
         rows = measure_allocator()
         for name in rows["tuned"]:

@@ -17,7 +17,7 @@ from cuda_ops.reference import Resample, pad
 
 def upfirdn2d(x: Tensor, f: Tensor, geometry: Resample, flip_filter: bool, gain: float) -> Tensor:
     """Resample ``x`` [n, c, h, w] by ``f`` [fh, fw]; same arguments and result as the reference."""
-    if x.requires_grad and torch.is_grad_enabled():
+    if x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
         result: Tensor = _Resampler.apply(x, f, geometry, flip_filter, gain)
         return result
     return _resample(x, f, geometry, flip_filter, gain)

@@ -75,3 +75,19 @@ def test_an_eager_regularisation_step(impl):
         parameter_gradients(penalty, impl), parameter_gradients(penalty, "reference"), strict=True
     ):
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_compiled_code_takes_the_kernels_and_eager_code_the_crossover():
+    x = torch.randn(2, 16, 64, 64).contiguous(memory_format=torch.channels_last)
+
+    def function(x):
+        return upfirdn2d(x, FILTER, padding=1)
+
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(str(graph.graph))
+        return graph
+
+    torch.testing.assert_close(torch.compile(function, backend=backend, fullgraph=True)(x), function(x))
+    assert "cuda_ops.upfirdn2d" in graphs[0]

@@ -115,7 +115,7 @@ UPFIRDN = {
     "seed": st.integers(0, 2**16),
 }
 PROPERTY = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -144,7 +144,7 @@ class TestUpfirdn2d:
             wanted, bound = exact(x, f, g, flip, -1.3)
             assert_close(fast_torch.upfirdn2d(x, f, g, flip, -1.3), wanted, 2 * bound, dtype)
 
-    @settings(PROPERTY, max_examples=60)
+    @settings(PROPERTY, max_examples=30)
     @given(**UPFIRDN)
     def test_the_gradient_is_the_adjoint(self, kernels, size, geometry, dtype, layout, flip, seed):
         """<dy, A x> = <A* dy, x>, with A* what autograd gives, and twice that."""
@@ -199,7 +199,7 @@ def bias_act_numbers(act, dtype, clamp, layout, seed, device="cpu", size=(3, 5, 
 
 
 class TestBiasAct:
-    @settings(PROPERTY, max_examples=100)
+    @settings(PROPERTY, max_examples=80)
     @given(
         act=st.sampled_from(list(ACTIVATIONS)),
         dtype=DTYPES,
