@@ -14,6 +14,7 @@ from stylegan_surv.survival._smallcox import breslow, fit_cox
 
 Censoring = Literal["km", "stratified", "cox"]
 Floats = NDArray[np.floating]
+CENSORING_RIDGE = 1.0
 
 
 @dataclass(frozen=True)
@@ -167,10 +168,15 @@ def observation(
 def _cox_observation(
     time: Floats, event: NDArray[np.bool_], entry: Floats | None, covariates: Floats
 ) -> Observation:
-    """G(t | x) = exp(−Λ₀(t) exp(xβ)), Λ₀ by Breslow (1974)."""
+    """G(t | x) = exp(−Λ₀(t) exp(xβ)), Λ₀ by Breslow (1974).
+
+    A calendar end of follow-up makes the year of entry tell the censoring time exactly, and β has no maximum: a
+    ridge on the standardised columns keeps it finite.
+    """
     x = covariates.reshape(len(time), -1)
+    x = x / np.maximum(x.std(axis=0), np.finfo(float).tiny)
     leaving = np.where(event, np.nextafter(time, -np.inf), time)  # at a tie, events come before censorings
-    eta = (x - x.mean(axis=0)) @ fit_cox(x, leaving, ~event, entry=entry).coef
+    eta = (x - x.mean(axis=0)) @ fit_cox(x, leaving, ~event, entry=entry, ridge=CENSORING_RIDGE).coef
     times = np.unique(leaving[~event])
     baseline = np.exp(-np.concatenate([[0.0], breslow(eta, leaving, ~event, times, entry)]))
     return Observation(np.zeros(len(time), np.intp), (StepCurves(times, baseline[:, None]),), np.exp(eta))

@@ -45,6 +45,7 @@ def fit_cox(
     strata: NDArray | None = None,
     weight: Floats | None = None,
     offset: Floats | None = None,
+    ridge: float = 0.0,
     tolerance: float = 1e-14,
 ) -> SmallCox:
     """Newton's method with step halving on Cox's partial likelihood (Efron's ties).
@@ -54,6 +55,8 @@ def fit_cox(
     x : array [n, p]
     offset : array [n], optional
         Added to the linear predictor.
+    ridge : float
+        Penalty ridge/2 · ‖β‖² on the columns as given, for those that may separate; 0 for none.
 
     Raises
     ------
@@ -65,19 +68,25 @@ def fit_cox(
     shift = np.zeros(len(x)) if offset is None else offset
     likelihood = PartialLikelihood(time, event, entry, strata, weight)
     beta = np.zeros(x.shape[1])
-    null = value = likelihood.value(shift)
+
+    def penalised(b: Floats) -> float:
+        return float(likelihood.value(shift + x @ b) - ridge / 2 * b @ b)
+
+    null = value = penalised(beta)
     for _ in range(50):
         _, gradient, _, information = likelihood.local(shift + x @ beta)
         hessian = x.T @ np.column_stack([information(c) for c in x.T]) if x.shape[1] else np.zeros((0, 0))
+        hessian = hessian + ridge * np.eye(len(beta))
+        slope = x.T @ gradient - ridge * beta
         try:
-            step = np.linalg.solve(hessian, x.T @ gradient)
+            step = np.linalg.solve(hessian, slope)
         except np.linalg.LinAlgError:
             raise InputError("Cox model: the columns are collinear or constant; leave one out") from None
-        decrement = float(step @ (x.T @ gradient))
+        decrement = float(step @ slope)
         if decrement < tolerance:
             return SmallCox(beta, np.linalg.inv(hessian) if x.shape[1] else hessian, value, null)
         size = 1.0
-        while (new := likelihood.value(shift + x @ (beta + size * step))) < value and size > 1e-6:
+        while (new := penalised(beta + size * step)) < value and size > 1e-6:
             size /= 2
         beta, value = beta + size * step, new
     raise InputError(
