@@ -14,7 +14,7 @@ from stylegan_surv.survival._smallcox import breslow, fit_cox
 
 Censoring = Literal["km", "stratified", "cox"]
 Floats = NDArray[np.floating]
-CENSORING_RIDGE = 1.0
+SEPARATED_RIDGE = 0.05  # per patient
 
 
 @dataclass(frozen=True)
@@ -170,13 +170,17 @@ def _cox_observation(
 ) -> Observation:
     """G(t | x) = exp(−Λ₀(t) exp(xβ)), Λ₀ by Breslow (1974).
 
-    A calendar end of follow-up makes the year of entry tell the censoring time exactly, and β has no maximum: a
+    A calendar end of follow-up makes the year of entry tell the censoring time exactly, and β has no maximum: then a
     ridge on the standardised columns keeps it finite.
     """
     x = covariates.reshape(len(time), -1)
     x = x / np.maximum(x.std(axis=0), np.finfo(float).tiny)
     leaving = np.where(event, np.nextafter(time, -np.inf), time)  # at a tie, events come before censorings
-    eta = (x - x.mean(axis=0)) @ fit_cox(x, leaving, ~event, entry=entry, ridge=CENSORING_RIDGE).coef
+    try:
+        fit = fit_cox(x, leaving, ~event, entry=entry)
+    except InputError:
+        fit = fit_cox(x, leaving, ~event, entry=entry, ridge=SEPARATED_RIDGE * len(x))
+    eta = (x - x.mean(axis=0)) @ fit.coef
     times = np.unique(leaving[~event])
     baseline = np.exp(-np.concatenate([[0.0], breslow(eta, leaving, ~event, times, entry)]))
     return Observation(np.zeros(len(time), np.intp), (StepCurves(times, baseline[:, None]),), np.exp(eta))
