@@ -20,9 +20,10 @@ from PIL import Image, ImageEnhance
 from torch import Tensor
 
 from stylegan_surv import load_generator
+from stylegan_surv.faces.duplicates import hash_distances, perceptual_hash
 from stylegan_surv.gan.data import read_chips
 from stylegan_surv.gan.measures import features, frechet_distance, kernel_distance, precision_recall, sample
-from stylegan_surv.gan.provenance import SAME_PHOTO, hash_distances, photo_hash
+from stylegan_surv.gan.provenance import SAME_PHOTO
 
 Pixels = NDArray[np.uint8]
 
@@ -90,11 +91,11 @@ EDITS: dict[str, Callable[[Pixels], Pixels]] = {
 
 def hashes(chips: list[Pixels]) -> dict[str, object]:
     """Share of differing bits between chips, and between a chip and its edited copy."""
-    own = [photo_hash(chip) for chip in chips]
+    own = [perceptual_hash(chip) for chip in chips]
     distance = hash_distances(own, own)[np.triu_indices(len(own), 1)]
     copies = {}
     for name, edit in EDITS.items():
-        moved = [hash_distances([a], [photo_hash(edit(c))])[0, 0] for a, c in zip(own, chips)]
+        moved = [hash_distances([a], [perceptual_hash(edit(c))])[0, 0] for a, c in zip(own, chips)]
         median, high = np.quantile(moved, [0.5, 0.95])
         found = float((np.array(moved) <= SAME_PHOTO).mean())
         copies[name] = {"median": float(median), "q95": float(high), "recognised": found}

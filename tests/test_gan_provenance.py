@@ -13,15 +13,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from stylegan_surv.faces import Chips
+from stylegan_surv.faces.duplicates import hash_distances, perceptual_hash
 from stylegan_surv.gan import load_generator
 from stylegan_surv.gan.measures import sample
 from stylegan_surv.gan.provenance import (
     SAME_PHOTO,
     chip_hashes,
-    hash_distances,
     intersect,
     patient_key,
-    photo_hash,
     record,
 )
 
@@ -80,7 +79,7 @@ def changed(chip, how):
 def test_a_photograph_is_recognised_under_another_patients_number(how, chips):
     card = {"provenance": record(chips[:6], ["A", "B"])}
     table = study("other-1", "other-2", "other-3")
-    hashes = {"photo-0": photo_hash(chips[8]), "photo-1": photo_hash(changed(chips[2], how))}
+    hashes = {"photo-0": perceptual_hash(chips[8]), "photo-1": perceptual_hash(changed(chips[2], how))}
     seen = intersect(table, card, hashes)
     assert seen.patients == ("other-2",)
     assert seen.photos == ("photo-1",)
@@ -88,7 +87,7 @@ def test_a_photograph_is_recognised_under_another_patients_number(how, chips):
 
 
 def test_different_people_differ(chips):
-    hashes = [photo_hash(chip) for chip in chips]
+    hashes = [perceptual_hash(chip) for chip in chips]
     distances = hash_distances(hashes, hashes)
     assert (np.diag(distances) == 0).all()
     assert distances[~np.eye(12, dtype=bool)].min() > SAME_PHOTO
@@ -100,7 +99,7 @@ def test_what_a_base_had_seen_stays_seen(chips):
     third = {"provenance": record(chips[4:6], ["C"], base=second)}
     table = study("D", "C", "A", "E")
     assert intersect(table, third).patients == ("C", "A")
-    assert intersect(table, third, {"photo-3": photo_hash(chips[3])}).patients == ("C", "A", "E")
+    assert intersect(table, third, {"photo-3": perceptual_hash(chips[3])}).patients == ("C", "A", "E")
     assert intersect(table, third).known
 
 
@@ -121,10 +120,10 @@ def test_bundled_generator_has_seen_nobody():
 
 def test_hashes_of_a_folder_of_chips(chips, tmp_path):
     folder = Chips.create(tmp_path / "chips", chips[:3], ["a", "b", "c"])
-    assert chip_hashes(folder) == {name: photo_hash(chip) for name, chip in zip("abc", chips)}
+    assert chip_hashes(folder) == {name: perceptual_hash(chip) for name, chip in zip("abc", chips)}
 
 
 def test_a_card_with_nonsense_for_hashes_matches_nothing(chips):
     made = record(chips[:1], ["A"])
     card = {"provenance": {**made, "photos": ["zz", 3, None], "patients": ["", 7]}}
-    assert intersect(study("A"), card, {"photo-0": photo_hash(chips[0])}).patients == ()
+    assert intersect(study("A"), card, {"photo-0": perceptual_hash(chips[0])}).patients == ()

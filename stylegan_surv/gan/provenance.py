@@ -10,20 +10,18 @@ import hmac
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
-from scipy.fft import dctn
 
 from stylegan_surv.cohort import Cohort
 from stylegan_surv.faces import Chips
+from stylegan_surv.faces.duplicates import hash_distances, perceptual_hash
 
-HASH_SIDE, HASH_PX = 16, 64  # 16 × 16 lowest frequencies of the chip at 64 × 64 px
 # A chip saved again, halved or brightened by 30 % differs in under 12 % of the bits (95 % quantile); of 436,645
 # pairs of portraits one lies below this threshold, and that is a photograph listed twice (benchmarks/measures.py).
 SAME_PHOTO = 0.15
@@ -39,42 +37,9 @@ def patient_key(patient_id: str, salt: str) -> str:
     return hmac.new(salt.encode(), text.encode(), "sha256").hexdigest()[:32]
 
 
-def photo_hash(chip: NDArray[np.uint8]) -> str:
-    """Perceptual hash of an aligned chip: signs of its 255 lowest DCT coefficients against their median.
-
-    Parameters
-    ----------
-    chip : uint8 [H, W, 3]
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits. It survives rescaling, recompression, greying and changes of brightness;
-        not mirroring, nor another crop.
-    """
-    grey = Image.fromarray(chip).convert("L")
-    filter_ = Image.Resampling.BOX if grey.width > HASH_PX else Image.Resampling.BICUBIC
-    pixels = np.asarray(grey.resize((HASH_PX, HASH_PX), filter_), dtype=float)
-    low = dctn(pixels, norm="ortho")[:HASH_SIDE, :HASH_SIDE].ravel()[1:]
-    return np.packbits(low > np.median(low)).tobytes().hex()
-
-
-def _bits(hashes: Sequence[str]) -> NDArray[np.float64]:
-    return np.array([np.unpackbits(np.frombuffer(bytes.fromhex(h), np.uint8)) for h in hashes], dtype=float)
-
-
-def hash_distances(a: Sequence[str], b: Sequence[str]) -> NDArray[np.float64]:
-    """Share of differing bits [len(a), len(b)] of perceptual hashes."""
-    x, y = (_bits(side) for side in (a, b))
-    if not len(x) or not len(y):
-        return np.ones((len(x), len(y)))
-    differing: NDArray[np.float64] = (x @ (1 - y).T + (1 - x) @ y.T) / 255
-    return differing
-
-
 def chip_hashes(chips: Chips) -> dict[str, str]:
-    """photo_id → :func:`photo_hash` of every chip of a folder."""
-    return {str(name): photo_hash(chips.load(name)) for name in chips.ok["photo_id"]}
+    """photo_id → :func:`perceptual_hash` of every chip of a folder."""
+    return {str(name): perceptual_hash(chips.load(name)) for name in chips.ok["photo_id"]}
 
 
 def record(
@@ -98,7 +63,7 @@ def record(
         "kind": "photographs",
         "salt": salt,
         "patients": sorted({patient_key(p, salt) for p in patient_ids}),
-        "photos": sorted({photo_hash(chip) for chip in chips}),
+        "photos": sorted({perceptual_hash(chip) for chip in chips}),
     }
     if base is not None:
         made["base"] = dict(base.get("provenance") or {"kind": "unknown"})
@@ -138,7 +103,7 @@ def intersect(
     ----------
     cohort : the study, or a frame with ``patient_id`` and ``photo_id``.
     card : the network's card.
-    hashes : photo_id → :func:`photo_hash` of the study's chips; without them only identifiers are compared,
+    hashes : photo_id → :func:`perceptual_hash` of the study's chips; without them only identifiers are compared,
         which another hospital's numbering defeats.
     """
     table = cohort.table if isinstance(cohort, Cohort) else cohort
