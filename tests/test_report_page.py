@@ -142,10 +142,15 @@ def test_trap_duplicated_patient() -> None:
 
 
 def test_trap_networks_that_saw_the_patients() -> None:
-    leak = {"leak": True, "kinds": {"generator": "study"}, "text": "12 patients were trained on."}
-    assert titles(photo(), provenance=leak)["The networks had seen patients of this study"] == "alarm"
-    unknown = {"leak": True, "kinds": {"generator": "unknown"}, "text": "Not known."}
+    leak = {"leak": True, "seen": ["p1", "p2"], "unknown": [], "text": "2 patients were trained on."}
+    both = {**photo(), "c_provenance": {"inside": value(0.9), "outside": value(0.6)}}
+    (found,) = [f for f in findings(both, FLOW, provenance=leak) if "had seen" in f.title]
+    assert (found.level, found.title) == ("alarm", "The networks had seen patients of this study")
+    assert "inside 0.900" in found.text
+    unknown = {"leak": True, "seen": [], "unknown": ["encoder"], "text": "Not known."}
     assert titles(photo(), provenance=unknown)["It is not known whom the networks had seen"] == "caution"
+    clean = {"leak": False, "seen": [], "unknown": [], "text": "None."}
+    assert titles(photo(), provenance=clean)["The networks had not seen these patients"] == "good"
 
 
 def test_trap_photographs_after_the_origin() -> None:

@@ -102,6 +102,7 @@ def _context(study: Study, faces: bool) -> dict[str, Any]:
         "figures": _figures(study, scores),
         "strip": base64.b64encode(strip).decode() if strip else None,
         "provenance": study.provenance,
+        "provenanced": metrics.get("c_provenance") or {},
         "card": _card(study),
         "tripod": checklist(study),
         "interval": tables.interval_text,

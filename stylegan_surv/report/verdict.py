@@ -56,7 +56,7 @@ def findings(
         *_without_face(models),
         *_betrayed(controls),
         *_duplicates(controls),
-        *_seen(provenance or {}),
+        *_seen(provenance or {}, metrics.get("c_provenance") or {}),
         *_late(flow),
         *_unstable(controls),
     ]
@@ -218,16 +218,20 @@ def _duplicates(controls: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding("confounds", "alarm", "Duplicated photographs across patients", text)
 
 
-def _seen(provenance: Mapping[str, Any]) -> Iterator[Finding]:
+def _seen(provenance: Mapping[str, Any], inside: Mapping[str, Any]) -> Iterator[Finding]:
     if not provenance:
         return
     text = str(provenance.get("text", ""))
-    if not provenance.get("leak"):
-        yield Finding("confounds", "good", "The networks had not seen these patients", text)
-    elif "unknown" in (provenance.get("kinds") or {}).values():
+    if all(_has_interval(inside.get(k)) for k in ("inside", "outside")):
+        text += (
+            f" C of the photograph inside {number(inside['inside'])}, outside {number(inside['outside'])}."
+        )
+    if provenance.get("seen"):
+        yield Finding("confounds", "alarm", "The networks had seen patients of this study", text)
+    elif provenance.get("leak"):
         yield Finding("confounds", "caution", "It is not known whom the networks had seen", text)
     else:
-        yield Finding("confounds", "alarm", "The networks had seen patients of this study", text)
+        yield Finding("confounds", "good", "The networks had not seen these patients", text)
 
 
 def _late(flow: Mapping[str, Any]) -> Iterator[Finding]:
