@@ -21,7 +21,7 @@ from stylegan_surv.inversion import Schedule
 from stylegan_surv.inversion.train_encoder import photographs
 
 TRUNCATION, COMPONENTS, FOLDS = 0.7, 20, 8
-PENALTIES = 10.0 ** np.arange(-3, 2.1, 0.5)  # times the mean diagonal of the Gram matrix
+PENALTIES = 10.0 ** np.arange(-2, 2.1, 0.5)  # times the mean diagonal of the Gram matrix
 
 WAYS: dict[str, dict[str, Any]] = {
     "encoder": {"method": "encoder"},

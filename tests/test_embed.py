@@ -14,10 +14,11 @@ from PIL import Image
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.faces.mask import face_mask
-from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig
+from stylegan_surv.gan import LPIPS, Encoder, EncoderConfig, Generator, GeneratorConfig
 from stylegan_surv.inversion import Schedule, embed, project
 from stylegan_surv.inversion.inverter import plan
 from stylegan_surv.inversion.noise import NoiseMaps
+from stylegan_surv.inversion.projector import exchangeable
 
 FEW = Schedule(steps=4)
 TINY = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
@@ -158,6 +159,47 @@ def test_slots_are_refilled_without_a_trace(networks):
         alone = run(networks, images[i : i + 1], photo_ids=names[i : i + 1], schedule=schedule)
         assert alone.w_plus.tobytes() == together.w_plus[i : i + 1].tobytes()
         assert alone.frame["steps"][0] == together.frame["steps"][i]
+
+
+def test_where_the_slot_counts_photographs_keep_theirs(networks, chips, tmp_path, monkeypatch):
+    """As with several threads: no slot is refilled, and a resumed run gives every photograph its old place."""
+    module = import_module("stylegan_surv.inversion.embed")
+    monkeypatch.setattr(module, "BATCHES_PER_CHUNK", 1)
+    reference = run(networks, chips)
+    monkeypatch.setattr(module.Inverter, "exchangeable", False)
+    seen: list[list[str]] = []
+    load = module.Inverter.load
+
+    def watched(self, source, photos):
+        seen.append([photo.photo_id for photo in photos])
+        return load(self, source, photos)
+
+    monkeypatch.setattr(module.Inverter, "load", watched)
+    folder = tmp_path / "chips"
+    folder.mkdir()
+    first = run(networks, copy_of(chips, folder, "p05"), out=tmp_path / "a")
+    assert first.w_plus.tobytes() == reference.select(first.ids).w_plus.tobytes()
+    seen.clear()
+    Image.fromarray(chips.load("p05")).save(folder / "p05.png")
+    table = chips.table.assign(
+        source_sha256=chips.table["source_sha256"].where(chips.table["photo_id"] != "p05", "new")
+    )
+    table.to_parquet(folder / "_chips.parquet")
+    second = run(networks, Chips.open(folder), out=tmp_path / "a")
+    assert seen == [["p04", "p05", "p06", "p07"]]
+    assert second.w_plus.tobytes() == reference.w_plus.tobytes()
+
+
+def test_exchangeable_slots_are_told_from_others(networks):
+    class Uneven(torch.nn.Module):
+        """Slot 0 is computed a little differently."""
+
+        def forward(self, a, b, weight=None):
+            return (a - b).square().mean(dim=(1, 2, 3)) * (1 + 1e-6 * (torch.arange(len(a)) == 0))
+
+    assert exchangeable(networks[0], LPIPS(), 4)
+    assert exchangeable(networks[0], Uneven(), 1)
+    assert not exchangeable(networks[0], Uneven(), 4)
 
 
 def test_in_double_precision_the_batch_shape_does_not_matter(networks):

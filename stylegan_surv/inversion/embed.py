@@ -138,6 +138,7 @@ class _Task:
     work: Work
     source: Source
     metadata: dict[str, Any]
+    inverter: Inverter
 
 
 def _prepare(
@@ -181,7 +182,7 @@ def _prepare(
                 "On a cluster `out` is needed, and neither `start` nor a `perceptual` of your own can be sent."
             )
         work = cluster_stream(cluster, generator, encoder, settings, settings.batch * BATCHES_PER_CHUNK)
-    return _Task(work, source, inverter.metadata())
+    return _Task(work, source, inverter.metadata(), inverter)
 
 
 def _tell(progress: Progress | None, done: int, total: int) -> None:
@@ -194,6 +195,17 @@ def chunks(photos: Sequence[Photo], settings: Settings) -> Iterator[Sequence[Pho
     size = settings.batch * BATCHES_PER_CHUNK
     for start in range(0, len(photos), size):
         yield photos[start : start + size]
+
+
+def _due(task: _Task, pending: set[str]) -> list[Photo]:
+    """Photographs to compute: what is pending; where the place in the batch counts, with all of its chunk."""
+    photos = task.source.photos
+    if task.inverter.exchangeable:
+        return [photo for photo in photos if photo.photo_id in pending]
+    whole = [
+        chunk for chunk in chunks(photos, task.inverter.settings) if any(p.photo_id in pending for p in chunk)
+    ]
+    return [photo for chunk in whole for photo in chunk]
 
 
 def inverter_stream(inverter: Inverter) -> Work:
@@ -216,10 +228,11 @@ def to_disk(task: _Task, writer: LatentsWriter, progress: Progress | None) -> No
     """Invert what is not stored yet, and store it chunk by chunk."""
     photos = task.source.photos
     writer.discard(p.photo_id for p in photos if p.source_sha256 != writer.present.get(p.photo_id))
-    pending = [photo for photo in photos if photo.photo_id not in writer.present]
+    pending = {photo.photo_id for photo in photos} - writer.present.keys()
     done = len(photos) - len(pending)
     _tell(progress, done, len(photos))
-    for rows in task.work(task.source, pending):
-        writer.write(rows)
-        done += len(rows)
+    for rows in task.work(task.source, _due(task, pending) if pending else []):
+        fresh = [row for row in rows if row["photo_id"] in pending]
+        writer.write(fresh)
+        done += len(fresh)
         _tell(progress, done, len(photos))

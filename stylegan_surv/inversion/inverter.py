@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from stylegan_surv.inversion.projector import (
     Perceptual,
     Projection,
     Schedule,
+    exchangeable,
     latent_scale,
     project,
     shrink,
@@ -102,6 +104,11 @@ class Inverter:
             )
         return LPIPS("vgg").to(self.device)
 
+    @cached_property
+    def exchangeable(self) -> bool:
+        """Whether a photograph's place in the batch changes no bit of its latent, on this machine."""
+        return exchangeable(self.generator, self.perceptual, self.settings.batch)
+
     def metadata(self) -> dict[str, Any]:
         """What the dataset must know of its origin."""
         networks = {"generator": self.generator, "encoder": self.encoder}
@@ -171,6 +178,7 @@ class Inverter:
             seed=settings.seed,
             mask=self.face if plan.face_mask else None,
             perceptual=self.perceptual,
+            refill=self.exchangeable,
             finished=finished,
         )
 

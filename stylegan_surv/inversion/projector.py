@@ -1,8 +1,9 @@
 """Batched optimisation in W or W+: every photograph has its own slot, loss, noise, random numbers and end.
 
 Nothing is shared between slots but the arithmetic: the losses are summed, so a slot's gradient is its own, and Adam
-works element by element. A slot whose photograph is finished takes the next one. At a fixed batch shape a result
-therefore does not depend, in any bit, on which other photographs are in the run.
+works element by element. At a fixed batch shape a result therefore does not depend, in any bit, on what the other
+slots hold. Where it does not depend on the slot's place either (`exchangeable`), a slot whose photograph is finished
+takes the next one; elsewhere photograph i keeps to slot i modulo the batch.
 """
 
 from __future__ import annotations
@@ -214,6 +215,7 @@ def project(
     seed: int = 0,
     mask: Tensor | None = None,
     perceptual: Perceptual | None = None,
+    refill: bool = True,
     finished: Callable[[int], None] | None = None,
 ) -> Projection:
     """Fit latents to images.
@@ -226,6 +228,7 @@ def project(
     batch : slots; a fixed shape, whatever n.
     mask : Tensor [1, 1, resolution, resolution] ≥ 0, where pixels count.
     perceptual : distance of images; LPIPS-AlexNet by default.
+    refill : give a finished photograph's slot to the next one at once; else the batch ends together.
     finished : called with how many more photographs are done.
 
     Returns
@@ -241,15 +244,14 @@ def project(
     steps = torch.zeros(len(images), dtype=torch.long)
     waiting = iter(range(len(images)))
 
-    def refill(slot: int) -> None:
-        slots.photo[slot] = -1
+    def fill(slot: int) -> None:
         if (photo := next(waiting, -1)) >= 0:
             slots.rng[slot] = rng_of(seed, names[photo])
             noise = torch.randn(objective.noises, generator=slots.rng[slot]).to(start)
             slots.put(slot, photo, start[photo], noise, images[photo])
 
     for slot in range(batch):
-        refill(slot)
+        fill(slot)
     unit = 1.0 if schedule.absolute else objective.scale
     while bool(slots.busy.any()):
         value = slots.value.detach().requires_grad_(True)
@@ -264,11 +266,35 @@ def project(
         for slot in torch.nonzero(ended).flatten().tolist():
             photo = int(slots.photo[slot])
             result[photo], steps[photo] = slots.value[slot], slots.step[slot]
-            refill(slot)
+            slots.photo[slot] = -1
+        empty = [] if not refill and bool(slots.busy.any()) else torch.nonzero(~slots.busy).flatten().tolist()
+        for slot in empty:
+            fill(slot)
         if finished is not None and bool(ended.any()):
             finished(int(ended.sum()))
     noise = result[:, -objective.noises :] if schedule.noise else None
     return Projection(objective.styles(result).contiguous(), steps, noise)
+
+
+def exchangeable(generator: Generator, perceptual: Perceptual, batch: int) -> bool:
+    """Whether a photograph's numbers are the same, in every bit, in whichever slot of the batch it is.
+
+    Not always: a batch of 5 may be computed as 4 and 1, or divided among threads, and some rows meet another kernel.
+    Found out by trying: pictures and gradients of a batch, and of the same batch turned by one place.
+    """
+    if batch == 1:
+        return True
+    config, rng = generator.config, torch.Generator().manual_seed(0)
+    w = torch.randn(batch, config.num_ws, config.w_dim, generator=rng).to(generator.mapping.w_avg)
+    found = []
+    for styles in (w, w.roll(1, 0)):
+        styles = styles.clone().requires_grad_(True)
+        drawn = generator.synthesis(styles)
+        small = shrink(drawn)
+        loss = perceptual(small, torch.zeros_like(small)) + drawn.square().mean(dim=(1, 2, 3))
+        (gradient,) = torch.autograd.grad(loss.sum(), styles)
+        found.append((drawn.detach(), loss.detach(), gradient))
+    return all(torch.equal(a.roll(1, 0), b) for a, b in zip(*found))
 
 
 def _normalised(value: Tensor, objective: _Objective) -> Tensor:
