@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from lifelines import CoxPHFitter
 from lifelines.datasets import load_lung, load_rossi
 from sksurv.datasets import load_gbsg2, load_veterans_lung_cancer
 from sksurv.linear_model import CoxPHSurvivalAnalysis
@@ -126,3 +127,13 @@ def test_equals_scikit_survival(
     theirs = CoxPHSurvivalAnalysis(alpha=5.0, ties=ties, tol=1e-14, n_iter=200).fit(X.astype(float), y)
     ours = CoxRidge(alphas=(500.0, 50.0, 5.0), ties=ties, solver=solver, tol=1e-11).fit(X, y)
     np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=tolerance)
+
+
+def test_the_penalty_conversion_of_the_documentation() -> None:
+    """lifelines' penalizer is alpha / n on columns of SD 1; it scales others to that."""
+    X, y = rossi()
+    X = (X - X.mean(axis=0)) / X.std(axis=0, ddof=1)
+    table = pd.DataFrame(X).assign(T=y["time"], E=y["event"])
+    theirs = CoxPHFitter(penalizer=0.05).fit(table, "T", "E", fit_options={"precision": 1e-12})
+    ours = CoxRidge(alphas=(0.05 * len(X),), tol=1e-10).fit(X, y)
+    np.testing.assert_allclose(ours.coef_, theirs.params_, atol=1e-6)

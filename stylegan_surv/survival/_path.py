@@ -165,14 +165,8 @@ class GramDesign(RidgeDesign):
         tol: float = 1e-7,
         start: Array | None = None,
     ) -> None:
-        self.kernels, self.C, self.light, self.ties, self.tol, self.start = (
-            kernels,
-            C,
-            light,
-            ties,
-            tol,
-            start,
-        )
+        self.kernels, self.C, self.start = kernels, C, start
+        self.light, self.ties, self.tol = light, ties, tol
         self.groups = len(kernels)
         self._last: tuple[tuple[float, ...], GramProblem] | None = None
         self._folds: dict[int, tuple[GramDesign, list[Array]]] = {}
@@ -189,11 +183,9 @@ class GramDesign(RidgeDesign):
 
     def subset(self, rows: Array) -> GramDesign:
         """The same columns on some of the patients."""
-        start = self._last[1].image if self._last else self.start
+        leading = self._last[1] if self._last else self.problem((1.0,) * self.groups)
         blocks = [K[np.ix_(rows, rows)] for K in self.kernels]
-        return GramDesign(
-            blocks, self.C[rows], self.light, self.ties, self.tol, None if start is None else start[rows]
-        )
+        return GramDesign(blocks, self.C[rows], self.light, self.ties, self.tol, leading.image[rows])
 
     def without(
         self, k: int, train: Array, test: Array, survival: Survival, penalties: Array, keep: bool

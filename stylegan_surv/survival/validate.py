@@ -168,18 +168,17 @@ def nested_cv(
         for fold in np.unique(division[repeat][division[repeat] != NEVER])
         for recipe in recipes
     ]
-    shared = {id(r): r.prepare() for r in recipes}
-    results = _run(
-        n_jobs,
-        progress,
-        [
-            joblib.delayed(_one_fold)(
-                recipe, shared[id(recipe)], outcome, groups, times, division[repeat] == fold
-            )
-            for recipe, repeat, fold in tasks
-        ],
-    )
-    return _collect(tasks, results, outcome, division, times)
+    shared: dict[int, list[Array] | None] = {}  # by estimator: photo and both have the same Gram matrices
+    for recipe in recipes:
+        if id(recipe.estimator) not in shared:
+            shared[id(recipe.estimator)] = recipe.gram_matrices()
+    calls = [
+        joblib.delayed(_one_fold)(
+            recipe, shared[id(recipe.estimator)], outcome, groups, times, division[repeat] == fold
+        )
+        for recipe, repeat, fold in tasks
+    ]
+    return _collect(tasks, _run(n_jobs, progress, calls), outcome, division, times)
 
 
 # the division ----------------------------------------------------------------------------------------------
@@ -198,16 +197,10 @@ def make_folds(
             for r in range(repeats)
         ]
         return np.array(deal)
-    if (
-        isinstance(folds, (np.ndarray, list))
-        and np.ndim(folds) <= 2
-        and np.shape(folds)[-1:] == (len(outcome),)
-    ):
-        return np.atleast_2d(np.asarray(folds, int))
+    if isinstance(folds, np.ndarray) and folds.ndim <= 2 and folds.shape[-1:] == (len(outcome),):
+        return np.atleast_2d(folds.astype(int))
     division = np.full(len(outcome), NEVER)
-    for k, (_, test) in enumerate(
-        as_folds(folds, outcome.event, strata=outcome.strata, groups=groups, seed=seed)
-    ):
+    for k, (_, test) in enumerate(as_folds(folds, outcome.event, groups=groups)):
         division[test] = k
     return division[None]
 
@@ -281,13 +274,14 @@ class _Recipe:
             and len(self.X) <= GRAM_LIMIT
         )
 
-    def prepare(self) -> list[Array] | None:
-        """The Gram matrix of every penalty group, for all folds."""
+    def gram_matrices(self) -> list[Array] | None:
+        """That of every penalty group, for all folds; None where the folds cannot share them."""
         if not self.on_gram:
             return None
         model = clone(self.estimator)
         model._divide_columns(self.X.shape[1])
-        return [gram(self.X, columns) for columns in model.groups_.values()]
+        with threadpool_limits(1):
+            return [gram(self.X, columns) for columns in model.groups_.values()]
 
 
 def _last(estimator: Any) -> Any:
