@@ -57,6 +57,7 @@ def demo(
     models: Sequence[str] = ("cox-ridge", "rsf"),
     repeats: int = 1,
     permutations: int = 100,
+    pictures: bool = True,
     true_latents: bool = False,
     stage: Callable[[str], Callable[[int, int], None] | None] = lambda _: None,
 ) -> tuple[Demo, Study, Truth]:
@@ -69,6 +70,7 @@ def demo(
     generator : the network that draws the patients and that they are embedded in.
     method : how photographs are embedded; see :func:`stylegan_surv.inversion.embed`.
     models, repeats, permutations : as in :func:`stylegan_surv.study.evaluate`.
+    pictures : also look at the pictures without their faces, and for one picture under two names.
     true_latents : leave out camera and inversion, to see what they cost.
     stage : called with the name of each stage; returns its progress callback.
 
@@ -97,7 +99,7 @@ def demo(
         )  # fmt: skip
     study = evaluate(
         latents, cohort, models, CLINICAL, repeats=repeats, permutations=permutations, seed=seed,
-        chips=None if true_latents else Chips.open(out / "cohort" / "chips"), progress=stage("Cross-validating"),
+        chips=Chips.open(out / "cohort" / "chips") if pictures else None, progress=stage("Cross-validating"),
     )  # fmt: skip
     study.save(out)
     c = {

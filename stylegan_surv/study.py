@@ -326,6 +326,8 @@ def synthetic_strip(attribute: HealthAttribute, latents_info: dict[str, Any]) ->
         generator = load_generator(latents_info.get("generator", "synthetic-64"))
     except InputError:
         return None
+    if generator.card.get("sha256") != latents_info.get("generator_sha256", generator.card.get("sha256")):
+        return None  # a later network under the same name: the latents are not its
     middle = generator.mapping.w_avg.expand(generator.config.num_ws, -1)
     if tuple(middle.shape) != attribute.pattern.shape:
         return None

@@ -15,6 +15,7 @@ from stylegan_surv.errors import InputError
 
 FILE = "direction.safetensors"
 DIRECTIONS = ("pattern", "coefficient", "adjusted")
+NETWORKS = ("generator", "encoder", "generator_sha256", "encoder_sha256")
 
 
 def save_attribute(attribute: HealthAttribute, folder: str | Path, networks: dict[str, Any]) -> None:
@@ -27,7 +28,7 @@ def save_attribute(attribute: HealthAttribute, folder: str | Path, networks: dic
         "adjusted_for": list(attribute.adjusted_for),
         "split_half": attribute.split_half,
         "note": attribute.note,
-        "networks": {role: networks[role] for role in ("generator", "encoder") if role in networks},
+        "networks": {key: networks[key] for key in NETWORKS if networks.get(key)},
     }
     partial = Path(folder) / f"_{FILE}.partial"
     save_file(tensors, partial, metadata={"attribute": json.dumps(about)})
@@ -35,7 +36,7 @@ def save_attribute(attribute: HealthAttribute, folder: str | Path, networks: dic
 
 
 def load_attribute(folder: str | Path) -> tuple[HealthAttribute, dict[str, str]]:
-    """Read the attribute of a model's folder, and the names of its generator and encoder.
+    """Read the attribute of a model's folder, and the names and hashes of its generator and encoder.
 
     Raises
     ------

@@ -47,13 +47,23 @@ def command(
         raise InputError(f"there is no photograph {photo}; give the path of an existing file")
     attribute, names = load_attribute(model_dir)
     name = generator or names.get("generator", "synthetic-64")
-    encoder = load_encoder(names.get("encoder", name) if generator is None else generator)
+    networks = (
+        load_generator(name),
+        load_encoder(names.get("encoder", name) if generator is None else generator),
+    )
+    for network, role in zip(networks, ("generator", "encoder")):
+        wanted = names.get(f"{role}_sha256")
+        if wanted and network.card.get("sha256") != wanted:
+            raise InputError(
+                f"the model was fitted with a {role} of SHA-256 {wanted[:12]}…, and {name} is another one; "
+                "give the right file with --generator, or embed and fit again"
+            )
     pictures = edit(
         attribute,
         photo,
         steps,
-        generator=load_generator(name),
-        encoder=encoder,
+        generator=networks[0],
+        encoder=networks[1],
         kind=kind,  # type: ignore[arg-type]
         aligned=aligned,
     )
