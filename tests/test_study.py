@@ -254,6 +254,20 @@ def test_edit_needs_a_study_and_a_photo(folder: Path, tmp_path: Path) -> None:
     assert "none.jpg" in text
 
 
+def test_edit_refuses_other_networks_than_the_study_had(folder: Path, tmp_path: Path) -> None:
+    from stylegan_surv.attribute import HealthAttribute, save_attribute
+
+    zeros = np.zeros((10, 256))
+    attribute = HealthAttribute(zeros, None, None, zeros, 1.0)
+    save_attribute(attribute, tmp_path, {"generator": "synthetic-64", "generator_sha256": "ab" * 32})
+    photo = folder / "clinical.csv"
+    code, text = invoke(
+        "edit", "--model", str(tmp_path), "--photo", str(photo), "-o", str(tmp_path / "x.png")
+    )
+    assert code == 2
+    assert "abababababab" in text
+
+
 def test_every_command_has_help() -> None:
     from stylegan_surv.cli import COMMANDS
 
