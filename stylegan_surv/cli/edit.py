@@ -48,11 +48,11 @@ def command(
         raise InputError(f"there is no photograph {photo}; give the path of an existing file")
     attribute, names = load_attribute(model_dir)
     name = generator or names.get("generator", "synthetic-64")
-    networks = (
-        load_generator(name),
-        load_encoder(names.get("encoder", name) if generator is None else generator),
-    )
-    for network, role in zip(networks, ("generator", "encoder")):
+    networks: dict[str, Any] = {
+        "generator": load_generator(name),
+        "encoder": load_encoder(names.get("encoder", name) if generator is None else generator),
+    }
+    for role, network in networks.items():
         wanted = names.get(f"{role}_sha256")
         if wanted and network.card.get("sha256") != wanted:
             raise InputError(
@@ -63,8 +63,7 @@ def command(
         attribute,
         photo,
         steps,
-        generator=networks[0],
-        encoder=networks[1],
+        **networks,
         kind=kind,  # type: ignore[arg-type]
         aligned=aligned,
     )
