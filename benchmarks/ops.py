@@ -1,6 +1,6 @@
 """Time cuda_ops against what the usual code does, at the shapes of 64, 256 and 1024 px synthesis.
 
-    python -m benchmarks.ops [--json] [--threads N] [--part ops|compile|synthesis|allocator|gpu]
+    python -m benchmarks.ops [--json] [--threads N] [--part PART]
 
 Sides, all in one process with the same allocator setting and threads:
 (a) zero insertion, padding, convolution, slicing: `cuda_ops.reference`, the usual reference;
@@ -136,6 +136,23 @@ def measure_ops(
     return rows
 
 
+def measure_second_order() -> dict[str, Any]:
+    """Milliseconds of the derivative of a gradient, as R1 and path length take it, channels-last."""
+    rows: dict[str, Any] = {}
+    for name in RESAMPLERS:
+        x = torch.randn(8, 32, 64, 64).contiguous(memory_format=torch.channels_last).requires_grad_()
+        rows[f"{name}/second order"] = {}
+        for side, run in sides(name).items():
+            dy = torch.randn_like(run(x, x)).requires_grad_()
+
+            def twice(run: Operation = run, x: Tensor = x, dy: Tensor = dy) -> None:
+                (dx,) = torch.autograd.grad(run(x, x), x, dy, create_graph=True)
+                torch.autograd.grad(dx.square().sum(), dy)
+
+            rows[f"{name}/second order"][side] = {"both": least_ms(twice)}
+    return rows
+
+
 def ratios(rows: dict[str, Any]) -> dict[str, float]:
     """How many times ours is faster, by shape, direction and side."""
     found = {}
@@ -210,7 +227,7 @@ def measure_synthesis(resolution: int = 256, batch: int = 4) -> dict[str, Any]:
         "usual_s": usual,
         "training_gflop": gflop,
         "convolution_gflop_per_s": limit,
-        "limit_share": gflop / limit / ours["training"],
+        "limit_share": gflop / limit["forward"] / ours["training"],
         **{f"share_{kind}": share for kind, share in share_of_time(training).items()},
     }
 
@@ -240,13 +257,20 @@ def share_of_time(step: Callable[[], None]) -> dict[str, float]:
     return {kind: value / sum(spent.values()) for kind, value in spent.items()}
 
 
-def convolution_gflops() -> float:
-    """What oneDNN reaches here on a plain 3x3 convolution of the network's middle, in GFLOP/s."""
-    x = torch.randn(4, 256, 64, 64).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(256, 256, 3, 3).contiguous(memory_format=torch.channels_last)
+def convolution_gflops() -> dict[str, float]:
+    """What oneDNN reaches here on a plain 3x3 convolution of the network's middle and its gradients, GFLOP/s."""
+    x = torch.randn(4, 128, 64, 64).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(128, 128, 3, 3, requires_grad=True)
+    gflop = 2 * 9 * 128 * 128 * 4 * 64 * 64 / 1e9
     with torch.no_grad():
-        ms = least_ms(lambda: F.conv2d(x, weight, padding=1))
-    return 2 * 9 * 256 * 256 * 4 * 64 * 64 / ms / 1e6
+        forward = least_ms(lambda: F.conv2d(x, weight, padding=1))
+    dy = torch.randn_like(x)
+
+    def gradient(of: Tensor) -> float:
+        return least_ms(lambda: torch.autograd.grad(F.conv2d(x, weight, padding=1), of, dy)) - forward
+
+    times = {"forward": forward, "input_gradient": gradient(x), "weight_gradient": gradient(weight)}
+    return {name: 1e3 * gflop / ms for name, ms in times.items()}
 
 
 # ------------------------------------------------------------------------------------------------ allocator
@@ -306,7 +330,7 @@ def main() -> None:
     if options.part == ["under-this-allocator"]:
         print(json.dumps(under_this_allocator()))
         return
-    parts = options.part or ["ops", "compile", "synthesis", "allocator", "gpu"]
+    parts = options.part or ["ops", "second-order", "compile", "synthesis", "allocator", "gpu"]
     result: dict[str, Any] = {
         "threads": options.threads,
         "allocator": cuda_ops.status().allocator,
@@ -325,6 +349,11 @@ def measure(part: str, ratio: dict[str, float]) -> dict[str, Any]:
     if part in ("ops", "compile"):
         rows = measure_ops(compiled=part == "compile")
         ratio.update(ratios(rows))
+    elif part == "second-order":
+        rows = measure_second_order()
+        ratio.update(ratios(rows))
+    elif part == "convolution":
+        rows = convolution_gflops()
     elif part == "synthesis":
         rows = measure_synthesis()
         for step, usual in rows["usual_s"].items():
