@@ -215,3 +215,22 @@ def test_downsampling_is_the_strided_filter() -> None:
     f = binomial_filter()
     direct = nn.functional.conv2d(x, f.double().expand(5, 1, 4, 4), stride=2, padding=1, groups=5)
     torch.testing.assert_close(downsample(x, f), direct)
+
+
+def test_benchmark_compares_the_same_mathematics() -> None:
+    """Plain operations and ours give the same images and the same judgement of them."""
+    from training import small_recipe
+
+    from benchmarks.training import plain
+    from stylegan_surv.gan.finetune import fresh_networks
+
+    generator, discriminator, _ = fresh_networks(small_recipe())
+    z = torch.randn(4, 16)
+    with torch.no_grad():
+        images = generator.synthesis(generator.mapping(z))
+        logits = discriminator(images)
+        with plain():
+            torch.testing.assert_close(
+                generator.synthesis(generator.mapping(z)), images, rtol=1e-4, atol=1e-5
+            )
+            torch.testing.assert_close(discriminator(images), logits, rtol=1e-4, atol=1e-5)

@@ -68,6 +68,7 @@ class Watcher:
         self.latest: dict[str, float] = {}
         self.best: dict[str, float] = {}
         self.worse = 0  # checks since the best one
+        self.checked = -1  # step of the last check
         self._recall()
 
     def _recall(self) -> None:
@@ -92,6 +93,7 @@ class Watcher:
     def check(self) -> None:
         """Write sheets, networks and a ``check`` line of the log; a new best goes to ``best/``."""
         t = self.trainer
+        self.checked = t.step
         self._draw_samples()
         if len(self.held_out):
             self.latest = {k: round(v, 5) for k, v in self._held_out_errors().items()}
@@ -126,7 +128,8 @@ class Watcher:
     def finish(self) -> None:
         """At a run's end: measure memorisation (if enough is held out) and write the card once more."""
         t = self.trainer
-        self.check()
+        if self.checked != t.step:
+            self.check()
         if len(self.held_out) >= MIN_HELD_OUT:
             samples = sample(t.G_ema, SHEET).float()
             found = memorisation(
