@@ -178,7 +178,7 @@ def evaluate(
     """
     from stylegan_surv.survival.audit import audit, measure, nuisance_matrices
     from stylegan_surv.survival.design import patient_matrix, strata_from
-    from stylegan_surv.survival.metrics import default_horizons, oof_metrics
+    from stylegan_surv.survival.metrics import default_horizons, evaluation_times, oof_metrics
     from stylegan_surv.survival.outcome import Outcome
     from stylegan_surv.survival.validate import make_folds, nested_cv
 
@@ -203,7 +203,8 @@ def evaluate(
         seen_on_photos = measure(chips, list(index["photo_id"]), list(index["patient_id"]))
         extra = nuisance_matrices(seen_on_photos, list(ids), table)
     found = nested_cv(
-        list(models), x, outcome, clinical=covariates, groups=group, folds=division, horizons=times, seed=seed,
+        list(models), x, outcome, clinical=covariates, groups=group, folds=division,
+        horizons=evaluation_times(outcome, times), seed=seed,
         n_jobs=n_jobs, progress=progress, extra_matrices=extra, num_ws=shape[0], w_dim=shape[1],
     )  # fmt: skip
     # whom the networks had seen is trained on, but does not count in the evaluation

@@ -35,7 +35,7 @@ def study(root: Path, traps: bool) -> Any:
     log_hazard = 2.2 * (site == "South") + 0.2 * hazard if traps else 1.3 * hazard
     w = rng.normal(size=(N, 1, WIDTH)) + 0.1 * rng.normal(size=(N, LAYERS, WIDTH))
     w[:, :, 0] = hazard[:, None] + 0.2 * rng.normal(size=(N, LAYERS))
-    w[:, :, 1] = (3.0 * (site == "South") if traps else 0.0) + w[:, :, 1]
+    w[:, :, 1] += 3.0 * (site == "South")[:, None] if traps else 0.0
     entry = np.where(rng.random(N) < 0.2, 0.05, 0.0) if traps else np.zeros(N)
     death = entry + rng.exponential(np.exp(-log_hazard)) + 1e-3
     end = entry + rng.exponential(2.0, N) + 1e-3

@@ -5,6 +5,8 @@ Every function returns one value per resample, averaged over the repeats of the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,7 +57,7 @@ def brier(survival: Floats, resamples: Resamples, t: float, weights: Floats) -> 
 def integrated(values: Floats, times: Floats) -> Floats:
     """Mean over [times[0], times[-1]] by the trapezoid rule; `values` [T, B]."""
     if len(times) == 1:
-        return values[0]
+        return np.asarray(values[0])
     return np.asarray(np.trapezoid(values, times, axis=0) / (times[-1] - times[0]))
 
 
@@ -79,7 +81,7 @@ def net_benefit(survival: Floats, resamples: Resamples, t: float, threshold: flo
     the threshold (Vickers et al. 2008, section "time-to-event data").
     """
     odds = threshold / (1 - threshold)
-    each = []
+    each: list[Floats] = []
     for s in survival:
         scored, treated = np.isfinite(s), (1 - s) > threshold
         if not treated.any():
@@ -95,5 +97,5 @@ def _ratio(a: Floats, b: Floats) -> Floats:
     return np.asarray(np.divide(a, b, out=np.full(np.shape(a), np.nan), where=np.asarray(b) > 0))
 
 
-def _mean(repeats: Floats | list[Floats]) -> Floats:
+def _mean(repeats: Floats | Sequence[Floats]) -> Floats:
     return np.asarray(np.mean(np.asarray(repeats), axis=0))

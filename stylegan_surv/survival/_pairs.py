@@ -119,9 +119,9 @@ class Pairs:
             if self.entry is not None:
                 comparable &= self.entry[cols] < self.time[rows][:, None]
             mine, theirs = self.risk[rows][:, None], self.risk[cols]
-            score = (theirs < mine).astype(dtype)
+            score: Floats = (theirs < mine).astype(dtype)
             score += (theirs == mine) * dtype(0.5)
-            weight = comparable.astype(dtype)
+            weight: Floats = comparable.astype(dtype)
             if self.other is not None:
                 g = self.other.cross(self.time[rows], cols)
                 weight *= np.divide(1.0, g, out=np.zeros_like(g), where=g > 0)
