@@ -58,6 +58,7 @@ def demo(
     repeats: int = 1,
     permutations: int = 100,
     pictures: bool = True,
+    n_jobs: int = 1,
     true_latents: bool = False,
     stage: Callable[[str], Callable[[int, int], None] | None] = lambda _: None,
 ) -> tuple[Demo, Study, Truth]:
@@ -69,7 +70,7 @@ def demo(
     n, seed : size and seed of the cohort.
     generator : the network that draws the patients and that they are embedded in.
     method : how photographs are embedded; see :func:`stylegan_surv.inversion.embed`.
-    models, repeats, permutations : as in :func:`stylegan_surv.study.evaluate`.
+    models, repeats, permutations, n_jobs : as in :func:`stylegan_surv.study.evaluate`.
     pictures : also look at the pictures without their faces, and for one picture under two names.
     true_latents : leave out camera and inversion, to see what they cost.
     stage : called with the name of each stage; returns its progress callback.
@@ -98,7 +99,7 @@ def demo(
             method=method, progress=stage("Embedding"),  # type: ignore[arg-type]
         )  # fmt: skip
     study = evaluate(
-        latents, cohort, models, CLINICAL, repeats=repeats, permutations=permutations, seed=seed,
+        latents, cohort, models, CLINICAL, repeats=repeats, permutations=permutations, seed=seed, n_jobs=n_jobs,
         chips=Chips.open(out / "cohort" / "chips") if pictures else None, progress=stage("Cross-validating"),
     )  # fmt: skip
     study.save(out)

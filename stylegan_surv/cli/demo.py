@@ -33,7 +33,7 @@ def command(out: Path, n: int, seed: int, method: str, permutations: int, as_jso
             bars.close()
             return bars.enter_context(progress_bar(name))
 
-        found, study, _ = demo(out, n, seed, method=method, permutations=permutations, stage=stage)
+        found, study, _ = demo(out, n, seed, method=method, permutations=permutations, n_jobs=-1, stage=stage)
     if as_json:
         echo_json(found.to_dict())
         return
