@@ -206,8 +206,10 @@ def test_clinical_recipes_leave_colour_and_laterality_alone() -> None:
 def test_training_from_scratch_goes_on_from_its_own_networks(photos: Path, tmp_path: Path) -> None:
     settings = recipe(adversarial={"path_weight": 0}, images=16)
     first = train(settings, photos, tmp_path / "a")
+    (first.folder / "discriminator.safetensors").unlink()  # then a fresh one is made
     second = train(settings, photos, tmp_path / "b", start=first.folder)
     assert second.finished
+    assert (second.folder / "discriminator.safetensors").exists()
 
 
 def test_command_line(base: Path, photos: Path, tmp_path: Path) -> None:

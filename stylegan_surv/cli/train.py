@@ -19,9 +19,9 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "-o", "--out", type=PATH, required=True, help="Folder of the run; an interrupted run there goes on."
 )
-@click.option("--start", type=PATH, help="Another run's folder: start from its networks.")
+@click.option("--start", help="Start from a run's folder or a bundled name.")
 @click.option("--device", default="cpu", show_default=True)
-def command(settings: Path, photos: Path, out: Path, start: Path | None, device: str) -> None:
+def command(settings: Path, photos: Path, out: Path, start: str | None, device: str) -> None:
     """Train a generator with its encoder on a folder of chips."""
     from stylegan_surv.gan import parallel
     from stylegan_surv.gan.finetune import Interrupted, train

@@ -98,20 +98,15 @@ def train(
     recipe : all settings.
     photos : folder of face chips.
     out : folder of the run; one that was interrupted there goes on.
-    start : folder with ``generator.safetensors``, ``encoder.safetensors`` and ``discriminator.safetensors`` to start
-        from (another run's folder).
+    start : another run's folder, with ``generator.safetensors``, ``encoder.safetensors`` and, if it is there,
+        ``discriminator.safetensors`` to start from; or the name of a bundled pair such as ``synthetic-64``.
     card : licence, data and provenance to write into the networks' cards.
     """
     images = read_chips(photos, recipe.resolution, drop_captions=recipe.drop_captions)
     if start is None:
         nets: dict[str, Any] = dict(zip(("generator", "discriminator", "encoder"), fresh_networks(recipe)))
     else:
-        loaders: dict[str, Any] = {
-            "generator": load_generator,
-            "discriminator": load_discriminator,
-            "encoder": load_encoder,
-        }
-        nets = {name: load(Path(start) / f"{name}.safetensors", device) for name, load in loaders.items()}
+        nets = _networks_of(start, recipe, device)
     return _run(recipe, images, Path(out), nets, card or {}, start is None, stop, progress, device)
 
 
@@ -231,6 +226,25 @@ def fresh_networks(recipe: Recipe) -> tuple[Generator, Discriminator, Encoder]:
     critic = DiscriminatorConfig(res, channel_base=n.discriminator_base, channel_max=n.channel_max)
     encoder = EncoderConfig(res, config.num_ws, n.w_dim, n.encoder_base, n.channel_max)
     return Generator(config), Discriminator(critic), Encoder(encoder)
+
+
+def _networks_of(start: str | Path, recipe: Recipe, device: str) -> dict[str, Any]:
+    """Generator, encoder and discriminator of a run's folder or a bundled name; a missing discriminator is fresh."""
+    folder = Path(start)
+    if not folder.is_dir():
+        generator = load_generator(start, device)
+        return {
+            "generator": generator,
+            "encoder": load_encoder(start, device),
+            "discriminator": _discriminator(start, generator, recipe, device) if recipe.adversarial else None,
+        }
+    generator = load_generator(folder / "generator.safetensors", device)
+    critic = folder / "discriminator.safetensors"
+    return {
+        "generator": generator,
+        "encoder": load_encoder(folder / "encoder.safetensors", device),
+        "discriminator": _discriminator(critic, generator, recipe, device) if recipe.adversarial else None,
+    }
 
 
 def _raw(base: str | Path, average: Generator, device: str) -> Generator:
