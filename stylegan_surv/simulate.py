@@ -111,7 +111,7 @@ def simulate_cohort(
     seed: int = 0,
     *,
     out: str | Path,
-    truncation_psi: float = 0.7,
+    truncation_psi: float = 1.0,
     events: float = 0.6,
     camera: float = 1.0,
     confound: float = 0.0,

@@ -53,7 +53,7 @@ def test_the_cohort_is_as_described(generator: Generator, tmp_path: Path) -> Non
     assert cohort.patients["event"].mean() == pytest.approx(0.6, abs=0.01)
     assert truth.photo_log_hazard.std() == pytest.approx(1, abs=0.1)
     assert 0.68 < truth.oracle_c < 0.8
-    face_age = (truth.w - truth.w_mean) @ plan(generator, 1, 0.7).age
+    face_age = (truth.w - truth.w_mean) @ plan(generator, 1, 1.0).age
     assert np.corrcoef(face_age, cohort.patients["age"])[0, 1] == pytest.approx(AGE_IN_FACE, abs=0.05)
     assert cohort.flags == ()
     # what the photograph does not tell is independent of what it tells
@@ -72,7 +72,7 @@ def test_cosines_know_the_truth(generator: Generator, tmp_path: Path) -> None:
     beta = np.repeat(truth.direction[None] / layers, layers, axis=0)
     assert truth.score_cosine(3 * beta) == pytest.approx(1, abs=1e-6)
     assert truth.pattern_cosine(3 * beta) == pytest.approx(1, abs=1e-6)
-    fresh = sample_w(generator, 20_000, 7, 0.7)
+    fresh = sample_w(generator, 20_000, 7, 1.0)
     other = np.random.default_rng(0).normal(size=beta.shape)
     seen = np.corrcoef(fresh @ other.sum(axis=0), fresh @ truth.direction)[0, 1]
     assert truth.score_cosine(other) == pytest.approx(seen, abs=0.03)
