@@ -29,8 +29,9 @@ test: lint docs
 test-all: lint docs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m "not gpu"
 
+BENCHMARKS := ops cox metrics_speed recovery inversion_truth
 bench: $(STAMP)
-	for b in benchmarks/[a-z]*.py; do $(BIN)/python -m benchmarks.$$(basename $$b .py) || exit 1; done
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf demo site build dist .mypy_cache .ruff_cache .pytest_cache
