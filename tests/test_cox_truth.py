@@ -1,7 +1,7 @@
 """CoxRidge against published coefficients of data sets that lifelines and scikit-survival carry.
 
-The numbers are those of R's survival (coxph). Beware of lifelines' default precision when comparing: its lung and
-veteran coefficients are off in the sixth digit (fit_options={"precision": 1e-12} agrees with these).
+Rossi and GBSG2 are the published coefficients. For lung and veteran lifelines' default precision is off in the sixth
+digit: the numbers here are those on which scikit-survival and lifelines with fit_options={"precision": 1e-12} agree.
 """
 
 from __future__ import annotations
