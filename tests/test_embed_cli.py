@@ -15,6 +15,7 @@ from PIL import Image
 from stylegan_surv.cli import main
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig, load_encoder, save_network
+from stylegan_surv.gan.data import hold_out
 
 CONFIG = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
 SHAPE = EncoderConfig(32, CONFIG.num_ws, CONFIG.w_dim, channel_base=256, channel_max=8)
@@ -135,11 +136,16 @@ def test_the_contact_sheet_is_written_on_request_only(place, capsys, monkeypatch
 def test_train_encoder_writes_an_encoder_that_embed_finds(place, capsys, monkeypatch, tmp_path):
     (tmp_path / "tiny.safetensors").write_bytes((place / "tiny.safetensors").read_bytes())
     target = tmp_path / "tiny.encoder.safetensors"
-    options = ("--images", 16, "--batch", 8, "--photos", place / "chips", "--json")
+    rng = np.random.default_rng(1)
+    pictures = [rng.integers(0, 255, (32, 32, 3)).astype(np.uint8) for _ in range(24)]
+    Chips.create(tmp_path / "chips", pictures, [f"q{i}" for i in range(24)])
+    options = ("--images", 16, "--batch", 8, "--photos", tmp_path / "chips", "--hold-out", 0.2, "--json")
     made = ("train-encoder", "--generator", tmp_path / "tiny.safetensors", "-o", target, *options)
     code, out, _ = run(capsys, monkeypatch, *made)
     assert code == 0
     assert json.loads(out)["images"] == 16
     card = load_encoder(target).card
     assert card["provenance"]["kind"] == "photographs"
-    assert len(card["provenance"]["photos"]) == 5
+    learnt_from, aside = hold_out([f"q{i}" for i in range(24)], 0.2)
+    assert aside
+    assert len(card["provenance"]["photos"]) == len(learnt_from)

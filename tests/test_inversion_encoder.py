@@ -9,7 +9,15 @@ import torch
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig, load_encoder
 from stylegan_surv.inversion.encode import encode
-from stylegan_surv.inversion.train_encoder import EncoderRecipe, photographs, recovery, train_encoder
+from stylegan_surv.inversion.train_encoder import (
+    POOL,
+    EncoderRecipe,
+    _Run,
+    photographs,
+    recovery,
+    train_encoder,
+    whitening,
+)
 
 CONFIG = GeneratorConfig(32, z_dim=4, w_dim=4, mapping_layers=1, channel_base=256, channel_max=8)
 SHAPE = EncoderConfig(32, CONFIG.num_ws, CONFIG.w_dim, channel_base=256, channel_max=8)
@@ -25,7 +33,7 @@ def test_it_learns_to_recover_latents(generator, tmp_path):
     torch.manual_seed(2)
     start = Encoder(SHAPE)
     before = recovery(generator, start, n=64, camera=0.0)
-    recipe = EncoderRecipe(images=1600, batch=16, rate=5e-3, camera=0.0, ema_images=100)
+    recipe = EncoderRecipe(images=1600, batch=16, rate=5e-3, camera=(0.0, 0.0), ema_images=100)
     trained = train_encoder(generator, tmp_path / "e.safetensors", recipe, start=start)
     after = recovery(generator, trained, n=64, camera=0.0)
     assert after < 0.6 < before
@@ -97,3 +105,26 @@ def test_the_rate_rises_and_falls():
     assert rates[0] == pytest.approx(0.5)
     assert rates.argmax() == 1
     assert rates[-1] < 0.001
+
+
+def test_whitening_counts_every_wide_direction_alike(generator):
+    w = generator.mapping(torch.randn(50_000, 4, generator=torch.Generator().manual_seed(3)))[:, 0]
+    scores = (w - w.mean(dim=0)) @ whitening(generator)
+    assert float(scores.square().sum(dim=1).mean()) == pytest.approx(1, abs=0.03)
+    spread, before = scores.var(dim=0), torch.linalg.eigvalsh(w.T.cov())
+    assert spread.max() / spread.min() < before.max() / before.min()
+    assert torch.allclose(scores.T.cov(), spread.diag(), atol=0.02)  # principal directions: uncorrelated
+
+
+def test_every_drawn_face_is_photographed_equally_often(generator):
+    recipe = EncoderRecipe(images=4000, batch=4, shots=3)
+    run = _Run(generator, recipe, None, None)
+    seen = torch.cat([run._drawn(step, 4)[1] for step in range(POOL * 3)])
+    _, count = torch.unique(seen, dim=0, return_counts=True)
+    assert count.tolist() == [3] * (POOL * 4)
+    faces, truth = run._drawn(POOL * 3 + 1, 4)
+    again, same = _Run(generator, recipe, None, None)._drawn(POOL * 3 + 1, 4)  # without what came before
+    assert torch.equal(faces, again)
+    assert torch.equal(truth, same)
+    drawn = generator.synthesis(truth[:, None].expand(-1, CONFIG.num_ws, -1)).clamp(-1, 1)
+    assert torch.allclose(drawn, faces, atol=1e-5)

@@ -16,6 +16,14 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--photos", type=PATH, help="Real aligned chips to learn from too; named in the encoder's card."
 )
+@click.option(
+    "--hold-out",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Share of the real chips that is never learnt from.",
+)
+@click.option("--drop-captions", is_flag=True, help="Leave out real chips with a caption at an edge.")
 @click.option("--start", help="File or name of an encoder to start from.")
 @click.option("-o", "--out", required=True, type=PATH, help="The encoder's file (NAME.encoder.safetensors).")
 @click.option("--images", type=click.IntRange(1), default=200_000, show_default=True)

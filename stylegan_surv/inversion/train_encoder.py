@@ -5,6 +5,10 @@ the least squared error, and the one whose projection on any direction predicts 
 does not give that: many latents draw nearly the same picture. Before the encoder sees a sample it is photographed
 (another background, clothing, light, compression, framing), because these must not move the latent. On real chips,
 whose latents nobody knows, the loss is the picture's: LPIPS and squared error of the reconstruction.
+
+Errors of w are counted in units of w's own spread in each direction (`whitening`). E[w | photograph] minimises either
+error, but plain squares spend nearly all of a short training on the few directions along which w varies most, and a
+survival signal may lie along any.
 """
 
 from __future__ import annotations
@@ -24,14 +28,19 @@ from stylegan_surv.errors import InputError
 from stylegan_surv.faces.camera import photograph
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.gan import LPIPS, Encoder, EncoderConfig, Generator, save_network
+from stylegan_surv.gan.data import ImageSet, hold_out, read_chips
 from stylegan_surv.gan.ema import ema_decay, update_ema
 from stylegan_surv.gan.provenance import record
 from stylegan_surv.gan.state import load_state, save_state
 from stylegan_surv.inversion.projector import latent_scale, shrink, squared_error
-from stylegan_surv.inversion.sources import ChipFolder, open_source, to_tensor
+from stylegan_surv.inversion.sources import to_tensor
 
 BETAS = (0.9, 0.99)
 SAVE_EVERY = 100  # steps
+POOL = (
+    16  # batches of faces that are drawn together, then photographed ``shots`` times in a new order each time
+)
+MOMENTS = 10_000  # draws of w for its covariance
 
 
 @dataclass(frozen=True)
@@ -43,10 +52,13 @@ class EncoderRecipe:
     images : length of the run in images, samples and chips together.
     batch : images of one step.
     real : share of a batch that is real chips, where there are any.
+    hold_out : share of the real chips that is left out, by the rule of `gan.data.hold_out`.
+    drop_captions : leave out real chips with a caption at an edge.
     rate : Adam's learning rate; rises over the first 2 % and falls to 0 along a cosine.
     truncation : samples are drawn at truncations between these two.
-    camera : strength of the simulated photography of samples, 0 … 1.
-    latent : weight of the squared latent error of samples, in units of the w variance.
+    camera : strength of the simulated photography of samples, each between these two; 0 is none, 1 a busy clinic.
+    shots : photographs of every drawn face; drawing it costs more than photographing it again.
+    latent : weight of the squared latent error of samples; 1 in expectation for guessing the mean.
     pixel, lpips : weights of the reconstruction of real chips.
     offsets : weight of the squared distance of the layers from their common w, in units of the w variance.
     ema_images : half-life of the averaged weights, which are what is saved.
@@ -55,9 +67,12 @@ class EncoderRecipe:
     images: int = 200_000
     batch: int = 32
     real: float = 0.25
+    hold_out: float = 0.0
+    drop_captions: bool = False
     rate: float = 1e-3
-    truncation: tuple[float, float] = (0.5, 1.0)
-    camera: float = 1.0
+    truncation: tuple[float, float] = (0.7, 1.0)
+    camera: tuple[float, float] = (0.0, 1.2)
+    shots: int = 4
     latent: float = 1.0
     pixel: float = 2.0
     lpips: float = 1.0
@@ -126,10 +141,7 @@ class _Run:
         start: Encoder | None,
     ) -> None:
         self.generator, self.recipe, self.step = generator, recipe, 0
-        self.ids: tuple[str, ...] = ()
-        self.pixels = np.empty((0, 0, 0, 3), np.uint8)
-        if photos is not None:
-            self.ids, self.pixels = _read(photos, generator.config.resolution)
+        self.chips = None if photos is None else _read(photos, generator.config.resolution, recipe)
         self.base = None if start is None else start.card
         shape = _shape(generator) if start is None else start.shape
         torch.manual_seed(recipe.seed)
@@ -141,6 +153,9 @@ class _Run:
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=recipe.rate, betas=BETAS)
         self.perceptual = LPIPS()
         self.scale = latent_scale(generator)[1]
+        self.whitening = whitening(generator)
+        self.pool = -1  # number of the faces in memory
+        self.faces = self.truth = torch.empty(0)
 
     def resume(self, path: Path) -> None:
         numbers = load_state(path, self._objects())
@@ -160,10 +175,10 @@ class _Run:
         """One step; everything random in it follows from the seed and its number."""
         recipe = self.recipe
         rng = np.random.default_rng([recipe.seed, step])
-        real = round(recipe.batch * recipe.real) if len(self.ids) else 0
+        real = 0 if self.chips is None else round(recipe.batch * recipe.real)
         loss = self._sample_loss(rng, step, recipe.batch - real)
-        if real:
-            loss = loss + self._chip_loss(rng, real)
+        if self.chips is not None and real:
+            loss = loss + self._chip_loss(self.chips, rng, real)
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.rate_at(step)
         self.optimiser.zero_grad(set_to_none=True)
@@ -176,22 +191,36 @@ class _Run:
 
     def _sample_loss(self, rng: np.random.Generator, step: int, n: int) -> Tensor:
         recipe = self.recipe
-        with torch.no_grad():
-            z = torch.from_numpy(rng.standard_normal((n, self.generator.config.z_dim), np.float32))
-            psi = torch.from_numpy(rng.uniform(*recipe.truncation, (n, 1, 1)).astype(np.float32))
-            truth = self.generator.mapping.w_avg.lerp(self.generator.mapping(z), psi)
-            images = self.generator.synthesis(truth).clamp(-1, 1)
-        if recipe.camera:
-            images = photographs(images, recipe.camera, recipe.seed, step * recipe.batch)
+        images, truth = self._drawn(step, n)
+        if recipe.camera[1]:
+            images = photographs(images, rng.uniform(*recipe.camera, n), recipe.seed, step * recipe.batch)
         w, offsets = self.net.split(images)
-        error = (w - truth[:, 0]).square().mean(dim=1)
-        error = recipe.latent * error + recipe.offsets * offsets.square().mean(dim=(1, 2))
-        loss: Tensor = error.sum() / self.scale**2
-        return loss
+        loss: Tensor = recipe.latent * ((w - truth) @ self.whitening).square().sum()
+        return loss + recipe.offsets * offsets.square().mean(dim=(1, 2)).sum() / self.scale**2
 
-    def _chip_loss(self, rng: np.random.Generator, n: int) -> Tensor:
+    def _drawn(self, step: int, n: int) -> tuple[Tensor, Tensor]:
+        """The faces [n, 3, R, R] of a step and their w [n, w_dim]; a function of the seed and the step."""
+        number, within = divmod(step, POOL * self.recipe.shots)
+        if self.pool != number:
+            self.pool, (self.faces, self.truth) = number, self._draw(number, POOL * n)
+        shot, part = divmod(within, POOL)
+        order = np.random.default_rng([self.recipe.seed, number, shot]).permutation(POOL * n)
+        at = torch.from_numpy(order[part * n : (part + 1) * n])
+        return self.faces[at], self.truth[at]
+
+    @torch.no_grad()
+    def _draw(self, number: int, n: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([self.recipe.seed, number])
+        z = torch.from_numpy(rng.standard_normal((n, self.generator.config.z_dim), np.float32))
+        psi = torch.from_numpy(rng.uniform(*self.recipe.truncation, (n, 1, 1)).astype(np.float32))
+        w_plus = self.generator.mapping.w_avg.lerp(self.generator.mapping(z), psi)
+        faces = [self.generator.synthesis(part).clamp(-1, 1) for part in w_plus.split(self.recipe.batch)]
+        return torch.cat(faces), w_plus[:, 0]
+
+    def _chip_loss(self, chips: ImageSet, rng: np.random.Generator, n: int) -> Tensor:
         recipe = self.recipe
-        images = torch.stack([to_tensor(self.pixels[i]) for i in rng.integers(len(self.ids), size=n)])
+        images = chips.images(rng.integers(len(chips), size=n))
+        images = torch.where(torch.from_numpy(rng.random((n, 1, 1, 1)) < 0.5), images, images.flip(3))
         w, offsets = self.net.split(images)
         drawn = self.generator.synthesis(w[:, None] + offsets)
         loss = recipe.lpips * self.perceptual(shrink(drawn), shrink(images))
@@ -205,14 +234,14 @@ class _Run:
         source = self.generator.card
         inherited = source.get("provenance") or {"kind": "unknown"}
         provenance: Any = inherited
-        if len(self.ids):
-            provenance = record(self.pixels, self.ids, base=source)
+        if self.chips is not None:
+            provenance = record(self.chips.pixels, self.chips.ids, base=source)
         return {
             "name": source.get("name"),
             "licence": source.get("licence"),
             "generator_sha256": source.get("sha256"),
             "recipe": _plain(self.recipe),
-            "real_chips": len(self.ids),
+            "real_chips": 0 if self.chips is None else len(self.chips),
             "started_from": (self.base or {}).get("sha256"),
             "provenance": provenance,
             "version": __version__,
@@ -241,10 +270,29 @@ def recovery(
     return float((guess - w).square().sum().div((w - w.mean(dim=0)).square().sum()).sqrt())
 
 
-def photographs(images: Tensor, strength: float, seed: int, first: int) -> Tensor:
+@torch.no_grad()
+def whitening(generator: Generator) -> Tensor:
+    """M [w_dim, w_dim]: ‖(ŵ − w)·M‖² is the error of a guess ŵ, 1 in expectation for the mean of w.
+
+    Each principal direction of w is divided by its own standard deviation; those that vary less than the average
+    direction keep part of their smallness (the average variance is added), so that nothing is blown up.
+    """
+    z = torch.randn(MOMENTS, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
+    values, vectors = torch.linalg.eigh(generator.mapping(z)[:, 0].T.cov())
+    values = values.clamp_min(0)
+    inverse = 1 / (values + values.mean())
+    root: Tensor = vectors * (inverse / (values * inverse).sum()).sqrt()
+    return root
+
+
+def photographs(images: Tensor, strength: float | NDArray[np.float64], seed: int, first: int) -> Tensor:
     """Generated faces [n, 3, R, R] in [−1, 1], each through its own simulated camera."""
     faces = ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-    shots = [photograph(face, seed=seed, index=first + i, strength=strength) for i, face in enumerate(faces)]
+    strengths = np.broadcast_to(strength, len(faces)).tolist()
+    shots = [
+        photograph(face, seed=seed, index=first + i, strength=s)
+        for i, (face, s) in enumerate(zip(faces, strengths))
+    ]
     return torch.stack([to_tensor(shot) for shot in shots])
 
 
@@ -256,15 +304,10 @@ def _shape(generator: Generator) -> EncoderConfig:
     )
 
 
-def _read(photos: Chips | str | Path, resolution: int) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
-    source = open_source(photos)
-    if not isinstance(source, ChipFolder):
-        raise InputError("Real chips come as a folder of aligned chips.")
-    good = [photo for photo in source.photos if photo.error is None]
-    images = [((source.load(photo, resolution) + 1) * 127.5).round().byte() for photo in good]
-    if not images:
-        raise InputError(f"There is no usable chip in {photos}.")
-    return tuple(photo.patient_id for photo in good), torch.stack(images).permute(0, 2, 3, 1).numpy()
+def _read(photos: Chips | str | Path, resolution: int, recipe: EncoderRecipe) -> ImageSet:
+    folder = photos.folder if isinstance(photos, Chips) else photos
+    chips = read_chips(folder, resolution, drop_captions=recipe.drop_captions)
+    return chips.subset(hold_out(chips.ids, recipe.hold_out)[0])
 
 
 def _plain(recipe: EncoderRecipe) -> dict[str, Any]:
