@@ -249,6 +249,14 @@ def test_the_group_with_the_signal_gets_the_lighter_penalty() -> None:
     assert model.alpha_["noise"] >= 10 * model.alpha_["signal"]
 
 
+def test_groups_without_names_are_numbered() -> None:
+    X, y, _ = patients()
+    named = fit(X, y, alphas=((2.0, 7.0),), penalty_groups={"a": range(8), "b": range(8, 20)})
+    listed = fit(X, y, alphas=({"0": 2.0, "1": 7.0},), penalty_groups=[range(8), range(8, 20)])
+    np.testing.assert_array_equal(listed.coef_, named.coef_)
+    assert listed.alpha_ == {"0": 2.0, "1": 7.0}
+
+
 def test_groups_stay_together_in_cross_validation() -> None:
     X, y, _ = patients()
     X, y = np.repeat(X, 3, axis=0), np.repeat(y, 3)  # every patient three times

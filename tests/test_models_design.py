@@ -51,6 +51,16 @@ def test_layer_groups_divide_the_columns(num_ws: int) -> None:
     assert groups["coarse"].max() < 32
 
 
+def test_layer_groups_of_other_layers() -> None:
+    groups = layer_groups(6, 4, {"pose": [1, 0], "none": [], "light": range(4, 6)})
+    assert {name: columns.tolist() for name, columns in groups.items()} == {
+        "pose": [4, 5, 6, 7, 0, 1, 2, 3],
+        "light": list(range(16, 24)),
+    }
+    with pytest.raises(InputError, match=r"layers\['light'\]: got \[5, 6\]; expected numbers in \[0, 6\)"):
+        layer_groups(6, 4, {"light": [5, 6]})
+
+
 def test_strata() -> None:
     table = pd.DataFrame({"year": [1999, 2001, 2004.9, np.nan], "site": ["x", None, "y", "x"]})
     assert strata_from("year:5", table).tolist() == ["1995-2000", "2000-2005", "2000-2005", "missing"]

@@ -104,6 +104,66 @@ def test_nan_latents_and_no_events_are_refused(name: str) -> None:
         model.fit(X, y)
 
 
+@EVERY
+@pytest.mark.parametrize("same", [slice(5, 6), slice(None)])
+def test_columns_that_are_the_same_in_everybody_do_no_harm(name: str, same: slice) -> None:
+    X, y = patients(n=80)
+    X[:, same] = 3.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = make_model(name, 12, 2, **QUICK[name]).fit(X, y)
+    spread = model.predict(X).std()
+    assert spread == pytest.approx(0, abs=1e-6) if same == slice(None) else spread > 0.1
+
+
+@EVERY
+def test_deaths_on_day_zero_count(name: str) -> None:
+    X, y = patients(n=80)
+    worst = np.argsort(-X[:, 0])[:10]
+    y["time"][worst], y["event"][worst] = 0.0, True
+    model = make_model(name, 12, 2, **QUICK[name]).fit(X, y)
+    first_day = model.predict_survival_function(X, [0.0])[:, 0]
+    others = np.setdiff1d(np.arange(80), worst)
+    assert first_day[worst].mean() < first_day[others].mean() < 1
+
+
+@EVERY
+def test_where_nobody_outlives_anybody_there_is_no_risk_or_a_message(name: str) -> None:
+    X, y = patients(n=80)
+    y["time"], y["event"] = 7.0, True
+    model = make_model(name, 12, 2, **QUICK[name])
+    if name in ("rsf", "extra-trees"):
+        with pytest.raises(
+            InputError, match="all 80 patients leave at time 7, so that nobody outlives anybody"
+        ):
+            model.fit(X, y)
+    else:
+        assert np.abs(model.fit(X, y).predict(X)).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", ["cox-ridge", "cox-ridge-groups", "cox-elasticnet", "deepsurv"])
+def test_fewer_events_or_patients_than_inner_folds_are_told(name: str) -> None:
+    X, y = patients(n=80)
+    model = make_model(name, 12, 2, **QUICK[name])
+    with pytest.raises(InputError, match="5 folds for 4 patients"):
+        model.fit(X[:4], y[:4])
+    y["event"] = np.arange(80) == 7
+    with pytest.raises(InputError, match="1 events among 80 patients cannot be spread over 5 folds"):
+        model.fit(X, y)
+
+
+@pytest.mark.parametrize("name", ["rsf", "extra-trees"])
+@pytest.mark.parametrize("rank", [0, 40])
+def test_a_forest_grows_on_one_event(name: str, rank: int) -> None:
+    X, y = patients(n=80)
+    y["event"] = False
+    y["event"][np.argsort(y["time"], kind="stable")[rank]] = True
+    model = make_model(name, **QUICK[name]).fit(X, y)
+    curves = model.predict_survival_function(X, [0.0, y["time"].max()])
+    np.testing.assert_array_equal(curves[:, 0], 1)
+    assert (curves[:, 1] < 1).any()
+
+
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(InputError, match="got 'svm', expected one of cox-ridge"):
         make_model("svm")
@@ -203,6 +263,9 @@ def test_a_forest_is_forecast_before_it_is_grown(caplog: pytest.LogCaptureFixtur
     assert "about" in caplog.text
     kept = sum(tree.tree_.value.nbytes for tree in forest.forest_.estimators_)
     assert 0.5 < forest.forecast_.bytes / kept < 2
+    asked = SurvivalForest("extra-trees", n_estimators=20).forecast(X, y)
+    assert asked is not None
+    assert asked.bytes == forest.forecast_.bytes
     assert SurvivalForest("extra-trees", n_estimators=2).fit(X[:300], y[:300]).forecast_ is None
 
 

@@ -233,6 +233,24 @@ def test_every_model_is_evaluated_on_the_same_folds_under_its_name() -> None:
         found.model("lasso")
 
 
+def test_forests_tell_their_cost_before_anything_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, outcome, clinical = cohort(n=1000, p=20)
+    models = {"rsf": make_model("rsf", n_estimators=2)}
+
+    def fitting(*_: Any) -> None:
+        raise RuntimeError("fitting begins")
+
+    monkeypatch.setattr("stylegan_surv.survival.forests.LONG", 0.0)
+    monkeypatch.setattr("stylegan_surv.survival.validate._run", fitting)
+    with pytest.warns(RuntimeWarning) as caught, pytest.raises(RuntimeError, match="fitting begins"):
+        nested_cv(models, X, outcome, clinical=clinical, folds=3, repeats=2)
+    photo, both = (str(warning.message) for warning in caught)
+    assert photo.startswith("photo (rsf): 6 forests will take about")
+    assert both.startswith(
+        "both (rsf): 36 forests will take about"
+    )  # late fusion has an inner cross-validation
+
+
 def test_threads_give_the_same_results() -> None:
     X, outcome, clinical = cohort()
     alone = nested_cv("cox-ridge", X, outcome, clinical=clinical)

@@ -45,9 +45,9 @@ class CoxRidge(LinearRisk):
     alpha : float, tuple or dict, optional
         The penalty of ``coef_``; the last of `alphas` by default. Ignored with `cv`.
     ties : {"efron", "breslow"}
-    penalty_groups : dict of str to indices, optional
-        Columns of every group with a penalty of its own, e.g. ``layer_groups(num_ws, w_dim)``. Penalised columns
-        that no group names form the group ``"rest"``.
+    penalty_groups : dict of str to indices, or list of indices, optional
+        Columns of every group with a penalty of its own, e.g. ``layer_groups(num_ws, w_dim)``; the groups of a list
+        are called "0", "1", and so on. Penalised columns that no group holds form the group ``"rest"``.
     unpenalized : indices or boolean mask, optional
         Columns outside the penalty (clinical covariates).
     cv : int, splitter or list of (train, test), optional
@@ -99,7 +99,7 @@ class CoxRidge(LinearRisk):
         alphas: Sequence[Any] | int = N_ALPHAS,
         alpha: float | Sequence[float] | Mapping[str, float] | None = None,
         ties: str = "efron",
-        penalty_groups: Mapping[str, Any] | None = None,
+        penalty_groups: Mapping[str, Any] | Sequence[Any] | None = None,
         unpenalized: Any = None,
         cv: Any = None,
         one_se: bool = False,
@@ -256,7 +256,10 @@ class CoxRidge(LinearRisk):
         taken = np.zeros(p, bool)
         taken[self.free_] = True
         self.groups_: dict[str, Array] = {}
-        for name, members in dict(self.penalty_groups or {}).items():
+        named = self.penalty_groups or {}
+        if not isinstance(named, Mapping):
+            named = {str(i): members for i, members in enumerate(named)}
+        for name, members in named.items():
             columns = _columns(f"penalty_groups[{name!r}]", members, p)
             if taken[columns].any():
                 raise InputError(

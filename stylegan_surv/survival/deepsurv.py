@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted
 
+from ._components import principal_components
 from ._folds import as_folds
 from ._path import Survival
 from ._risk import RiskModel, check_matrix, check_survival, refuse
@@ -84,8 +84,7 @@ class DeepSurv(RiskModel):
         X = check_matrix(X)
         survival = check_survival(y, len(X), weight=sample_weight)
         self.n_features_in_ = X.shape[1]
-        rank = min(self.n_components, X.shape[1], len(X) - 1)
-        self.pca_ = PCA(rank, svd_solver="randomized", random_state=self.random_state).fit(X)
+        self.pca_ = principal_components(X, self.n_components, self.random_state)
         self.scale_ = float(np.sqrt(self.pca_.explained_variance_.mean())) or 1.0
         Z = self._components(X)
         train, stop = as_folds(self.folds, survival.event, groups=groups, seed=self.random_state)[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,15 +57,34 @@ def patient_matrix(latents: Any, cohort: Any) -> tuple[Array, Array]:
     return patients, X
 
 
-def layer_groups(num_ws: int, w_dim: int) -> dict[str, Array]:
-    """Columns of the flattened W+ that drive the coarse (to 8 px), middle (to 32 px) and fine layers.
+def layer_groups(
+    num_ws: int, w_dim: int, layers: Mapping[str, Sequence[int]] | None = None
+) -> dict[str, Array]:
+    """Columns of the flattened W+ that belong to groups of layers, for `CoxRidge(penalty_groups=...)`.
 
-    Layers 0-3, 4-7 and 8- of W+, as Karras et al. (2019), section 3, divide them (pose and face shape; features
-    and hair; colours and micro-structure). A generator too small to have all three leaves a group out.
+    Parameters
+    ----------
+    num_ws, w_dim : int
+    layers : dict of str to layer numbers, optional
+        By default coarse, middle and fine: layers 0-3 (to 8 px), 4-7 (to 32 px) and 8-, as Karras et al. (2019),
+        section 3, divide them (pose and face shape; features and hair; colours and micro-structure). A generator
+        too small to have all three leaves a group out.
+
+    Examples
+    --------
+    >>> layer_groups(6, 2, {"first": [0], "last two": [4, 5]})
+    {'first': array([0, 1]), 'last two': array([ 8,  9, 10, 11])}
     """
     columns = np.arange(num_ws * w_dim).reshape(num_ws, w_dim)
-    groups = {"coarse": columns[:4], "middle": columns[4:8], "fine": columns[8:]}
-    return {name: block.ravel() for name, block in groups.items() if block.size}
+    if layers is None:
+        thirds = {"coarse": range(4), "middle": range(4, 8), "fine": range(8, num_ws)}
+        layers = {name: [i for i in third if i < num_ws] for name, third in thirds.items()}
+    for name, members in layers.items():
+        if len(members) and not 0 <= min(members) <= max(members) < num_ws:
+            raise InputError(
+                f"layers[{name!r}]: got {list(members)}; expected numbers in [0, {num_ws}), the layers of W+."
+            )
+    return {name: columns[list(members)].ravel() for name, members in layers.items() if len(members)}
 
 
 def strata_from(spec: str | Sequence[str], frame: pd.DataFrame) -> Array:

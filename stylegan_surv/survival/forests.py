@@ -5,27 +5,25 @@ from __future__ import annotations
 import logging
 import time as clock
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from joblib import effective_n_jobs
-from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted
 
 from stylegan_surv.errors import InputError
 
+from ._components import principal_components
 from ._risk import SurvivalModel, check_matrix, check_survival, refuse
 
 Array = npt.NDArray[Any]
 
 
 log = logging.getLogger(__name__)
-PILOT, PILOT_TREES = (
-    (300, 900),
-    3,
-)  # patients of the pilot forests; smaller cohorts are fitted without a forecast
+PILOT = (300, 900)  # patients of the pilot forests; smaller cohorts are fitted without a forecast
+PILOT_TREES = 3
 BYTES_PER_TIME = 16  # a node keeps a cumulative hazard and a survival probability for each time
 LONG, LARGE = 600.0, 4e9  # seconds and bytes from which a fit is announced by a warning
 
@@ -39,6 +37,21 @@ class Forecast:
 
     def __str__(self) -> str:
         return f"about {self.seconds:.0f} s and {self.bytes / 1e6:.0f} MB"
+
+    def announce(self, what: str) -> None:
+        """Log it; warn where it is much."""
+        log.info("%s: %s", what, self)
+        if self.seconds > LONG or self.bytes > LARGE:
+            warnings.warn(
+                f"{what} will take {self}. Fewer trees (n_estimators), max_samples=0.2, a coarser grid (n_times) "
+                "or kind='extra-trees' make it cheaper.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+    def times(self, fits: int) -> Forecast:
+        """One fit after another: the time adds up, the memory is given back."""
+        return replace(self, seconds=fits * self.seconds)
 
 
 class SurvivalForest(SurvivalModel):
@@ -60,7 +73,7 @@ class SurvivalForest(SurvivalModel):
     ----------
     forecast_ : Forecast or None
         Predicted before the forest is grown, logged, and a RuntimeWarning if it is more than ten minutes or
-        4 GB; None for cohorts of no more than 900.
+        4 GB; None for cohorts of no more than 900. `forecast` tells it without a fit.
     """
 
     refuses = ("entry", "strata")
@@ -95,27 +108,34 @@ class SurvivalForest(SurvivalModel):
         sample_weight: Array | None = None,
     ) -> SurvivalForest:
         """Fit on X (n, p) and scikit-survival's y (n,). Left truncation and strata are refused."""
-        from sksurv.ensemble import ExtraSurvivalTrees, RandomSurvivalForest
-
         refuse(self.kind, entry=entry, strata=strata)
-        kinds = {"rsf": RandomSurvivalForest, "extra-trees": ExtraSurvivalTrees}
-        if self.kind not in kinds:
-            raise InputError(f"kind: got {self.kind!r}, expected one of {sorted(kinds)}.")
         X = check_matrix(X)
         survival = check_survival(y, len(X), weight=sample_weight)
         self.n_features_in_ = X.shape[1]
-        self.pca_ = PCA(
-            min(self.n_components, X.shape[1], len(X) - 1),
-            svd_solver="randomized",
-            random_state=self.random_state,
-        )
-        Z = self.pca_.fit_transform(X)
+        self.pca_ = principal_components(X, self.n_components, self.random_state)
+        Z = self.pca_.transform(X)
         coarse = coarsen(survival.event, survival.time, self.n_times)
-        self.forecast_ = self._announce(kinds[self.kind], Z, coarse)
-        self.forest_ = self._make(kinds[self.kind]).fit(Z, coarse, sample_weight=survival.weight)
+        self.forecast_ = self._forecast(Z, coarse)
+        if self.forecast_ is not None:
+            self.forecast_.announce(f"{self.kind}: this fit")
+        self.forest_ = self._make().fit(Z, coarse, sample_weight=survival.weight)
         return self
 
-    def _make(self, kind: Any, **other: Any) -> Any:
+    def forecast(self, X: Any, y: Array) -> Forecast | None:
+        """What `fit` on X (n, p) and y (n,) is going to cost; None for no more than 900 patients."""
+        X = check_matrix(X)
+        if len(X) <= PILOT[1]:
+            return None
+        survival = check_survival(y, len(X))
+        Z = principal_components(X, self.n_components, self.random_state).transform(X)
+        return self._forecast(Z, coarsen(survival.event, survival.time, self.n_times))
+
+    def _make(self, **other: Any) -> Any:
+        from sksurv.ensemble import ExtraSurvivalTrees, RandomSurvivalForest
+
+        kinds = {"rsf": RandomSurvivalForest, "extra-trees": ExtraSurvivalTrees}
+        if self.kind not in kinds:
+            raise InputError(f"kind: got {self.kind!r}, expected one of {sorted(kinds)}.")
         settings: dict[str, Any] = dict(
             n_estimators=self.n_estimators,
             min_samples_leaf=self.min_samples_leaf,
@@ -124,9 +144,9 @@ class SurvivalForest(SurvivalModel):
         )
         if self.max_samples is not None:
             settings |= dict(max_samples=self.max_samples, bootstrap=True)
-        return kind(**(settings | other))
+        return kinds[self.kind](**(settings | other))
 
-    def _announce(self, kind: Any, Z: Array, y: Array) -> Forecast | None:
+    def _forecast(self, Z: Array, y: Array) -> Forecast | None:
         """Grow a few trees on some of the patients and extrapolate: time by the exponent seen, memory as n."""
         if len(Z) <= PILOT[1]:
             return None
@@ -137,23 +157,14 @@ class SurvivalForest(SurvivalModel):
             if not y["event"][some].any():
                 return None
             begin = clock.process_time()
-            pilot = self._make(kind, n_estimators=PILOT_TREES, n_jobs=1).fit(Z[some], y[some])
+            pilot = self._make(n_estimators=PILOT_TREES, n_jobs=1).fit(Z[some], y[some])
             spent.append(clock.process_time() - begin)
         more = len(Z) / PILOT[1]
         exponent = np.clip(np.log(spent[1] / spent[0]) / np.log(PILOT[1] / PILOT[0]), 1.0, 2.0)
         trees = self.n_estimators / PILOT_TREES
         nodes = sum(tree.tree_.node_count for tree in pilot.estimators_) * more * trees
         seconds = spent[1] * more**exponent * trees / effective_n_jobs(self.n_jobs)
-        forecast = Forecast(seconds, nodes * len(pilot.unique_times_) * BYTES_PER_TIME)
-        log.info("%s: %s", self.kind, forecast)
-        if forecast.seconds > LONG or forecast.bytes > LARGE:
-            warnings.warn(
-                f"{self.kind}: this fit will take {forecast}. Fewer trees (n_estimators), max_samples=0.2, "
-                "a coarser grid (n_times) or kind='extra-trees' make it cheaper.",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-        return forecast
+        return Forecast(seconds, nodes * len(pilot.unique_times_) * BYTES_PER_TIME)
 
     def predict(self, X: Any) -> Array:
         """Risk: expected number of events over the grid, shape (n,); higher is worse."""
@@ -174,12 +185,21 @@ class SurvivalForest(SurvivalModel):
 
 
 def coarsen(event: Array, time: Array, bins: int) -> Array:
-    """y with times rounded up to `bins` quantiles of the event times; later censorings stay at the last."""
+    """y with times rounded up to `bins` quantiles of the event times; censorings are rounded down.
+
+    A censoring inside a bin leaves at its beginning: it was not seen to survive the bin's deaths. Those after the
+    last death leave together.
+    """
     edges = np.unique(np.quantile(time[event], np.linspace(0, 1, bins + 1)[1:]))
-    index = np.searchsorted(edges, time, side="left")
-    # a censoring inside a bin leaves at its beginning: it was not seen to survive the bin's deaths
-    index = np.where(event, index, np.searchsorted(edges, time, side="right") - 1)
-    coarse = np.r_[edges, edges[-1]][index.clip(0)]
+    index = np.where(event, np.searchsorted(edges, time), np.searchsorted(edges, time, side="right") - 1)
+    coarse = np.where(index < 0, np.minimum(time, edges[0] / 2), edges[index.clip(0)])
+    later = time > edges[-1]
+    coarse[later] = time[later].min(initial=np.inf)
+    if (coarse == coarse[0]).all():
+        raise InputError(
+            f"forest: all {len(time)} patients leave at time {time[0]:g}, so that nobody outlives anybody; expected "
+            "at least two times. Check the time column."
+        )
     y = np.empty(len(time), dtype=[("event", bool), ("time", float)])
-    y["event"], y["time"] = event, np.where(index < 0, np.minimum(time, edges[0] / 2), coarse)
+    y["event"], y["time"] = event, coarse
     return y

@@ -14,6 +14,7 @@ from ._risk import SurvivalModel, check_survival
 from .cox import CoxRidge
 
 Array = npt.NDArray[Any]
+FOLDS = 5  # of the inner cross-validation: as many fits of the photograph's model beside the final one
 
 
 class LateFusion(SurvivalModel):
@@ -35,7 +36,7 @@ class LateFusion(SurvivalModel):
 
     refuses = ("entry", "strata")
 
-    def __init__(self, photo: Any, clinical_alpha: float = 0.1, cv: int = 5) -> None:
+    def __init__(self, photo: Any, clinical_alpha: float = 0.1, cv: int = FOLDS) -> None:
         self.photo = photo
         self.clinical_alpha = clinical_alpha
         self.cv = cv
@@ -47,9 +48,7 @@ class LateFusion(SurvivalModel):
         scores = np.zeros(len(latents))
         for train, test in as_folds(self.cv, survival.event, groups=groups):
             inner = clone(self.photo).fit(latents[train], y[train])
-            own = inner.predict(
-                latents[train]
-            )  # risks of two fits are comparable in units of their spread only
+            own = inner.predict(latents[train])  # two fits' risks compare in units of their spread only
             scores[test] = (inner.predict(latents[test]) - own.mean()) / (own.std() or 1.0)
         self.photo_ = clone(self.photo).fit(latents, y)
         own = self.photo_.predict(latents)

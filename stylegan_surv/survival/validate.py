@@ -26,7 +26,8 @@ from ._path import Folds, GramDesign, Survival
 from ._risk import RiskModel, check_matrix
 from .cox import CoxRidge
 from .design import ClinicalDesign
-from .fusion import LateFusion
+from .forests import SurvivalForest
+from .fusion import FOLDS, LateFusion
 from .models import make_model
 from .outcome import Outcome
 
@@ -162,6 +163,7 @@ def nested_cv(
     recipes = _recipes(models, X, clinical, extra_matrices, inner, num_ws, w_dim)
     for recipe in recipes:
         recipe.check(outcome)
+    _tell_cost(recipes, outcome, fits=sum(len(np.unique(row[row != NEVER])) for row in division))
     tasks = [
         (recipe, repeat, fold)
         for repeat in range(len(division))
@@ -282,6 +284,17 @@ class _Recipe:
         model._divide_columns(self.X.shape[1])
         with threadpool_limits(1):
             return [gram(self.X, columns) for columns in model.groups_.values()]
+
+
+def _tell_cost(recipes: Sequence[_Recipe], outcome: Outcome, fits: int) -> None:
+    """Announce what all forests together will take, before anything is fitted; the others take seconds."""
+    for recipe in recipes:
+        if not isinstance(recipe.estimator, SurvivalForest):
+            continue
+        forecast = recipe.estimator.forecast(recipe.X, outcome.y)
+        if forecast is not None:
+            forests = fits * (1 if recipe.clinical is None else 1 + FOLDS)
+            forecast.times(forests).announce(f"{recipe.name} ({recipe.estimator.kind}): {forests} forests")
 
 
 def _last(estimator: Any) -> Any:
