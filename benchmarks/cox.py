@@ -1,12 +1,18 @@
 """Cox regression on thousands of latent dimensions: time and memory of our engines and of every peer installed.
 
-``python -m benchmarks.cox [--part PART] [--time-out 20] [--plot FILE] [--json]``
+``python -m benchmarks.cox [--part PART] [--time-out 20] [--peer-python PYTHON] [--plot FILE] [--json]``
 
 Each fit runs in a process of its own with one thread, on data made beforehand; times, memory and time-out count the
 fit alone (memory: the peak over what was resident before, Linux only). `cpu_seconds` is processor time, which other
 work on the machine hardly changes, `seconds` passed on the clock; the time-out and the ratios count processor time.
-The penalty is one and the same: a ridge path is five penalties under which the linear predictor has prior standard
-deviations from 0.03 to 3; peers without a path fit one of them.
+
+All engines have the same penalties. A ridge path is five, under which the linear predictor has prior standard
+deviations from 0.03 to 3; an elastic-net path is fifty, from where the first column enters to a tenth of that. Peers
+without a path fit one: the fourth ridge penalty, the last of the elastic net. `nonzero` counts the coefficients there.
+
+A peer that does not get along with our dependencies (adelie needs numpy < 2) runs in another environment, which needs
+that peer and click alone: ``python -m venv peers; peers/bin/pip install adelie skglm glmstar click``, then
+``--peer-python peers/bin/python`` (several times for several).
 """
 
 from __future__ import annotations
@@ -18,7 +24,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +38,27 @@ Array = npt.NDArray[Any]
 
 LAYERS, FACTORS, HELD_OUT = 18, 200, 1000
 PRIOR_SDS = (0.03, 0.1, 0.3, 1.0, 3.0)
-PEERS = (
-    "scikit-survival ridge",
-    "lifelines ridge",
-    "scikit-survival elastic net",
-    "skglm elastic net",
-    "adelie ridge",
-)
-MODULES = {"scikit-survival": "sksurv", "lifelines": "lifelines", "skglm": "skglm", "adelie": "adelie"}
+NET_PENALTIES, NET_SMALLEST, L1_RATIO = 50, 0.1, 0.5
+MODULES = {
+    "scikit-survival": "sksurv",
+    "lifelines": "lifelines",
+    "skglm": "skglm",
+    "adelie": "adelie",
+    "glmstar": "glmnet",
+}
 PEER_SIZES = ((2000, 9216), (10000, 9216))
 GROWTH_N = (500, 1000, 2000, 4000, 10000, 20000)
 GROWTH_P = (512, 2048, 9216)
 GOALS = {"2000x9216": 2.0, "10000x9216": 8.0, "nested": 30.0}
+SEEDS, PERMUTATIONS = 10, 100
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Processor seconds that a fit may take, and interpreters to look for peers in."""
+
+    time_out: int
+    pythons: tuple[str, ...]
 
 
 def planted(n: int, p: int, seed: int = 0) -> tuple[Array, Array]:
@@ -83,71 +100,118 @@ def loadings(p: int) -> Array:
     return weights * decay[:, None]
 
 
-def penalties(X: Array) -> list[float]:
-    """The ridge path: total variance of X over the prior variances of the linear predictor."""
+def ridge_path(X: Array) -> list[float]:
+    """Penalties alpha: total variance of X over the prior variances of the linear predictor."""
     spread = float(X[:2000].var(axis=0, dtype=np.float64).sum())
     return [spread / sd**2 for sd in PRIOR_SDS]
 
 
-# engines: fit and give the risk function -------------------------------------------------------------------
+def net_path(X: Array, y: Array) -> list[float]:
+    """Penalties alpha of an elastic net, from the one at which the first column enters (Breslow's ties)."""
+    times = np.unique(y["time"][y["event"]])
+    at_risk = len(y) - np.searchsorted(np.sort(y["time"]), times)
+    hazard = np.cumsum(np.unique(y["time"][y["event"]], return_counts=True)[1] / at_risk)
+    expected = np.r_[0.0, hazard][np.searchsorted(times, y["time"], side="right")]
+    residual = (y["event"] - expected).astype(X.dtype)  # sums to 0: X need not be centred
+    top = float(np.abs(residual @ X).max()) / L1_RATIO
+    return list(np.geomspace(top, NET_SMALLEST * top, NET_PENALTIES))
 
-Risk = Callable[[Array], Array]
+
+# engines: fit on X and y with the penalties of a path, and give the coefficients (p,) -------------------------
+
+Engine = Callable[[Array, Array, list[float]], Array]
 
 
-def ours(X: Array, y: Array, alphas: list[float], **settings: Any) -> Risk:
+def ours(X: Array, y: Array, alphas: list[float], **settings: Any) -> Array:
     from stylegan_surv.survival import CoxRidge
 
-    model = CoxRidge(alphas=alphas, alpha=alphas[-2], **settings).fit(X, y)
-    return model.predict
+    return CoxRidge(alphas=alphas, alpha=alphas[-2], **settings).fit(X, y).coef_
 
 
-def scikit_survival_ridge(X: Array, y: Array, alphas: list[float]) -> Risk:
+def scikit_survival_ridge(X: Array, y: Array, alphas: list[float]) -> Array:
     from sksurv.linear_model import CoxPHSurvivalAnalysis
 
-    return CoxPHSurvivalAnalysis(alpha=alphas[-2], ties="efron").fit(X, y).predict
+    return np.asarray(CoxPHSurvivalAnalysis(alpha=alphas[-2], ties="efron").fit(X, y).coef_)
 
 
-def lifelines_ridge(X: Array, y: Array, alphas: list[float]) -> Risk:
+def lifelines_ridge(X: Array, y: Array, alphas: list[float]) -> Array:
     import pandas as pd
     from lifelines import CoxPHFitter
 
     table = pd.DataFrame(X).assign(T=y["time"], E=y["event"])
-    fitted = CoxPHFitter(penalizer=alphas[-2] / len(X)).fit(table, "T", "E")
-    return lambda new: np.asarray(fitted.predict_log_partial_hazard(pd.DataFrame(new)))
+    return np.asarray(CoxPHFitter(penalizer=alphas[-2] / len(X)).fit(table, "T", "E").params_)
 
 
-def scikit_survival_elastic_net(X: Array, y: Array, alphas: list[float]) -> Risk:
+def our_net(X: Array, y: Array, alphas: list[float]) -> Array:
+    from stylegan_surv.survival import CoxElasticNet
+
+    return CoxElasticNet(alphas=alphas, l1_ratio=L1_RATIO).fit(X, y).coef_
+
+
+def scikit_survival_net(X: Array, y: Array, alphas: list[float]) -> Array:
     from sksurv.linear_model import CoxnetSurvivalAnalysis
 
-    return CoxnetSurvivalAnalysis(n_alphas=50, l1_ratio=0.5, alpha_min_ratio=0.1).fit(X, y).predict
+    model = CoxnetSurvivalAnalysis(alphas=np.array(alphas) / len(X), l1_ratio=L1_RATIO)
+    return np.asarray(model.fit(X, y).coef_[:, -1])
 
 
-def skglm_elastic_net(X: Array, y: Array, alphas: list[float]) -> Risk:
+def skglm(X: Array, y: Array, alpha: float, l1_ratio: float) -> Array:
+    """One penalty: skglm has no path."""
     from skglm.estimators import CoxEstimator
 
-    model = CoxEstimator(alpha=alphas[-2] / len(X), l1_ratio=0.5)
-    model.fit(X, np.column_stack([y["time"], y["event"]]).astype(X.dtype))
-    return lambda new: new @ model.coef_
+    model = CoxEstimator(alpha=alpha / len(X), l1_ratio=l1_ratio, method=ties(l1_ratio))
+    return np.asarray(model.fit(X, np.column_stack([y["time"], y["event"]]).astype(X.dtype)).coef_)
 
 
-def adelie_ridge(X: Array, y: Array, alphas: list[float]) -> Risk:
-    import adelie
+def adelie(X: Array, y: Array, alphas: list[float], l1_ratio: float) -> Array:
+    """Coefficients (m, p) of the path."""
+    import adelie as ad
 
-    family = adelie.glm.cox(stop=y["time"], status=y["event"].astype(float))
-    path = adelie.grpnet(np.asfortranarray(X), family, alpha=0.0, lmda_path=[a / len(X) for a in alphas])
-    return lambda new: new @ path.betas[-1].toarray().ravel()
+    status = y["event"].astype(X.dtype)
+    times = {"start": np.full(len(y), -1, X.dtype), "stop": y["time"].astype(X.dtype)}
+    family = ad.glm.cox(**times, status=status, tie_method=ties(l1_ratio), dtype=X.dtype.type)
+    lambdas = np.array(alphas, X.dtype) / len(X)
+    settings = {"early_exit": False, "progress_bar": False}
+    path = ad.grpnet(np.asfortranarray(X), family, alpha=l1_ratio, lmda_path=lambdas, **settings)
+    return np.asarray(path.betas.toarray())
 
 
-ENGINES: dict[str, Callable[..., Risk]] = {
+def glmstar(X: Array, y: Array, alphas: list[float], l1_ratio: float) -> Array:
+    """Coefficients (m, p) of the path."""
+    import pandas as pd
+    from glmnet import CoxNet
+    from glmnet.cox import CoxFamily
+
+    family = CoxFamily(tie_breaking=ties(l1_ratio))
+    model = CoxNet(alpha=l1_ratio, lambda_values=np.array(alphas) / len(X), standardize=False, family=family)
+    return np.asarray(model.fit(X, pd.DataFrame({"event": y["time"], "status": y["event"] * 1})).coefs_)
+
+
+def ties(l1_ratio: float) -> str:
+    """Efron's where every engine can; scikit-survival's elastic net has Breslow's alone."""
+    return "efron" if l1_ratio == 0 else "breslow"
+
+
+RIDGES: dict[str, Engine] = {
     "ours": ours,
-    "ours, Gram": lambda *data: ours(*data, solver="gram"),
-    "ours, primal": lambda *data: ours(*data, solver="primal"),
     "scikit-survival ridge": scikit_survival_ridge,
     "lifelines ridge": lifelines_ridge,
-    "scikit-survival elastic net": scikit_survival_elastic_net,
-    "skglm elastic net": skglm_elastic_net,
-    "adelie ridge": adelie_ridge,
+    "skglm ridge": lambda X, y, alphas: skglm(X, y, alphas[-2], 0.0),
+    "adelie ridge": lambda X, y, alphas: adelie(X, y, alphas, 0.0)[-2],
+    "glmstar ridge": lambda X, y, alphas: glmstar(X, y, alphas, 0.0)[-2],
 }
+NETS: dict[str, Engine] = {
+    "ours, elastic net": our_net,
+    "scikit-survival elastic net": scikit_survival_net,
+    "skglm elastic net": lambda X, y, alphas: skglm(X, y, alphas[-1], L1_RATIO),
+    "adelie elastic net": lambda X, y, alphas: adelie(X, y, alphas, L1_RATIO)[-1],
+    "glmstar elastic net": lambda X, y, alphas: glmstar(X, y, alphas, L1_RATIO)[-1],
+}
+SOLVERS: dict[str, Engine] = {
+    "ours, Gram": lambda *data: ours(*data, solver="gram"),
+    "ours, primal": lambda *data: ours(*data, solver="primal"),
+}
+ENGINES = RIDGES | NETS | SOLVERS
 
 
 # one fit in a process of its own ---------------------------------------------------------------------------
@@ -157,31 +221,34 @@ def one_fit(engine: str, n: int, p: int, time_out: int) -> dict[str, Any]:
     """Run in the child process: the timer's default action ends it, whatever C code it is in."""
     X, y = planted(n + HELD_OUT, p)
     X, y, new, new_y = X[:n], y[:n], X[n:], y[n:]
-    alphas = penalties(X)
-    warm_up(ENGINES[engine])
+    alphas = path_of(engine, X, y)
+    warm_up(engine)
     before = reset_peak_memory()
     signal.setitimer(signal.ITIMER_PROF, time_out)
     begin, busy = time.perf_counter(), time.process_time()
-    risk = ENGINES[engine](X, y, alphas)
+    coefficients = ENGINES[engine](X, y, alphas)
     seconds, busy = time.perf_counter() - begin, time.process_time() - busy
     signal.setitimer(signal.ITIMER_PROF, 0)
     extra = (peak_memory() - before) / 1e6
-    from stylegan_surv.survival import concordance
-
-    c = concordance(new_y["time"], new_y["event"], risk(new)).estimate
     return {
+        "version": version(package(engine)),
         "seconds": seconds,
         "cpu_seconds": busy,
         "extra_mb": extra,
         "x_mb": X.nbytes / 1e6,
-        "held_out_c": c,
+        "nonzero": int(np.count_nonzero(coefficients)),
+        "held_out": [new_y["time"].tolist(), new_y["event"].tolist(), (new @ coefficients).tolist()],
     }
 
 
-def warm_up(engine: Callable[..., Risk]) -> None:
+def path_of(engine: str, X: Array, y: Array) -> list[float]:
+    return net_path(X, y) if engine in NETS else ridge_path(X)
+
+
+def warm_up(engine: str) -> None:
     """Import and compile before the clock starts."""
     X, y = planted(60, 5)
-    engine(X, y, penalties(X))
+    ENGINES[engine](X, y, path_of(engine, X, y))
 
 
 def reset_peak_memory() -> int:
@@ -199,47 +266,68 @@ def memory(field: str) -> int:
     return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
-def measure(engine: str, n: int, p: int, time_out: int) -> dict[str, Any]:
+def package(engine: str) -> str:
+    """Distribution that an engine comes from."""
+    return next((name for name in MODULES if engine.startswith(name)), "stylegan-surv")
+
+
+@cache
+def interpreter(distribution: str, pythons: tuple[str, ...]) -> str | None:
+    """This Python, or the first of `pythons`, that can import a distribution's module; None where none can."""
+    look = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
+    for python in (sys.executable, *pythons):
+        module = MODULES.get(distribution, "stylegan_surv")
+        if subprocess.run([python, "-c", look, module], check=False).returncode == 0:
+            return python
+    return None
+
+
+def measure(engine: str, n: int, p: int, settings: Settings) -> dict[str, Any]:
     """Row of the table: a fit in a new process, or why there is none."""
     row: dict[str, Any] = {"engine": engine, "n": n, "p": p}
-    package = next((module for name, module in MODULES.items() if engine.startswith(name)), None)
-    if package is not None and find_spec(package) is None:
+    python = interpreter(package(engine), settings.pythons)
+    if python is None:
         return row | {"status": "not installed"}
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
-    command = [sys.executable, "-m", "benchmarks.cox", "--one", json.dumps([engine, n, p, time_out])]
+    command = [python, "-m", "benchmarks.cox", "--one", json.dumps([engine, n, p, settings.time_out])]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | threads, check=False)
     if done.returncode == -signal.SIGPROF:
-        return row | {"status": f"time-out after {time_out} s", "cpu_seconds": None}
+        return row | {"status": f"time-out after {settings.time_out} s", "cpu_seconds": None}
     if done.returncode:
         return row | {"status": "failed: " + done.stderr.strip().splitlines()[-1][:120]}
-    return row | {"status": "ok"} | json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    from stylegan_surv.survival import concordance
+
+    held_out_time, held_out_event, risk = map(np.array, found.pop("held_out"))
+    c = concordance(held_out_time, held_out_event, risk).estimate
+    return row | {"status": "ok"} | found | {"held_out_c": c}
 
 
 # parts -----------------------------------------------------------------------------------------------------
 
 
-def peers(time_out: int) -> dict[str, Any]:
-    """Five-penalty ridge path against every peer at the sizes of the goals."""
-    rows = [measure(engine, n, p, time_out) for n, p in PEER_SIZES for engine in ("ours", *PEERS)]
+def peers(settings: Settings) -> dict[str, Any]:
+    """Ridge and elastic-net paths against every peer at the sizes of the goals."""
+    rows = [measure(engine, n, p, settings) for n, p in PEER_SIZES for engine in RIDGES | NETS]
     mine = {(r["n"], r["p"]): r["cpu_seconds"] for r in rows if r["engine"] == "ours"}
     ratio = {
-        f"{r['engine']}, {r['n']}x{r['p']}": (r["cpu_seconds"] or time_out) / mine[r["n"], r["p"]]
+        f"{r['engine']}, {r['n']}x{r['p']}": (r["cpu_seconds"] or settings.time_out) / mine[r["n"], r["p"]]
         for r in rows
         if r["engine"] != "ours" and "cpu_seconds" in r
     }
     return {"rows": rows, "ratio": ratio}
 
 
-def growth(time_out: int) -> dict[str, Any]:
+def growth(settings: Settings) -> dict[str, Any]:
     """Our two solvers as n and p grow."""
-    rows = []
+    rows, patient = [], replace(settings, time_out=3 * settings.time_out)
     for solver, most in (("ours, Gram", 4000), ("ours, primal", 20000)):
-        rows += [measure(solver, n, GROWTH_P[-1], 3 * time_out) for n in GROWTH_N if n <= most]
-        rows += [measure(solver, 2000, p, time_out) for p in GROWTH_P[:-1]]
+        rows += [measure(solver, n, GROWTH_P[-1], patient) for n in GROWTH_N if n <= most]
+        rows += [measure(solver, 2000, p, settings) for p in GROWTH_P[:-1]]
     return {"rows": rows}
 
 
-def nested(time_out: int) -> dict[str, Any]:
+def nested(settings: Settings) -> dict[str, Any]:
     """Nested 5x5 cross-validation with 12 penalties, and with a penalty for each layer group."""
     rows = []
     for name in ("cox-ridge", "cox-ridge-groups"):
@@ -264,14 +352,14 @@ def measure_nested(name: str) -> dict[str, Any]:
     return {"model": name, "n": 2000, "p": 9216, "seconds": seconds, "cpu_seconds": busy, "c": c}
 
 
-def agreement(time_out: int) -> dict[str, Any]:
+def agreement(settings: Settings) -> dict[str, Any]:
     """Largest difference of a coefficient from scikit-survival's ridge at 1,000 x 512."""
     from sksurv.linear_model import CoxPHSurvivalAnalysis
 
     from stylegan_surv.survival import CoxRidge, _primal
 
     X, y = planted(1000, 512)
-    alphas = penalties(X)
+    alphas = ridge_path(X)
     exact = (
         CoxPHSurvivalAnalysis(alpha=alphas[-2], ties="efron", tol=1e-14, n_iter=100)
         .fit(X.astype(float), y)
@@ -293,7 +381,7 @@ def agreement(time_out: int) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def direction(time_out: int) -> dict[str, Any]:
+def direction(settings: Settings) -> dict[str, Any]:
     """How well coefficients and pattern are recovered, and how far two halves of the patients agree."""
     from stylegan_surv.survival import CoxRidge
 
@@ -324,7 +412,7 @@ def cosine(a: Array, b: Array) -> float:
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def penalty(time_out: int) -> dict[str, Any]:
+def penalty(settings: Settings) -> dict[str, Any]:
     """Held-out C of ridge, elastic net and lasso when the truth is dense and when it is 20 columns."""
     from stylegan_surv.survival import CoxElasticNet, CoxRidge, concordance
 
@@ -344,30 +432,40 @@ def penalty(time_out: int) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def permuted(time_out: int) -> dict[str, Any]:
-    """Out-of-fold C of 100 permuted outcomes: everything is chosen anew for each, the Gram matrices are kept."""
+def permuted(settings: Settings) -> dict[str, Any]:
+    """Out-of-fold C of permuted outcomes, everything chosen anew for each; the Gram matrices are kept.
+
+    Ten data sets with a hundred permutations each. Within a fold every assignment of the held-out outcomes is
+    equally likely whatever the fit, so the expectation is 0.5 exactly: the mean must be within its standard error.
+    """
+    rows = [permuted_data_set(seed) for seed in range(SEEDS)]
+    c = np.concatenate([row.pop("c") for row in rows])
+    overall = {"seed": "all", "permutations": len(c), "mean_c": c.mean(), "sd_c": c.std(ddof=1)}
+    return {"rows": [*rows, overall | {"se_of_mean": c.std(ddof=1) / len(c) ** 0.5}]}
+
+
+def permuted_data_set(seed: int, n: int = 500, p: int = 2560) -> dict[str, Any]:
     import pandas as pd
 
     from stylegan_surv.survival import GramCV, Outcome, make_folds
     from stylegan_surv.survival.metrics import pooled_concordance
 
-    n, p = 500, 2560
-    X, y = planted(n, p)
+    X, y = planted(n, p, seed)
     outcome = Outcome(np.arange(n).astype(str), y["time"], y["event"])
-    fold = make_folds(outcome, 5)[0]
-    rng, found = np.random.default_rng(0), []
+    fold = make_folds(outcome, 5, seed=seed)[0]
+    rng, found = np.random.default_rng(seed), []
     busy = time.process_time()
     cv = GramCV(X, fold)
-    for order in [np.arange(n), *(rng.permutation(n) for _ in range(100))]:
+    for order in [np.arange(n), *(rng.permutation(n) for _ in range(PERMUTATIONS))]:
         other = outcome.subset(order)
         frame = pd.DataFrame({"patient_id": other.patient_id, "repeat": 0, "fold": fold})
         found.append(pooled_concordance(frame.assign(risk=cv.out_of_fold_risk(other)), other).estimate)
-    busy = time.process_time() - busy
-    row = {"n": n, "p": p, "observed_c": found[0], "mean_c": np.mean(found[1:]), "sd_c": np.std(found[1:])}
-    return {"rows": [{k: float(v) for k, v in row.items()} | {"permutations": 100, "cpu_seconds": busy}]}
+    busy, c = time.process_time() - busy, np.array(found[1:])
+    row = {"seed": seed, "n": n, "p": p, "observed_c": found[0], "mean_c": c.mean(), "sd_c": c.std(ddof=1)}
+    return row | {"se_of_mean": c.std(ddof=1) / len(c) ** 0.5, "cpu_seconds": busy, "c": c}
 
 
-PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
+PARTS: dict[str, Callable[[Settings], dict[str, Any]]] = {
     "peers": peers,
     "nested": nested,
     "growth": growth,
@@ -421,15 +519,26 @@ def show(result: dict[str, Any]) -> str:
 @click.command()
 @click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="default: all")
 @click.option("--time-out", default=20, show_default=True, help="processor seconds for a fit of a peer")
+@click.option(
+    "--peer-python", "pythons", multiple=True, help="Python of an environment that holds further peers"
+)
 @click.option("--plot", "picture", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True)
 @click.option("--one", hidden=True)
-def main(parts: tuple[str, ...], time_out: int, picture: Path | None, as_json: bool, one: str | None) -> None:
+def main(
+    parts: tuple[str, ...],
+    time_out: int,
+    pythons: tuple[str, ...],
+    picture: Path | None,
+    as_json: bool,
+    one: str | None,
+) -> None:
     """Measure the survival engines."""
     if one:
         click.echo(json.dumps(one_fit(*json.loads(one))))
         return
-    result: dict[str, Any] = {part: PARTS[part](time_out) for part in parts or PARTS}
+    settings = Settings(time_out, pythons)
+    result: dict[str, Any] = {part: PARTS[part](settings) for part in parts or PARTS}
     result["ratio"] = result.get("peers", {}).get("ratio", {})
     result["goals"] = GOALS
     if picture is not None and "growth" in result:
