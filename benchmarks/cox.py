@@ -46,7 +46,6 @@ MODULES = {
     "adelie": "adelie",
     "glmstar": "glmnet",
 }
-PEER_SIZES = ((2000, 9216), (10000, 9216))
 GROWTH_N = (500, 1000, 2000, 4000, 10000, 20000)
 GROWTH_P = (512, 2048, 9216)
 GOALS = {"2000x9216": 2.0, "10000x9216": 8.0, "nested": 30.0}
@@ -306,15 +305,12 @@ def measure(engine: str, n: int, p: int, settings: Settings) -> dict[str, Any]:
 # parts -----------------------------------------------------------------------------------------------------
 
 
-def peers(settings: Settings) -> dict[str, Any]:
-    """Ridge and elastic-net paths against every peer at the sizes of the goals."""
-    rows = [measure(engine, n, p, settings) for n, p in PEER_SIZES for engine in RIDGES | NETS]
-    mine = {(r["n"], r["p"]): r["cpu_seconds"] for r in rows if r["engine"] == "ours"}
-    ratio = {
-        f"{r['engine']}, {r['n']}x{r['p']}": (r["cpu_seconds"] or settings.time_out) / mine[r["n"], r["p"]]
-        for r in rows
-        if r["engine"] != "ours" and "cpu_seconds" in r
-    }
+def peers(settings: Settings, n: int, p: int = 9216) -> dict[str, Any]:
+    """Ridge and elastic-net paths against every peer."""
+    rows = [measure(engine, n, p, settings) for engine in RIDGES | NETS]
+    mine = rows[0]["cpu_seconds"]
+    others = [row for row in rows[1:] if "cpu_seconds" in row]
+    ratio = {f"{r['engine']}, {n}x{p}": (r["cpu_seconds"] or settings.time_out) / mine for r in others}
     return {"rows": rows, "ratio": ratio}
 
 
@@ -466,7 +462,8 @@ def permuted_data_set(seed: int, n: int = 500, p: int = 2560) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[[Settings], dict[str, Any]]] = {
-    "peers": peers,
+    "peers-2000": lambda settings: peers(settings, 2000),
+    "peers-10000": lambda settings: peers(settings, 10000),
     "nested": nested,
     "growth": growth,
     "agreement": agreement,
@@ -539,7 +536,7 @@ def main(
         return
     settings = Settings(time_out, pythons)
     result: dict[str, Any] = {part: PARTS[part](settings) for part in parts or PARTS}
-    result["ratio"] = result.get("peers", {}).get("ratio", {})
+    result["ratio"] = {name: r for part in result.values() for name, r in part.get("ratio", {}).items()}
     result["goals"] = GOALS
     if picture is not None and "growth" in result:
         plot(result["growth"]["rows"], picture)

@@ -17,9 +17,8 @@ from .elasticnet import CoxElasticNet
 from .forests import SurvivalForest
 
 INNER_FOLDS = 5
-CLINICAL_ALPHA = (
-    0.1  # ridge on clinical coefficients: a level without events stays finite, others hardly move
-)
+# ridge on clinical coefficients: a level without events stays finite, others hardly move
+CLINICAL_ALPHA = 0.1
 
 
 def _cox_ridge(num_ws: int | None, w_dim: int | None, **settings: Any) -> Any:

@@ -34,9 +34,8 @@ from .outcome import Outcome
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
 
-GRAM_LIMIT = (
-    5000  # patients up to which every fold shares one Gram matrix (8 n^2 bytes for each penalty group)
-)
+# patients up to which every fold shares one Gram matrix (8 n^2 bytes for each penalty group)
+GRAM_LIMIT = 5000
 NEVER = -1  # fold of a patient who is trained on only
 
 
