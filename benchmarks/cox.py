@@ -54,10 +54,11 @@ SEEDS, PERMUTATIONS = 10, 100
 
 @dataclass(frozen=True)
 class Settings:
-    """Processor seconds that a fit may take, and interpreters to look for peers in."""
+    """Processor seconds that a fit may take, interpreters to look for peers in, names of the peers (none: all)."""
 
     time_out: int
     pythons: tuple[str, ...]
+    engines: tuple[str, ...]
 
 
 def planted(n: int, p: int, seed: int = 0) -> tuple[Array, Array]:
@@ -282,24 +283,30 @@ def interpreter(distribution: str, pythons: tuple[str, ...]) -> str | None:
 
 
 def measure(engine: str, n: int, p: int, settings: Settings) -> dict[str, Any]:
-    """Row of the table: a fit in a new process, or why there is none."""
-    row: dict[str, Any] = {"engine": engine, "n": n, "p": p}
+    """Row of the table, told on standard error as it comes."""
+    row = {"engine": engine, "n": n, "p": p} | timed(engine, n, p, settings)
+    click.echo(cells(row), err=True)
+    return row
+
+
+def timed(engine: str, n: int, p: int, settings: Settings) -> dict[str, Any]:
+    """A fit in a new process, or why there is none."""
     python = interpreter(package(engine), settings.pythons)
     if python is None:
-        return row | {"status": "not installed"}
+        return {"status": "not installed"}
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
     command = [python, "-m", "benchmarks.cox", "--one", json.dumps([engine, n, p, settings.time_out])]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | threads, check=False)
     if done.returncode == -signal.SIGPROF:
-        return row | {"status": f"time-out after {settings.time_out} s", "cpu_seconds": None}
+        return {"status": f"time-out after {settings.time_out} s", "cpu_seconds": None}
     if done.returncode:
-        return row | {"status": "failed: " + done.stderr.strip().splitlines()[-1][:120]}
+        return {"status": "failed: " + (done.stderr.strip().splitlines() or ["no message"])[-1][:120]}
     found = json.loads(done.stdout.splitlines()[-1])
     from stylegan_surv.survival import concordance
 
     held_out_time, held_out_event, risk = map(np.array, found.pop("held_out"))
     c = concordance(held_out_time, held_out_event, risk).estimate
-    return row | {"status": "ok"} | found | {"held_out_c": c}
+    return {"status": "ok"} | found | {"held_out_c": c}
 
 
 # parts -----------------------------------------------------------------------------------------------------
@@ -307,7 +314,8 @@ def measure(engine: str, n: int, p: int, settings: Settings) -> dict[str, Any]:
 
 def peers(settings: Settings, n: int, p: int = 9216) -> dict[str, Any]:
     """Ridge and elastic-net paths against every peer."""
-    rows = [measure(engine, n, p, settings) for engine in RIDGES | NETS]
+    chosen = [e for e in RIDGES | NETS if not settings.engines or e.startswith(("ours", *settings.engines))]
+    rows = [measure(engine, n, p, settings) for engine in chosen]
     mine = rows[0]["cpu_seconds"]
     others = [row for row in rows[1:] if "cpu_seconds" in row]
     ratio = {f"{r['engine']}, {n}x{p}": (r["cpu_seconds"] or settings.time_out) / mine for r in others}
@@ -429,36 +437,41 @@ def penalty(settings: Settings) -> dict[str, Any]:
 
 
 def permuted(settings: Settings) -> dict[str, Any]:
-    """Out-of-fold C of permuted outcomes, everything chosen anew for each; the Gram matrices are kept.
+    """Out-of-fold C of ten times a hundred permuted outcomes: everything is chosen anew, the Gram matrices are kept.
 
-    Ten data sets with a hundred permutations each. Within a fold every assignment of the held-out outcomes is
-    equally likely whatever the fit, so the expectation is 0.5 exactly: the mean must be within its standard error.
+    Within a fold every assignment of the held-out outcomes is equally likely whatever the fit, so the expectation is
+    0.5 exactly: a mean must be within its standard error.
     """
-    rows = [permuted_data_set(seed) for seed in range(SEEDS)]
-    c = np.concatenate([row.pop("c") for row in rows])
-    overall = {"seed": "all", "permutations": len(c), "mean_c": c.mean(), "sd_c": c.std(ddof=1)}
-    return {"rows": [*rows, overall | {"se_of_mean": c.std(ddof=1) / len(c) ** 0.5}]}
+    from stylegan_surv.survival import GramCV, Outcome, make_folds
+
+    n, p = 500, 2560
+    X, y = planted(n, p)
+    outcome = Outcome(np.arange(n).astype(str), y["time"], y["event"])
+    fold = make_folds(outcome, 5)[0]
+    cv, rows, every = GramCV(X, fold), [], []
+    for seed in range(SEEDS):
+        rng, busy = np.random.default_rng(seed), time.process_time()
+        c = np.array(
+            [out_of_fold_c(cv, outcome.subset(rng.permutation(n)), fold) for _ in range(PERMUTATIONS)]
+        )
+        rows.append({"seed": seed, **mean_and_se(c), "cpu_seconds": time.process_time() - busy})
+        every.append(c)
+    observed = {"n": n, "p": p, "observed_c": out_of_fold_c(cv, outcome, fold)}
+    return {"rows": [*rows, {"seed": "all", **mean_and_se(np.concatenate(every)), **observed}]}
 
 
-def permuted_data_set(seed: int, n: int = 500, p: int = 2560) -> dict[str, Any]:
+def out_of_fold_c(cv: Any, outcome: Any, fold: Array) -> float:
     import pandas as pd
 
-    from stylegan_surv.survival import GramCV, Outcome, make_folds
     from stylegan_surv.survival.metrics import pooled_concordance
 
-    X, y = planted(n, p, seed)
-    outcome = Outcome(np.arange(n).astype(str), y["time"], y["event"])
-    fold = make_folds(outcome, 5, seed=seed)[0]
-    rng, found = np.random.default_rng(seed), []
-    busy = time.process_time()
-    cv = GramCV(X, fold)
-    for order in [np.arange(n), *(rng.permutation(n) for _ in range(PERMUTATIONS))]:
-        other = outcome.subset(order)
-        frame = pd.DataFrame({"patient_id": other.patient_id, "repeat": 0, "fold": fold})
-        found.append(pooled_concordance(frame.assign(risk=cv.out_of_fold_risk(other)), other).estimate)
-    busy, c = time.process_time() - busy, np.array(found[1:])
-    row = {"seed": seed, "n": n, "p": p, "observed_c": found[0], "mean_c": c.mean(), "sd_c": c.std(ddof=1)}
-    return row | {"se_of_mean": c.std(ddof=1) / len(c) ** 0.5, "cpu_seconds": busy, "c": c}
+    frame = pd.DataFrame({"patient_id": outcome.patient_id, "repeat": 0, "fold": fold})
+    return float(pooled_concordance(frame.assign(risk=cv.out_of_fold_risk(outcome)), outcome).estimate)
+
+
+def mean_and_se(c: Array) -> dict[str, Any]:
+    sd = float(c.std(ddof=1))
+    return {"permutations": len(c), "mean_c": float(c.mean()), "sd_c": sd, "se_of_mean": sd / len(c) ** 0.5}
 
 
 PARTS: dict[str, Callable[[Settings], dict[str, Any]]] = {
@@ -508,9 +521,12 @@ def show(result: dict[str, Any]) -> str:
     for part, found in result.items():
         lines += [f"\n{part}"]
         for row in found.get("rows", []) if isinstance(found, dict) else []:
-            cells = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
-            lines.append("  " + ", ".join(cells))
+            lines.append("  " + cells(row))
     return "\n".join(lines)
+
+
+def cells(row: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
 
 
 @click.command()
@@ -519,6 +535,7 @@ def show(result: dict[str, Any]) -> str:
 @click.option(
     "--peer-python", "pythons", multiple=True, help="Python of an environment that holds further peers"
 )
+@click.option("--peer", "engines", multiple=True, help="only this peer, such as adelie; default: all")
 @click.option("--plot", "picture", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True)
 @click.option("--one", hidden=True)
@@ -526,6 +543,7 @@ def main(
     parts: tuple[str, ...],
     time_out: int,
     pythons: tuple[str, ...],
+    engines: tuple[str, ...],
     picture: Path | None,
     as_json: bool,
     one: str | None,
@@ -534,7 +552,7 @@ def main(
     if one:
         click.echo(json.dumps(one_fit(*json.loads(one))))
         return
-    settings = Settings(time_out, pythons)
+    settings = Settings(time_out, pythons, engines)
     result: dict[str, Any] = {part: PARTS[part](settings) for part in parts or PARTS}
     result["ratio"] = {name: r for part in result.values() for name, r in part.get("ratio", {}).items()}
     result["goals"] = GOALS

@@ -52,7 +52,7 @@ class RiskModel(SurvivalModel):
         code, time, hazard = survival.likelihood(ties).baseline(eta)
         self.strata_ = None if survival.strata is None else np.unique(survival.strata)
         if self.strata_ is not None:
-            pooled = replace(survival, strata=None).likelihood(self.ties).baseline(eta)
+            pooled = replace(survival, strata=None).likelihood(ties).baseline(eta)
             code = np.r_[code, np.full(len(pooled[0]), POOLED)]
             time, hazard = np.r_[time, pooled[1]], np.r_[hazard, pooled[2]]
         self.baseline_stratum_, self.baseline_time_, self.baseline_cumulative_hazard_ = code, time, hazard
