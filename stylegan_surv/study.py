@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as dataclass_replace
 from functools import partial
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stylegan_surv.inversion import Latents
     from stylegan_surv.survival.outcome import Outcome
 
+COMPARE = ("face-recognition",)
 STRIP_STEPS = (-3.0, -1.5, 0.0, 1.5, 3.0)
 Progress = Callable[[int, int], None]
 
@@ -125,6 +126,11 @@ def evaluate(
     strict: bool = False,
     n_jobs: int = 1,
     chips: Chips | None = None,
+    compare: Sequence[str] = (),
+    edited: int = 32,
+    generator: Any = None,
+    encoder: Any = None,
+    about: Mapping[str, Any] | None = None,
     final: bool = True,
     progress: Progress | None = None,
 ) -> Study:
@@ -160,6 +166,15 @@ def evaluate(
     chips : Chips, optional
         The aligned photographs: with them the report holds what light, pose, background and the picture without its
         face tell, and looks for one picture under two names.
+    compare : sequence of str
+        ``"face-recognition"`` sets the photograph against dlib's 128 numbers of identity (needs `chips`).
+    edited : int
+        Photographs that are embedded again, edited and as reconstructions, to see how far the risk moves; 0 for none.
+    generator, encoder : networks, paths or zoo names
+        Of the latents, for that; by default those that the latents name, if they are bundled or converted.
+    about : dict, optional
+        What the page should state of the analysis: ``title``, ``tried`` (how many configurations were tried on these
+        data, this one included), and whatever else; kept in ``config``.
     final : bool
         Also fit the first model on all patients and derive the health attribute from it.
     progress : callable, optional
@@ -176,13 +191,15 @@ def evaluate(
     Refused
         If ``strict`` and there is a leak.
     """
-    from stylegan_surv.survival.audit import audit, measure, nuisance_matrices
+    from stylegan_surv.survival.audit import audit
     from stylegan_surv.survival.design import patient_matrix, strata_from
     from stylegan_surv.survival.metrics import default_horizons, evaluation_times, oof_metrics
     from stylegan_surv.survival.outcome import Outcome
+    from stylegan_surv.survival.summary import describe, risk_thirds
     from stylegan_surv.survival.validate import make_folds, nested_cv
 
     check_columns(cohort, clinical, groups)
+    check_compare(compare, chips)
     ids, x = patient_matrix(latents, cohort)
     table = cohort.patients.set_index("patient_id").loc[list(ids)].reset_index()
     outcome = Outcome.from_frame(table)
@@ -198,10 +215,7 @@ def evaluate(
     times = list(horizons) if horizons is not None else default_horizons(outcome)
     index = cohort.index_photos()
     index = index[index["photo_id"].isin(set(latents.ids)) & index["patient_id"].isin(set(ids))]
-    extra = None
-    if chips is not None:
-        seen_on_photos = measure(chips, list(index["photo_id"]), list(index["patient_id"]))
-        extra = nuisance_matrices(seen_on_photos, list(ids), table)
+    extra, faces = others(table, clinical, ids, chips, index, compare, progress)
     found = nested_cv(
         list(models), x, outcome, clinical=covariates, groups=group, folds=division,
         horizons=evaluation_times(outcome, times), seed=seed,
@@ -212,15 +226,23 @@ def evaluate(
     judged, oof = outcome.subset(fresh), found.frame[~found.frame["patient_id"].isin(known["seen"])]
     judged.require_events(2, "evaluating on patients whom the networks had not seen")
     within = None if levels is None else levels[fresh]
+    judged_table, fold = table[fresh].reset_index(drop=True), division[0][fresh]
     metrics = oof_metrics(oof, judged, strata=within, horizons=times, n_boot=n_boot, seed=seed)
     metrics |= audit(
-        x[fresh], judged, oof, table=table[fresh].reset_index(drop=True), fold=division[0][fresh],
-        clinical=list(clinical), strata=within, chips=chips, photos=index, shape=shape,
-        quality=inversion_error(latents, list(judged.patient_id)), n_permutations=permutations, seed=seed,
-        progress=progress,
+        x[fresh], judged, oof, table=judged_table, fold=fold, clinical=list(clinical), strata=within, chips=chips,
+        photos=index, recognition=faces, shape=shape, quality=inversion_error(latents, list(judged.patient_id)),
+        n_permutations=permutations, seed=seed, progress=progress,
+    )  # fmt: skip
+    metrics["controls"] |= stability(
+        models[0], x[fresh], judged, oof, fold, latents, chips=chips, chosen=found.chosen, number=edited,
+        networks=(generator, encoder), seed=seed, progress=progress,
     )  # fmt: skip
     if known["seen"]:
         metrics["c_provenance"] = inside_and_outside(found.frame, outcome, known["seen"])
+    flow = cohort_flow(latents, cohort, list(ids))
+    described = list(dict.fromkeys([*clinical, *cohort.covariates]))
+    metrics["cohort"] = describe(judged_table, judged, described, flow)
+    metrics["risk_thirds"] = risk_thirds(oof, judged)
     study = Study(
         cohort=cohort,
         outcome=judged,
@@ -228,14 +250,76 @@ def evaluate(
         metrics=metrics,
         config={
             "models": list(models), "clinical": list(clinical), "strata": strata, "groups": groups, "folds": folds,
-            "repeats": repeats, "permutations": permutations, "n_boot": n_boot, "seed": seed, "version": __version__,
+            "repeats": repeats, "permutations": permutations, "n_boot": n_boot, "seed": seed,
+            "compare": list(compare), "edited": edited, "version": __version__, **(about or {}),
         },
-        flow=cohort_flow(latents, cohort, list(ids)),
+        flow=flow,
         latents_info=dict(latents.metadata),
         provenance=known,
         tables={"folds": found.folds, "chosen": found.chosen},
     )  # fmt: skip
     return _with_model(study, latents, x, table, models[0], clinical) if final else study
+
+
+def others(
+    table: pd.DataFrame,
+    clinical: Sequence[str],
+    ids: Sequence[str],
+    chips: Chips | None,
+    photos: pd.DataFrame,
+    compare: Sequence[str],
+    progress: Progress | None,
+) -> tuple[dict[str, Any], Any]:
+    """What the photograph is set against: baselines, pictures without the face, face recognition.
+
+    Returns
+    -------
+    matrices : dict, as ``nested_cv(extra_matrices=…)`` takes them
+    recognition : array [photos, 128] or None
+    """
+    from stylegan_surv.survival.audit import baselines, measure, nuisance_matrices
+
+    if chips is None:
+        return {**baselines(table, clinical), **nuisance_matrices(None, ids, table)}, None
+    seen = measure(
+        chips, list(photos["photo_id"]), list(photos["patient_id"]), progress,
+        recognition="face-recognition" in compare,
+    )  # fmt: skip
+    found: dict[str, Any] = {**baselines(table, clinical), **nuisance_matrices(seen, ids, table)}
+    if seen.recognition is not None:
+        found["face_recognition"] = seen.by_patient(seen.recognition, ids)
+    return found, seen.recognition
+
+
+def stability(
+    model: str,
+    x: Any,
+    outcome: Outcome,
+    oof: pd.DataFrame,
+    fold: Any,
+    latents: Latents,
+    *,
+    chips: Chips | None,
+    chosen: pd.DataFrame,
+    number: int,
+    networks: tuple[Any, Any],
+    seed: int,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """How stable the risk is, for ``metrics["controls"]``: other folds, other photographs, edited ones."""
+    from stylegan_surv.survival import stability as checks
+
+    found: dict[str, Any] = {"seeds": checks.seeds(oof, outcome)}
+    risk_of = checks.fold_risk(model, x, outcome, fold, shape=latents.w_plus.shape[1:], chosen=chosen)
+    found["repeat_photo_icc"] = checks.repeated_photographs(risk_of, latents)
+    if number:
+        again = checks.Again.of(latents, *networks)
+        found["embedded_again"] = again is not None
+        if again is not None:
+            found |= checks.embedded_again(
+                risk_of, latents, again, chips, number=number, seed=seed, progress=progress
+            )
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def fit(
@@ -337,6 +421,17 @@ def synthetic_strip(attribute: HealthAttribute, latents_info: dict[str, Any]) ->
     buffer = io.BytesIO()
     strip(pictures, STRIP_STEPS).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def check_compare(compare: Sequence[str], chips: Chips | None) -> None:
+    """Comparison models must be known, and have what they need."""
+    for name in compare:
+        if name not in COMPARE:
+            raise InputError(f"compare is {name!r}; expected one of {', '.join(COMPARE)}")
+        if chips is None:
+            raise InputError(
+                f"comparing with {name} needs the aligned photographs: give their folder, --photos"
+            )
 
 
 def check_columns(cohort: Cohort, clinical: Sequence[str], groups: str | None) -> None:

@@ -13,12 +13,12 @@ import pytest
 
 from stylegan_surv.report import render
 from stylegan_surv.report.figures import kaplan_meier_figure
-from stylegan_surv.report.page import thirds_within_fold
-from stylegan_surv.report.tables import difference_table, interval_text, p_text
+from stylegan_surv.report.tables import benefit_table, difference_table, interval_text, p_text
 from stylegan_surv.report.verdict import findings
 from stylegan_surv.survival._oof import scores_of
 from stylegan_surv.survival.metrics import oof_metrics
 from stylegan_surv.survival.outcome import Outcome
+from stylegan_surv.survival.summary import thirds_within_fold
 
 PNG = b"\x89PNG\r\n\x1a\n0000"
 
@@ -107,7 +107,10 @@ def test_trap_era() -> None:
     sound = {"models": {"photo": {"harrell_c": value(0.67), "stratified_c": value(0.66)}}}
     assert titles(sound)["It holds within the strata"] == "good"
     unasked = {**photo(), "c_within": {"entry_year": value(0.49)}}  # nobody asked for strata
-    assert titles(unasked)["All of what it gains over chance comes from telling entry_year apart"] == "alarm"
+    assert (
+        titles(unasked)["All of what it gains over chance comes from telling the year of entry apart"]
+        == "alarm"
+    )
 
 
 def test_trap_site() -> None:
@@ -167,6 +170,32 @@ def test_permuted_outcomes_that_are_not_chance_are_an_alarm() -> None:
     assert titles({**photo(), "controls": controls})["Permuted outcomes give chance"] == "good"
 
 
+def test_trap_censoring_by_the_calendar() -> None:
+    title = "The length of follow-up depends on what the photograph shows"
+    apart = {"km": value(0.67), "cox": value(0.61)}
+    assert titles({**photo(), "c_by_censoring": apart})[title] == "caution"
+    assert title not in titles({**photo(), "c_by_censoring": {**apart, "cox": value(0.66)}})
+
+
+def test_face_recognition_that_does_as_well_is_said() -> None:
+    def found(difference: float) -> dict[str, str]:
+        pair = {"uno_c": value(0.05), "stratified_c": value(difference)}
+        return titles({**photo(), "comparisons": {"photo - face_recognition": pair}})
+
+    assert "It was not shown to tell more than a face-recognition embedding" in found(-0.005)
+    assert "It tells more than a face-recognition embedding" in found(0.05)
+    assert "It tells less than a face-recognition embedding" in found(-0.05)
+
+
+def test_several_analyses_and_an_unstable_risk_are_said() -> None:
+    assert titles(photo(), tried=6)["One of several analyses"] == "caution"
+    assert "One of several analyses" not in titles(photo(), tried=1)
+    edits = {"rotated": {"moved": 0.9}, "jpeg": {"moved": 0.1}}
+    moved = titles({**photo(), "controls": {"edits": edits}})
+    assert moved["The risk moves when only the picture changes, not the face"] == "caution"
+    assert len(titles({**photo(), "controls": {"edits": {"jpeg": {"moved": 0.1}}}})) == len(titles(photo()))
+
+
 def test_numbers_at_risk_by_hand() -> None:
     time, event = np.array([1.0, 2, 3, 4, 5, 6]), np.array([1, 0, 1, 1, 0, 1], bool)
     group = np.zeros(6, int)
@@ -197,6 +226,10 @@ def test_cells() -> None:
     assert interval_text({"estimate": -0.02, "low": None, "high": None}, 2) == "\u22120.02"
     assert interval_text(None) == "–"
     assert p_text(1e-9) == "< 0.001"
-    table = difference_table({"both - clinical": {"uno_c": value(0.03), "net_benefit_0.2": value(0.01)}})
-    assert list(table.columns) == ["Photograph + clinical \u2212 Clinical variables"]
-    assert list(table.index) == ["Uno C", "Net benefit at a threshold of 0.2"]
+    difference = {"both - clinical": {"uno_c": value(0.03), "net_benefit_0.2": value(0.01)}}
+    added = "Photograph + clinical \u2212 Clinical variables"
+    table = difference_table(difference)
+    assert list(table.index) == [added]
+    assert list(table.columns) == ["Uno C"]
+    models = {m: {"net_benefit_0.2": value(0.1)} for m in ("clinical", "both")}
+    assert benefit_table(models, difference).loc[added, "0.2"] == interval_text(value(0.01))

@@ -13,6 +13,7 @@ from PIL import Image
 
 import stylegan_surv as ss
 from stylegan_surv.faces import Chips
+from stylegan_surv.gan.provenance import patient_key
 
 N, LAYERS, WIDTH, SIDE = 140, 3, 8, 48
 
@@ -62,6 +63,29 @@ def study(root: Path, traps: bool) -> Any:
     )
 
 
+def era_study(root: Path) -> Any:
+    """Old pictures look old, and those of long ago have died; the generator was tuned on thirty of the patients."""
+    rng = np.random.default_rng(2)
+    year = rng.integers(1950, 2010, N)
+    w = rng.normal(size=(N, LAYERS, WIDTH))
+    w[:, :, 0] += (year[:, None] - 1980) / 10
+    death = rng.exponential(10 * np.exp((year - 1980) / 12)) + 1e-3
+    end = 2025.0 - year
+    names = [f"P{i:03d}" for i in range(N)]
+    table = pd.DataFrame({"patient_id": names, "photo": [f"{n}.png" for n in names], "entry_year": year})
+    table = table.assign(time=np.minimum(death, end), event=(death <= end).astype(int))
+    seen = {
+        "kind": "photographs",
+        "salt": "s",
+        "patients": [patient_key(p, "s") for p in names[:30]],
+        "photos": [],
+    }
+    about = {"generator": "tuned", "provenance": {"generator": seen, "encoder": {"kind": "synthetic"}}}
+    latents = ss.Latents.from_arrays(w.astype(np.float32), names, names, about)
+    cohort = ss.read_cohort(table, check_photos=False)
+    return ss.evaluate(latents, cohort, repeats=1, permutations=0, n_boot=60, seed=0, final=False)
+
+
 def first_screen(made: Any, root: Path) -> dict[str, str]:
     """Level of each finding on the page, by title."""
     html = made.report(root / "report.html").read_text()
@@ -87,6 +111,24 @@ def test_site_effect(trapped: dict[str, str]) -> None:
 
 def test_duplicated_patient(trapped: dict[str, str]) -> None:
     assert trapped["Duplicated photographs across patients"] == "alarm"
+
+
+@pytest.fixture(scope="module")
+def aged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("era")
+    return first_screen(era_study(root), root)
+
+
+def test_era_effect(aged: dict[str, str]) -> None:
+    assert any(
+        "telling the year of entry apart" in title and level == "alarm" for title, level in aged.items()
+    )
+    assert aged["The outcome can be told without the face"] == "alarm"  # from the year alone
+    assert any("betray the year of entry" in title for title in aged)
+
+
+def test_generator_fine_tuned_on_patients_of_the_study(aged: dict[str, str]) -> None:
+    assert aged["The networks had seen patients of this study"] == "alarm"
 
 
 def test_photographs_dated_after_the_origin(trapped: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,8 +80,8 @@ def test_the_attribute_points_at_the_planted_latent(study: ss.Study) -> None:
 def test_rows_and_patients_are_accounted_for(study: ss.Study) -> None:
     assert study.flow["photos"] == study.flow["patients"] == N
     assert study.flow["excluded"] == {}
-    assert set(study.oof["model"]) == {"photo", "clinical", "both"}
-    assert len(study.oof) == 3 * N
+    assert set(study.oof["model"]) == {"photo", "clinical", "both", "nuisance"}  # the table has a site
+    assert len(study.oof) == 4 * N
 
 
 def test_what_is_saved_predicts_and_reads_back(study: ss.Study, folder: Path) -> None:
@@ -110,6 +111,45 @@ def test_the_page_holds_no_link_to_elsewhere_and_the_caution(study: ss.Study, fo
     assert 'src="http' not in page
     assert 'href="http' not in page
     assert "not a diagnosis" in page
+
+
+SAID = {95.0, 0.5, 0.0, 1.0, 5.0}  # numbers of the sentences themselves: "95 % interval", "0.5 is chance"
+
+
+def flat(value: object) -> list[float]:
+    """All numbers of nested metrics, the lengths of lists, and numbers that are keys or part of a text."""
+    if isinstance(value, dict):
+        return flat(list(value)) + [x for v in value.values() for x in flat(v)]
+    if isinstance(value, list):
+        return [float(len(value)), *(x for v in value for x in flat(v))]
+    if isinstance(value, str):
+        return [float(x) for x in re.findall(r"\d+(?:\.\d+)?", value)]
+    return [float(value)] if isinstance(value, (int, float)) else []
+
+
+def test_every_number_on_the_page_is_in_the_metrics(study: ss.Study, folder: Path) -> None:
+    """Cells of the tables and sentences of the first screen, to the digits that they show."""
+    study.save(folder / "numbers")
+    html = (folder / "numbers/report.html").read_text(encoding="utf-8")
+    known = np.array(flat(json.loads((folder / "numbers/metrics.json").read_text())))
+    html = re.sub(r'<section id="(card|tripod|provenance)".*?</section>', "", html, flags=re.S)
+    cells = re.findall(r"<td>(.*?)</td>", html, flags=re.S) + re.findall(
+        r'<div class="finding.*?</div>', html
+    )
+    numbers = re.findall(
+        r"(?<![\w.#&])\d[\d,]*(?:\.\d+)?", " ".join(re.sub(r"<h3>.*?</h3>", "", c) for c in cells)
+    )
+    assert len(numbers) > 60
+    for text in numbers:
+        shown = float(text.replace(",", ""))
+        half = 0.5 * 10.0 ** -len(text.partition(".")[2]) + 1e-9
+        near = [abs(scale * abs(known) - shown) <= half for scale in (1, 100)]  # as itself or in per cent
+        assert shown in SAID or np.any(near) or rounded(known, text), f"{text} is not in metrics.json"
+
+
+def rounded(known: np.ndarray, text: str) -> bool:
+    """Whether `text` is one of the numbers to three or four significant digits."""
+    return any(f"{x:.{digits}g}" == text for x in known for digits in (3, 4))
 
 
 def test_same_seed_same_study(folder: Path, study: ss.Study) -> None:

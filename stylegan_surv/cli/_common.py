@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -48,6 +49,45 @@ def _pairs(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...])
     return pairs
 
 
+def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
+    """Callback: the options in a YAML file become the command's defaults; those on the command line win."""
+    if path is None:
+        return None
+    import yaml
+
+    from stylegan_surv.errors import InputError
+
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise InputError(f"there is no configuration {path}; give the path of a YAML file") from fault
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+        raise InputError(f"{path} is no YAML file: {fault}") from fault
+    known = {o.opts[0].lstrip("-"): o for o in ctx.command.params if isinstance(o, click.Option)}
+    if not isinstance(given, dict) or set(given) - set(known):
+        wrong = sorted(set(given) - set(known)) if isinstance(given, dict) else given
+        raise InputError(f"{path} holds {wrong}; expected options of the command: {', '.join(sorted(known))}")
+    defaults = {str(known[name].name): _as_text(value, known[name].multiple) for name, value in given.items()}
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    return path
+
+
+def _as_text(value: Any, several: bool) -> Any:
+    """A YAML value as it would stand on the command line: lists with commas, mappings as NAME=VALUE."""
+    if isinstance(value, dict):
+        return [f"{k}={v}" for k, v in value.items()]
+    if isinstance(value, list):
+        return [str(v) for v in value] if several else ",".join(map(str, value))
+    return value
+
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    callback=_read_config,
+    help="YAML file with options of this command; those on the command line win.",
+)
 columns_option = click.option(
     "--column",
     "columns",

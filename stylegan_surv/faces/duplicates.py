@@ -85,7 +85,12 @@ def same_person(
         embedded.append(face_embedding(chips.load(photo_id)))
         if progress:
             progress(len(embedded), len(ids))
-    x = np.array(embedded).reshape(-1, 128)
+    return alike(ids, np.array(embedded), limit)
+
+
+def alike(ids: Sequence[str], embedded: NDArray, limit: float = SAME_PERSON) -> pd.DataFrame:
+    """As `same_person`, from face embeddings ``[n, 128]`` that are there already."""
+    x = np.asarray(embedded, float).reshape(-1, 128)
     square = (x**2).sum(axis=1)
     distance = np.sqrt(np.maximum(square[:, None] + square - 2 * x @ x.T, 0))
     return _pairs(ids, distance, limit)

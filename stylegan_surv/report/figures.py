@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stylegan_surv.survival._censoring import StepCurves, kaplan_meier
 from stylegan_surv.survival._censoring import at_risk as number_at_risk
+from stylegan_surv.survival.summary import round_ticks
 
 Floats = NDArray[np.floating]
 Number = Mapping[str, Any]
@@ -65,7 +66,7 @@ def kaplan_meier_figure(
         Numbers at risk, one row per group, one column per time.
     """
     figure, axes = new_figure(5.6, 3.9)
-    ticks = _round_ticks(float(np.quantile(time, 0.98)))
+    ticks = round_ticks(time)
     rows = {}
     for k, label in enumerate(labels):
         m = group == k
@@ -108,13 +109,6 @@ def _write_counts(axes: Axes, counts: pd.DataFrame) -> None:
         axes.text(-0.3, y, str(label), transform=axes.transAxes, color=COLOURS[i], fontsize=8)
         for t, number in row.items():
             axes.text(float(str(t)), y, str(number), transform=place, ha="center", fontsize=8)
-
-
-def _round_ticks(end: float, about: int = 6) -> Floats:
-    step = end / about
-    size = 10.0 ** np.floor(np.log10(step))
-    step = size * next(k for k in (1, 2, 2.5, 5, 10) if k * size >= step)
-    return np.asarray(np.arange(0, end + 1e-9, step))
 
 
 def interval_lines(

@@ -21,6 +21,7 @@ from stylegan_surv.survival._concordance import checked
 from stylegan_surv.survival._oof import Scores, scores_of
 from stylegan_surv.survival._resamples import Resamples
 from stylegan_surv.survival.calibration import calibration
+from stylegan_surv.survival.summary import THIRDS, describe, thirds_within_fold
 
 if TYPE_CHECKING:
     from stylegan_surv.study import Study
@@ -71,9 +72,10 @@ def render(study: Study, path: str | Path, *, faces: bool = False) -> Path:
 
 
 def _context(study: Study, faces: bool) -> dict[str, Any]:
-    metrics, flow = study.metrics, {**study.flow, "late_photos": tables.late_entries(study.outcome)}
-    settings, models, unit = metrics.get("settings", {}), metrics["models"], study.cohort.time_unit
-    found = findings(metrics, flow, study.cohort.flags, study.provenance)
+    metrics, cohort, unit = study.metrics, _cohort(study), study.cohort.time_unit
+    settings, models = metrics.get("settings", {}), metrics["models"]
+    flow = {**cohort["flow"], "late_photos": cohort["late_entries"]}
+    found = findings(metrics, flow, study.cohort.flags, study.provenance, study.config.get("tried"))
     scores = {m: scores_of(study.oof[study.oof["model"] == m], study.outcome) for m in _drawn(study)}
     horizons = settings.get("horizons", [])
     strip = getattr(study, "strip", None)
@@ -84,19 +86,22 @@ def _context(study: Study, faces: bool) -> dict[str, Any]:
         "flow": flow,
         "unit": unit,
         "settings": settings,
-        "flow_table": tables.flow_table(study),
-        "characteristics": _characteristics(study),
+        "flow_table": tables.flow_table(cohort, unit, getattr(study.cohort, "time_origin", "")),
+        "characteristics": tables.characteristics(cohort["characteristics"]),
         "discrimination": tables.metric_table(models, tables.DISCRIMINATION),
         "auc": tables.by_horizon(models, "auc", horizons, unit),
         "brier": tables.by_horizon(models, "brier", horizons, unit),
         "accuracy": tables.metric_table(models, tables.ACCURACY),
         "calibration": tables.metric_table(models, tables.CALIBRATION),
         "differences": tables.difference_table(metrics.get("comparisons", {})),
-        "censoring": metrics.get("c_by_censoring", {}),
+        "benefit": tables.benefit_table(models, metrics.get("comparisons", {})),
+        "censoring": tables.censoring_table(metrics.get("c_by_censoring", {})),
+        "transport": metrics.get("transport", {}),
         "within": metrics.get("c_within", {}),
         "added": metrics.get("added_value"),
         "controls": metrics.get("controls", {}),
-        "layers": metrics.get("layer_groups", {}),
+        "edits": tables.edit_table(metrics.get("controls", {}).get("edits", {})),
+        "layers": tables.layer_table(metrics.get("layer_groups", {})),
         "attribute": metrics.get("attribute", {}),
         "subgroup_figure": _subgroups(metrics),
         "figures": _figures(study, scores),
@@ -160,26 +165,13 @@ def risk_thirds(study: Study, scores: Mapping[str, Scores]) -> list[Figure]:
             outcome.time[keep],
             outcome.event[keep],
             group[keep],
-            ("Lowest third", "Middle third", "Highest third"),
+            THIRDS,
             entry=None if outcome.entry is None else outcome.entry[keep],
             unit=study.cohort.time_unit,
         )
         caption = "Thirds of the out-of-fold risk, formed within folds. Bands: 95 % pointwise intervals."
         drawn.append(Figure(tables.model_name(model), picture, caption))
     return drawn
-
-
-def thirds_within_fold(scores: Scores) -> NDArray[np.intp]:
-    """Third of each patient (0 = lowest risk), from ranks within the fold averaged over repeats; −1 unscored."""
-    rank = np.zeros(scores.risk.shape)
-    for r, (risk, fold) in enumerate(zip(scores.risk, scores.fold)):
-        rank[r] = np.where(fold >= 0, pd.Series(risk).groupby(fold).rank(pct=True), 0.0)
-    times = (scores.fold >= 0).sum(axis=0)
-    mean = np.divide(rank.sum(axis=0), times, out=np.full(len(times), np.nan), where=times > 0)
-    third = np.full(len(mean), -1)
-    scored = np.flatnonzero(~np.isnan(mean))
-    third[scored] = np.floor(3 * (pd.Series(mean[scored]).rank(method="first").to_numpy() - 1) / len(scored))
-    return third
 
 
 def _calibration(study: Study, scores: Mapping[str, Scores], t: float) -> list[Figure]:
@@ -243,15 +235,10 @@ def _subgroups(metrics: Mapping[str, Any]) -> Figure | None:
     return Figure("Subgroups", figures.forest_figure(rows, line=0.5, overall=overall), caption)
 
 
-def _characteristics(study: Study) -> pd.DataFrame:
-    patients = getattr(study.cohort, "patients", None)
-    if patients is None:
-        return pd.DataFrame()
-    rows = patients.set_index(patients["patient_id"].astype(str)).reindex(
-        study.outcome.patient_id.astype(str)
-    )
-    columns = [*study.config.get("clinical", []), *getattr(study.cohort, "covariates", [])]
-    return tables.characteristics(rows, list(dict.fromkeys(columns)), study.outcome.event)
+def _cohort(study: Study) -> dict[str, Any]:
+    """The section ``cohort`` of the metrics, or what a study without it tells."""
+    kept = study.metrics.get("cohort")
+    return dict(kept) if kept else describe(pd.DataFrame(), study.outcome, (), study.flow)
 
 
 def _card(study: Study) -> dict[str, str]:
@@ -259,11 +246,15 @@ def _card(study: Study) -> dict[str, str]:
     card = {
         "Intended use": "Research on associations between appearance and outcome. Not for decisions about patients.",
         "Models": ", ".join(study.config.get("models", [])) or "not stated",
+        "Configurations tried on these data": str(study.config.get("tried") or "not stated"),
         "Data": f"{study.flow['patients']} patients, {study.flow['events']} events.",
         "Privacy": "Latents, the fitted model and a fine-tuned generator are personal health data: a generator can "
         "reproduce faces it was trained on (Webster et al. 2021).",
     }
-    given = {**{k: v for k, v in study.config.items() if k != "title"}, **_short(study.latents_info)}
+    given = {
+        **{k: v for k, v in study.config.items() if k not in ("title", "tried")},
+        **_short(study.latents_info),
+    }
     return card | {str(k): _text(v) for k, v in given.items()}
 
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-
-from stylegan_surv.survival._censoring import kaplan_meier
 
 Number = Mapping[str, Any]
 MODELS = {
+    "age_sex": "Age and sex",
     "clinical": "Clinical variables",
     "photo": "Photograph",
     "both": "Photograph + clinical",
+    "apparent_age": "Apparent age",
+    "face_recognition": "Face-recognition embedding",
     "nuisance": "Camera and circumstances, no face",
     "background": "Background pixels only",
     "no_face": "Picture with the face masked out",
+}
+CENSORING = {
+    "km": "Kaplan–Meier curve",
+    "stratified": "a curve for each stratum",
+    "cox": "Cox model on the year",
 }
 DISCRIMINATION = {"harrell_c": "Harrell C", "uno_c": "Uno C", "stratified_c": "C within strata"}
 ACCURACY = {"ibs": "Integrated Brier", "ibs_skill": "Skill against Kaplan–Meier"}
@@ -55,8 +59,19 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def in_order(models: Mapping[str, Any]) -> dict[str, Any]:
+    """Models as the page lists them: baselines, the photograph, what it is set against; others after their base."""
+    order = list(MODELS)
+    rank = {
+        name: order.index(base) if (base := name.partition("/")[0]) in order else len(order)
+        for name in models
+    }
+    return {name: models[name] for name in sorted(models, key=rank.__getitem__)}
+
+
 def metric_table(models: Mapping[str, Any], metrics: Mapping[str, str], digits: int = 3) -> pd.DataFrame:
     """Rows: models; columns: those of the metrics that some model has."""
+    models = in_order(models)
     names = [m for m in metrics if any(m in v for v in models.values())]
     rows = {
         model_name(k): [interval_text(v.get(m), 2 if m in ("oe", "slope") else digits) for m in names]
@@ -73,73 +88,88 @@ def by_horizon(models: Mapping[str, Any], metric: str, horizons: Sequence[float]
 
 
 def difference_table(comparisons: Mapping[str, Any]) -> pd.DataFrame:
-    """Paired differences: rows are metrics, columns pairs of models."""
-    shown = {
-        "uno_c": "Uno C",
-        "stratified_c": "C within strata",
-        "ibs": "Integrated Brier score (less is better)",
-    }
-    benefit = sorted({m for v in comparisons.values() for m in v if m.startswith("net_benefit")})
-    shown |= {m: f"Net benefit at a threshold of {m.rsplit('_', 1)[1]}" for m in benefit}
+    """Paired differences: rows are pairs of models, columns metrics."""
+    shown = {"uno_c": "Uno C", "stratified_c": "C within strata", "ibs": "Integrated Brier (less is better)"}
     present = [m for m in shown if any(m in v for v in comparisons.values())]
-    columns = {
+    rows = {
         " \u2212 ".join(model_name(p) for p in pair.split(" - ")): [interval_text(v.get(m)) for m in present]
         for pair, v in comparisons.items()
     }
-    return pd.DataFrame(columns, index=[shown[m] for m in present])
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[shown[m] for m in present])
 
 
-def flow_table(study: Any) -> list[tuple[str, str]]:
+def benefit_table(models: Mapping[str, Any], comparisons: Mapping[str, Any]) -> pd.DataFrame:
+    """Net benefit at the thresholds set beforehand: models, and what the photograph adds to the clinical variables."""
+    of = {m: models[m] for m in ("clinical", "photo", "both") if m in models}
+    marks = sorted({k for v in of.values() for k in v if k.startswith("net_benefit")})
+    columns = {k: k.rsplit("_", 1)[1] for k in marks}
+    table = metric_table(of, columns) if marks else pd.DataFrame()
+    gain = comparisons.get("both - clinical", {})
+    if marks and any(k in gain for k in marks):
+        table.loc["Photograph + clinical \u2212 Clinical variables"] = [
+            interval_text(gain.get(k)) for k in marks
+        ]
+    return table
+
+
+def censoring_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Uno's C of the photograph by the model of the censoring."""
+    rows = {CENSORING[k]: [interval_text(v)] for k, v in found.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["Uno C of the photograph"])
+
+
+def layer_table(layers: Mapping[str, Any]) -> pd.DataFrame:
+    """C of each group of latent layers alone, and of all others."""
+    rows = {
+        f"{name.capitalize()} layers": [interval_text(value[k]) for k in ("alone", "without")]
+        for name, value in layers.items()
+    }
+    return pd.DataFrame.from_dict(
+        rows, orient="index", columns=["C, this group alone", "C, all but this group"]
+    )
+
+
+def edit_table(edits: Mapping[str, Any]) -> pd.DataFrame:
+    """How far the risk moves when the photograph is edited and embedded again."""
+    rows = {
+        name: [f"{v['moved']:.2f}", f"{v['shift']:+.2f}".replace("-", "\u2212"), f"{v['correlation']:.2f}"]
+        for name, v in edits.items()
+    }
+    names = ["Mean absolute change, SD", "Mean change, SD", "Correlation"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=names)
+
+
+def flow_table(cohort: Mapping[str, Any], unit: str, origin: str) -> list[tuple[str, str]]:
     """From photographs to events, and the follow-up."""
-    flow, outcome, cohort = study.flow, study.outcome, study.cohort
-    rows = [(k, flow[k]) for k in ("photos", "aligned", "embedded") if k in flow]
+    flow = cohort["flow"]
     names = {"photos": "Photographs in the table", "aligned": "with a face", "embedded": "embedded"}
-    table = [(names[k], f"{v:,}") for k, v in rows]
+    table = [(text, f"{flow[k]:,}") for k, text in names.items() if k in flow]
     table += [(f"left out: {reason}", f"{count:,}") for reason, count in flow.get("excluded", {}).items()]
     table += [
         ("Patients analysed", f"{flow['patients']:,}"),
         ("Patients with the event", f"{flow['events']:,}"),
+        ("Median follow-up (reverse Kaplan–Meier)", f"{cohort['median_follow_up']:.3g} {unit}"),
+        ("Time zero", origin or "not stated"),
     ]
-    table.append(
-        ("Median follow-up (reverse Kaplan–Meier)", f"{median_follow_up(outcome):.3g} {cohort.time_unit}")
-    )
-    table.append(("Time zero", getattr(cohort, "time_origin", "") or "not stated"))
-    late = late_entries(outcome)
-    if late:
-        table.append(("Photographed after time zero (left truncation)", f"{late:,} patients"))
+    if cohort["late_entries"]:
+        table.append(
+            ("Photographed after time zero (left truncation)", f"{cohort['late_entries']:,} patients")
+        )
     return table
 
 
-def median_follow_up(outcome: Any) -> float:
-    """Median time to censoring, events counting as censored (Schemper & Smith 1996)."""
-    curve = kaplan_meier(outcome.time, ~outcome.event)
-    below = np.flatnonzero(curve.values[1:, 0] <= 0.5)
-    return float(curve.times[below[0]]) if len(below) else float(outcome.time.max())
-
-
-def late_entries(outcome: Any) -> int:
-    """Patients who come under observation after time zero."""
-    return 0 if outcome.entry is None else int((np.asarray(outcome.entry) > 0).sum())
-
-
-def characteristics(patients: pd.DataFrame, columns: Sequence[str], event: NDArray[np.bool_]) -> pd.DataFrame:
+def characteristics(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Covariates of the patients: median and quartiles, or counts; missing ones; events per level."""
     rows: list[tuple[str, str, str, str]] = []
-    for name in (c for c in columns if c in patients):
-        values = patients[name].reset_index(drop=True)
-        missing = int(values.isna().sum())
-        if pd.api.types.is_numeric_dtype(values) and values.nunique() > 6:
-            low, middle, high = np.nanquantile(values.astype(float), [0.25, 0.5, 0.75])
-            rows.append((name, f"median {middle:.4g} ({low:.4g} to {high:.4g})", "", str(missing)))
+    for column in found:
+        name, missing = column["name"], str(column["missing"])
+        if "median" in column:
+            middle, low, high = (f"{column[k]:.4g}" for k in ("median", "q1", "q3"))
+            rows.append((name, f"median {middle} ({low} to {high})", "", missing))
             continue
-        levels = values.astype(object).map(str, na_action="ignore")
-        counts = levels.value_counts()
-        for k, (level, count) in enumerate(counts.head(12).items()):
-            died = int(event[(levels == level).to_numpy()].sum())
-            share = f"{count:,} ({count / len(values):.0%})"
-            rows.append(
-                (name if k == 0 else "", f"{level}: {share}", f"{died:,}", str(missing) if k == 0 else "")
-            )
-        if len(counts) > 12:
-            rows.append(("", f"{len(counts) - 12} further levels", "", ""))
+        for k, level in enumerate(column["levels"]):
+            text = f"{level['level']}: {level['patients']:,} ({level['share']:.0%})"
+            rows.append((name if k == 0 else "", text, f"{level['events']:,}", missing if k == 0 else ""))
+        if column["further_levels"]:
+            rows.append(("", f"{column['further_levels']} further levels", "", ""))
     return pd.DataFrame(rows, columns=["Variable", "Value", "Events", "Missing"])

@@ -22,10 +22,21 @@ ASSOCIATION = (
 LOST = 0.25  # share of C − .5 that may disappear within strata before it is an alarm
 BETRAYED_AUC, BETRAYED_R2 = 0.65, 0.15  # a column that the latents tell this well may carry the result
 NUISANCE_SHARE = 0.5  # share of the photograph's C − .5 that pictures without a face may reach
+MOVED = 0.5  # mean change of the risk, in SD, that a change of the picture may make
+UNSTABLE_ICC = 0.75  # below, reliability is moderate at best (Koo & Li 2016)
+CENSORING = 0.02  # how far Uno's C may depend on the model of the censoring
 PERMUTED = 0.02  # how far from .5 the mean C of permuted outcomes may lie
 FEW_EVENTS = 100  # below, an external validation is unreliable (Collins et al. 2016)
 TESTED = 0.05
-NAMES = {"strata": "the strata", "era": "the era", "site": "the site", "camera": "the camera"}
+NAMES = {
+    "strata": "the strata",
+    "era": "the era",
+    "site": "the site",
+    "camera": "the camera",
+    "year": "the year",
+    "entry_year": "the year of entry",
+    "photo_year": "the year of the photograph",
+}
 
 
 @dataclass(frozen=True)
@@ -43,12 +54,15 @@ def findings(
     flow: Mapping[str, Any],
     flags: Sequence[str] = (),
     provenance: Mapping[str, Any] | None = None,
+    tried: int | None = None,
 ) -> list[Finding]:
     """The first screen: what was found, how sure it is, what confounds it."""
     models, controls = metrics["models"], metrics.get("controls", {})
     found = [
         *_photo(models, flow),
         *_added(metrics),
+        *_recognition(metrics),
+        *_tried(tried),
         *_permuted(controls),
         *_events(flow),
         *_calibrated(models),
@@ -59,6 +73,7 @@ def findings(
         *_seen(provenance or {}, metrics.get("c_provenance") or {}),
         *_late(flow),
         *_unstable(controls),
+        *_censored(metrics),
     ]
     found += [Finding("confounds", "caution", "Note on the data", flag) for flag in flags]
     return sorted(found, key=lambda f: (TOPICS.index(f.topic), LEVELS.index(f.level)))
@@ -115,6 +130,51 @@ def _added(metrics: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("found", "plain", f"It was not shown to carry information {beside}", text)
 
 
+def _recognition(metrics: Mapping[str, Any]) -> Iterator[Finding]:
+    """Do the latents tell more than any face-recognition system would?"""
+    difference = metrics.get("comparisons", {}).get("photo - face_recognition", {})
+    name = "stratified_c" if "stratified_c" in difference else "uno_c"
+    value = difference.get(name)
+    if not _has_interval(value):
+        return
+    where = "within strata" if name == "stratified_c" else "Uno's"
+    text = f"Difference of C, {where}, photograph less embedding: {number(value)}."
+    if value["low"] > 0:
+        yield Finding("found", "plain", "It tells more than a face-recognition embedding", text)
+    elif value["high"] < 0:
+        yield Finding("found", "plain", "It tells less than a face-recognition embedding", text)
+    else:
+        yield Finding(
+            "found", "plain", "It was not shown to tell more than a face-recognition embedding", text
+        )
+
+
+def _tried(tried: int | None) -> Iterator[Finding]:
+    if tried is not None and tried > 1:
+        text = (
+            f"{tried} configurations were tried on these data; the best of several looks better than it is."
+        )
+        yield Finding("sure", "caution", "One of several analyses", text)
+
+
+def _censored(metrics: Mapping[str, Any]) -> Iterator[Finding]:
+    """Does Uno's C depend on the model of the censoring?"""
+    found = {k: v for k, v in metrics.get("c_by_censoring", {}).items() if v.get("estimate") is not None}
+    if "km" not in found:
+        return
+    base = found["km"]["estimate"]
+    name, worst = max(found.items(), key=lambda item: abs(item[1]["estimate"] - base))
+    if abs(worst["estimate"] - base) > CENSORING:
+        how = {"stratified": "within the strata", "cox": "from the year"}[name]
+        text = (
+            f"Uno's C of the photograph is {worst['estimate']:.3f} with the censoring modelled {how}, and {base:.3f} "
+            "with one curve for all. The latter is wrong where the photograph betrays how long a patient was followed."
+        )
+        yield Finding(
+            "confounds", "caution", "The length of follow-up depends on what the photograph shows", text
+        )
+
+
 def _permuted(controls: Mapping[str, Any]) -> Iterator[Finding]:
     result = controls.get("permuted_outcome")
     if not result:
@@ -159,8 +219,8 @@ def _within(metrics: Mapping[str, Any]) -> Iterator[Finding]:
         lost = (whole["estimate"] - value["estimate"]) / (whole["estimate"] - 0.5)
         what = NAMES.get(name, name)
         text = (
-            f"Compared only within the same {name.replace('_', ' ')}, the photograph's C is {number(value)} instead "
-            f"of {whole['estimate']:.3f}."
+            f"Compared only within {'the same stratum' if name == 'strata' else _same(name)}, the photograph's C is "
+            f"{number(value)} instead of {whole['estimate']:.3f}."
         )
         if lost > LOST and whole["low"] > 0.5:
             clinical = models.get("clinical", {}).get("stratified_c") if name == "strata" else None
@@ -171,6 +231,11 @@ def _within(metrics: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("confounds", "alarm", title, text)
         elif name == "strata":
             yield Finding("confounds", "good", "It holds within the strata", text)
+
+
+def _same(name: str) -> str:
+    """ "five years of the year of entry", "the same site"."""
+    return f"the same {NAMES.get(name, name).removeprefix('the ')}"
 
 
 def _without_face(models: Mapping[str, Any]) -> Iterator[Finding]:
@@ -246,6 +311,21 @@ def _late(flow: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _unstable(controls: Mapping[str, Any]) -> Iterator[Finding]:
     icc = controls.get("repeat_photo_icc")
-    if icc and icc["icc"] < 0.75:
+    if icc and icc["icc"] < UNSTABLE_ICC:
         text = f"Intraclass correlation {icc['icc']:.2f} over {icc['subjects']} patients with several photographs."
         yield Finding("sure", "caution", "Two photographs of a patient give different risks", text)
+    moved = {name: v["moved"] for name, v in controls.get("edits", {}).items() if v["moved"] > MOVED}
+    if moved:
+        worst = max(moved, key=moved.__getitem__)
+        text = (
+            f"Most by this edit: {worst}, {moved[worst]:.2f} standard deviations of the risk on average. The distance "
+            "between two patients is about 1."
+        )
+        yield Finding("sure", "caution", "The risk moves when only the picture changes, not the face", text)
+    reconstruction = controls.get("reconstruction")
+    if reconstruction and reconstruction["icc"] < UNSTABLE_ICC:
+        text = (
+            f"Drawn from its latent and embedded again, a photograph keeps its risk with an ICC of "
+            f"{reconstruction['icc']:.2f} only: part of the score is nothing that one can see."
+        )
+        yield Finding("sure", "caution", "The risk does not survive a reconstruction", text)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stylegan_surv.faces.chips import Chips
+from stylegan_surv.faces.duplicates import face_embedding
 from stylegan_surv.faces.mask import HEAD, ellipse, face_mask
 
 Floats = NDArray[np.floating]
@@ -73,6 +74,8 @@ class Photographs:
         Light, colour, sharpness, pose, crop.
     background, no_face : arrays [photos, features]
         `pixel_features` of the part outside the head, and of all but the face.
+    recognition : array [photos, 128] or None
+        dlib's face-recognition embedding, which any such system reads from a photograph.
     """
 
     photo_id: NDArray
@@ -80,6 +83,7 @@ class Photographs:
     camera: Floats
     background: Floats
     no_face: Floats
+    recognition: Floats | None = None
 
     def by_patient(self, values: Floats, patients: Sequence[str]) -> Floats:
         """Mean over a patient's photographs, rows in the order of `patients`; missing ones get the mean."""
@@ -92,6 +96,8 @@ def measure(
     photo_id: Sequence[str],
     patient_id: Sequence[str],
     progress: Callable[[int, int], None] | None = None,
+    *,
+    recognition: bool = False,
 ) -> Photographs:
     """Measure the aligned photographs of a study.
 
@@ -101,11 +107,16 @@ def measure(
         Their folder; quality columns are taken from its table as far as there are any.
     photo_id, patient_id : sequences [photos]
         Which photographs, and whose.
+    recognition : bool
+        Also embed the faces by face recognition, about 30 ms each.
     """
     weights = {name: region(name) for name in ("background", "no_face")}
     features: dict[str, list[Floats]] = {name: [] for name in weights}
+    faces = []
     for k, name in enumerate(photo_id):
         chip = chips.load(name)
+        if recognition:
+            faces.append(face_embedding(chip))
         for part, weight in weights.items():
             features[part].append(pixel_features(chip, weight))
         if progress:
@@ -119,6 +130,7 @@ def measure(
         camera,
         np.array(features["background"]),
         np.array(features["no_face"]),
+        np.array(faces).reshape(-1, 128) if recognition else None,
     )
 
 

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.chips import Chips
-from stylegan_surv.faces.duplicates import same_picture
+from stylegan_surv.faces.duplicates import alike, same_picture
 from stylegan_surv.survival._photographs import Photographs, across_patients, measure
 from stylegan_surv.survival.compare import added_value, c_by_censoring, subgroups
-from stylegan_surv.survival.controls import predict_column, repeat_photo_icc
+from stylegan_surv.survival.controls import predict_column
 from stylegan_surv.survival.design import ClinicalDesign, layer_groups, strata_from
 from stylegan_surv.survival.metrics import default_tau, pooled_concordance
-from stylegan_surv.survival.validate import GramCV
+from stylegan_surv.survival.validate import GramCV, leave_group_out, temporal_split
 
 if TYPE_CHECKING:
     from stylegan_surv.survival.outcome import Outcome
 
-__all__ = ["Photographs", "audit", "measure", "nuisance_matrices"]
+__all__ = ["Photographs", "audit", "baselines", "measure", "nuisance_matrices"]
 
 Floats = NDArray[np.floating]
 Progress = Callable[[int, int], None]
@@ -37,8 +37,13 @@ CIRCUMSTANCES = (
 SUBGROUPS = ("sex", "age", "entity", "stage", "site")
 
 
+APPARENT_AGE = "apparent_age"  # column with somebody's, or some program's, estimate from the photograph
+MOST_LEFT_OUT = 12  # sites above which leaving out one at a time is not done
+EARLIER = 2 / 3  # share of the patients that a temporal split trains on
+
+
 def nuisance_matrices(
-    photographs: Photographs, patients: Sequence[str], table: pd.DataFrame | None = None
+    photographs: Photographs | None, patients: Sequence[str], table: pd.DataFrame | None = None
 ) -> dict[str, Floats]:
     """Feature matrices without the face, for ``nested_cv(extra_matrices=…)``.
 
@@ -47,17 +52,40 @@ def nuisance_matrices(
     dict
         ``nuisance``: light, colour, sharpness, pose and crop of the photograph, and site, camera and year where
         `table` (patients in the same order) has them; ``background``: pixels outside the head;
-        ``no_face``: pixels with the face masked out. Rows in the order of `patients`.
+        ``no_face``: pixels with the face masked out. Rows in the order of `patients`. Without photographs there is
+        ``nuisance`` at most.
     """
-    camera = photographs.by_patient(photographs.camera, patients)
+    found, parts = {}, []
     columns = [c for c in CIRCUMSTANCES if table is not None and c in table]
+    if photographs is not None:
+        parts.append(photographs.by_patient(photographs.camera, patients))
     if table is not None and columns:
-        camera = np.hstack([camera, ClinicalDesign(columns).fit_transform(table).astype(np.float32)])
-    return {
-        "nuisance": camera,
-        "background": photographs.by_patient(photographs.background, patients),
-        "no_face": photographs.by_patient(photographs.no_face, patients),
-    }
+        parts.append(ClinicalDesign(columns).fit_transform(table).astype(np.float32))
+    nuisance = np.hstack(parts) if parts else np.zeros((len(patients), 0))
+    if nuisance.shape[1]:
+        found["nuisance"] = nuisance
+    if photographs is not None:
+        found["background"] = photographs.by_patient(photographs.background, patients)
+        found["no_face"] = photographs.by_patient(photographs.no_face, patients)
+    return found
+
+
+def baselines(table: pd.DataFrame, clinical: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Covariates to set the photograph against, for ``nested_cv(extra_matrices=…)``.
+
+    Returns
+    -------
+    dict
+        ``age_sex`` where the clinical variables are more than these two, and ``apparent_age`` where the table has
+        such a column: an estimate of the age from the photograph, by people or by a program.
+    """
+    found = {}
+    plain = [c for c in ("age", "sex") if c in clinical]
+    if plain and len(plain) < len(clinical):
+        found["age_sex"] = table[plain]
+    if APPARENT_AGE in table and table[APPARENT_AGE].notna().any():
+        found[APPARENT_AGE] = table[[APPARENT_AGE]]
+    return found
 
 
 def audit(
@@ -72,7 +100,7 @@ def audit(
     chips: Chips | None = None,
     photos: pd.DataFrame | None = None,
     quality: Floats | None = None,
-    photo_risk: tuple[Floats, NDArray] | None = None,
+    recognition: Floats | None = None,
     shape: tuple[int, int] | None = None,
     tau: float | None = None,
     n_permutations: int = 199,
@@ -99,8 +127,8 @@ def audit(
         The aligned photographs and whose they are, for duplicates across patients.
     quality : array [n], optional
         Inversion error per patient, shown beside the subgroups.
-    photo_risk : (risk [photos], patient [photos]), optional
-        Risks of single photographs, for the repeat-photo ICC.
+    recognition : array [photos, 128], optional
+        Face-recognition embeddings in the order of `photos`, for people who occur twice.
     shape : (num_ws, w_dim), optional
         Shape of a patient's W+, for the layer groups.
     n_permutations : int
@@ -109,7 +137,8 @@ def audit(
     Returns
     -------
     dict
-        ``added_value``, ``subgroups``, ``c_by_censoring``, ``c_within``, ``layer_groups`` and ``controls``.
+        ``added_value``, ``subgroups``, ``c_by_censoring``, ``c_within``, ``transport``, ``layer_groups`` and
+        ``controls``.
     """
     tau = default_tau(outcome) if tau is None else tau
     design = ClinicalDesign().fit_transform(table[list(clinical)]) if clinical else None
@@ -131,14 +160,15 @@ def audit(
     ]
     found["c_by_censoring"] = c_by_censoring(photo, outcome, tau=tau, strata=strata, covariates=_when(table))
     found["c_within"] = {name: _c(photo, outcome, level) for name, level in _circumstances(table).items()}
+    found["transport"] = _transport(x, outcome, table, seed)
     if shape is not None:
         found["layer_groups"] = _layer_groups(x, outcome, fold, shape, seed)
     controls["from_latents"] = _from_latents(x, table, fold, strata, seed)
     if chips is not None and photos is not None:
         owner = dict(zip(photos["photo_id"].astype(str), photos["patient_id"].astype(str)))
         controls["duplicates"] = across_patients(same_picture(chips), owner)
-    if photo_risk is not None and (icc := repeat_photo_icc(*photo_risk)) is not None:
-        controls["repeat_photo_icc"] = icc.to_dict()
+        if recognition is not None:
+            controls["same_person"] = across_patients(alike(list(owner), recognition), owner)
     return found
 
 
@@ -173,13 +203,47 @@ def _c(frame: pd.DataFrame, outcome: Outcome, strata: NDArray | None = None) -> 
 def _layer_groups(
     x: Floats, outcome: Outcome, fold: NDArray[np.intp], shape: tuple[int, int], seed: int
 ) -> dict[str, Any]:
-    """C of each layer group alone, cross-validated on the study's folds."""
+    """C of each layer group ``alone``, and of all ``without`` it, cross-validated on the study's folds."""
+    groups = layer_groups(*shape)
+    if len(groups) < 2:
+        return {}
+    return {
+        name: {
+            "alone": _cross_validated(x[:, columns], outcome, fold, seed),
+            "without": _cross_validated(np.delete(x, columns, axis=1), outcome, fold, seed),
+        }
+        for name, columns in groups.items()
+    }
+
+
+def _transport(x: Floats, outcome: Outcome, table: pd.DataFrame, seed: int) -> dict[str, Any]:
+    """C of the photograph at sites, and in years, that the model was not trained on, where columns tell them."""
+    divisions = {}
+    for name in ("site", "camera"):
+        if name in table and 1 < table[name].nunique(dropna=False) <= MOST_LEFT_OUT:
+            divisions[f"other {name}s"] = leave_group_out(table[name].to_numpy())
+    for name in ("photo_year", "entry_year", "year"):
+        if name in table and pd.api.types.is_numeric_dtype(table[name]) and table[name].nunique() > 1:
+            cut = float(table[name].quantile(EARLIER))
+            if table[name].min() < cut:
+                divisions[f"before {name} {cut:g}"] = temporal_split(table[name].to_numpy(float), cut)
+            break
     found = {}
-    for name, columns in layer_groups(*shape).items():
-        risk = GramCV(x[:, columns], fold, seed=seed).out_of_fold_risk(outcome)
-        frame = pd.DataFrame({"patient_id": outcome.patient_id, "repeat": 0, "fold": fold, "risk": risk})
-        found[name] = _c(frame.dropna(), outcome)
+    for trained_on, fold in divisions.items():
+        try:
+            found[trained_on] = _cross_validated(x, outcome, fold, seed)
+        except InputError:  # a training part without events
+            continue
     return found
+
+
+def _cross_validated(
+    x: Floats, outcome: Outcome, fold: NDArray[np.intp], seed: int
+) -> dict[str, float | None]:
+    """C of ridge Cox on some columns, pairs within the folds."""
+    risk = GramCV(x, fold, seed=seed).out_of_fold_risk(outcome)
+    frame = pd.DataFrame({"patient_id": outcome.patient_id, "repeat": 0, "fold": fold, "risk": risk})
+    return _c(frame.dropna(), outcome)
 
 
 def _from_latents(

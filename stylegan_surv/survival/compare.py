@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,19 +144,12 @@ def added_value(
     keeps the test conservative or close to its level.
     """
     design = np.zeros((len(outcome), 0)) if clinical is None else np.asarray(clinical, float)
-
-    def rerun(order: NDArray[np.intp]) -> tuple[Adjusted, float]:
-        moved = outcome.subset(order)
-        level = None if strata is None else np.asarray(strata)[order]
-        risk = risk_of(moved)
-        c = _pooled_c(risk, moved, fold, level)
-        return adjusted_score(risk, moved, design[order], fold=fold, strata=level), c
-
-    real, c_real = rerun(np.arange(len(outcome)))
+    run = partial(rerun, risk_of, outcome, design, fold=fold, strata=strata)
+    real, c_real = run(np.arange(len(outcome)))
     c_values: list[float] = []
 
     def statistic(order: NDArray[np.intp]) -> float:
-        found, c = rerun(order)
+        found, c = run(order)
         c_values.append(c)
         return found.root
 
@@ -169,6 +163,23 @@ def added_value(
         progress=progress,
     )
     return AddedValue(real, roots, Permutations(c_real, np.array(c_values)))
+
+
+def rerun(
+    risk_of: Callable[[Outcome], Floats],
+    outcome: Outcome,
+    design: Floats,
+    order: NDArray[np.intp],
+    *,
+    fold: NDArray[np.intp] | None = None,
+    strata: NDArray | None = None,
+) -> tuple[Adjusted, float]:
+    """The analysis of `added_value` with photograph i given to patient ``order[i]``: adjusted score and pooled C."""
+    moved = outcome.subset(order)
+    level = None if strata is None else np.asarray(strata)[order]
+    risk = risk_of(moved)
+    c = _pooled_c(risk, moved, fold, level)
+    return adjusted_score(risk, moved, design[order], fold=fold, strata=level), c
 
 
 def _pooled_c(risk: Floats, outcome: Outcome, fold: NDArray[np.intp] | None, strata: NDArray | None) -> float:

@@ -55,7 +55,13 @@ THRESHOLDS = (
     0.4,
     0.5,
 )  # of predicted risk, for net benefit; set beforehand, not chosen by result
-PAIRS = (("both", "clinical"), ("photo", "nuisance"), ("photo", "clinical"))
+PAIRS = (
+    ("both", "clinical"),
+    ("photo", "clinical"),
+    ("photo", "nuisance"),
+    ("photo", "face_recognition"),
+    ("photo", "apparent_age"),
+)
 _CELLS = 1_000_000  # patients × resamples handled at once: 8 MB per array
 
 

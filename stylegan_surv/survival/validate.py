@@ -145,8 +145,9 @@ def nested_cv(
         Processes over folds (joblib; ``joblib.parallel_config(backend="dask")`` spreads them over a cluster).
     progress : callable, optional
         progress(done, total) in fits.
-    extra_matrices : dict of str to array, optional
-        Further feature matrices, e.g. ``{"nuisance": photo_quality}``, each a penalised Cox model.
+    extra_matrices : dict of str to array or DataFrame, optional
+        Further feature matrices, e.g. ``{"nuisance": photo_quality}``, each a penalised Cox model; a DataFrame is
+        taken as covariates are.
     num_ws, w_dim : int, optional
         Shape of W+ for models by layer group.
 
@@ -330,7 +331,10 @@ def _recipes(
     for name, matrix in (extra or {}).items():
         if len(matrix) != len(X):
             raise InputError(f"extra_matrices[{name!r}]: got {len(matrix)} rows for {len(X)} patients.")
-        out.append(_Recipe(name, _set_inner(make_model("nuisance"), inner), check_matrix(matrix)))
+        if isinstance(matrix, pd.DataFrame):
+            out.append(_Recipe(name, make_model("clinical"), matrix.reset_index(drop=True)))
+        else:
+            out.append(_Recipe(name, _set_inner(make_model("nuisance"), inner), check_matrix(matrix)))
     return out
 
 

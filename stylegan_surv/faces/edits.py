@@ -1,0 +1,76 @@
+"""What may differ between two photographs of one face: changes of an aligned chip that a risk should not follow."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stylegan_surv.faces.mask import HEAD, ellipse, smoothstep
+
+Pixels = NDArray[np.uint8]
+CHIN = 0.90  # the FFHQ crop ends a frontal chin above this height
+GREY = 128.0
+QUALITY, GAIN, DEGREES = 30, 1.25, 5.0
+
+
+def other_background(chip: Pixels, other: Pixels) -> Pixels:
+    """The chip's head before the surroundings of another chip of the same size."""
+    return _blend(chip, other.astype(float), 1 - ellipse(len(chip), HEAD))
+
+
+def no_clothing(chip: Pixels) -> Pixels:
+    """What lies below the chin and beside the neck turned to plain grey."""
+    rows = (np.arange(len(chip)) + 0.5) / len(chip)
+    below = smoothstep((rows - CHIN + 0.05) / 0.05)[:, None]
+    beside = smoothstep((rows - 0.75) / 0.05)[:, None] * (1 - ellipse(len(chip), HEAD))
+    return _blend(chip, np.full(chip.shape, GREY), np.maximum(below, beside))
+
+
+def jpeg(chip: Pixels) -> Pixels:
+    """Saved as JPEG of quality 30."""
+    buffer = io.BytesIO()
+    Image.fromarray(chip).save(buffer, "JPEG", quality=QUALITY)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def brighter(chip: Pixels) -> Pixels:
+    """A quarter brighter."""
+    return _round(chip * GAIN)
+
+
+def darker(chip: Pixels) -> Pixels:
+    """A fifth darker: `brighter` undone."""
+    return _round(chip / GAIN)
+
+
+def rotated(chip: Pixels) -> Pixels:
+    """Turned by five degrees, the corners filled by the nearest border."""
+    side = len(chip)
+    border = side // 8
+    padded = np.pad(chip, ((border, border), (border, border), (0, 0)), mode="edge")
+    turned = Image.fromarray(padded).rotate(DEGREES, Image.Resampling.BICUBIC)
+    return np.asarray(turned)[border:-border, border:-border]
+
+
+def _blend(chip: Pixels, fill: NDArray[np.floating], weight: NDArray[np.floating]) -> Pixels:
+    w = weight[..., None]
+    return _round(chip * (1 - w) + fill * w)
+
+
+def _round(image: NDArray[np.floating]) -> Pixels:
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+EDITS: dict[str, Callable[[Pixels, Pixels], Pixels]] = {
+    "another background": other_background,
+    "clothing masked": lambda chip, other: no_clothing(chip),
+    "JPEG, quality 30": lambda chip, other: jpeg(chip),
+    "25 % brighter": lambda chip, other: brighter(chip),
+    "20 % darker": lambda chip, other: darker(chip),
+    "rotated by 5°": lambda chip, other: rotated(chip),
+}
+"""Each takes the chip and one of another patient, [H, W, 3] uint8, of which only the background swap makes use."""
