@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from stylegan_surv.inversion import Latents
     from stylegan_surv.survival.outcome import Outcome
 
-COMPARE = ("face-recognition",)
 STRIP_STEPS = (-3.0, -1.5, 0.0, 1.5, 3.0)
 Progress = Callable[[int, int], None]
 
@@ -45,6 +44,7 @@ class Study:
     attribute : HealthAttribute of the model fitted on all patients, or None.
     model : that model.
     strip : PNG of a synthetic face along the attribute, or None.
+    chips : the aligned photographs, or None; a report shows them only where faces are allowed.
     """
 
     cohort: Cohort
@@ -58,6 +58,7 @@ class Study:
     attribute: HealthAttribute | None = None
     model: Any = None
     strip: bytes | None = None
+    chips: Chips | None = None
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     def report(self, path: str | Path, *, faces: bool = False) -> Path:
@@ -191,15 +192,15 @@ def evaluate(
     Refused
         If ``strict`` and there is a leak.
     """
-    from stylegan_surv.survival.audit import audit
+    from stylegan_surv.survival.audit import audit, set_against
     from stylegan_surv.survival.design import patient_matrix, strata_from
     from stylegan_surv.survival.metrics import default_horizons, evaluation_times, oof_metrics
     from stylegan_surv.survival.outcome import Outcome
+    from stylegan_surv.survival.stability import stability
     from stylegan_surv.survival.summary import describe, risk_thirds
     from stylegan_surv.survival.validate import make_folds, nested_cv
 
     check_columns(cohort, clinical, groups)
-    check_compare(compare, chips)
     ids, x = patient_matrix(latents, cohort)
     table = cohort.patients.set_index("patient_id").loc[list(ids)].reset_index()
     outcome = Outcome.from_frame(table)
@@ -215,7 +216,7 @@ def evaluate(
     times = list(horizons) if horizons is not None else default_horizons(outcome)
     index = cohort.index_photos()
     index = index[index["photo_id"].isin(set(latents.ids)) & index["patient_id"].isin(set(ids))]
-    extra, faces = others(table, clinical, ids, chips, index, compare, progress)
+    extra, faces = set_against(table, clinical, chips, index, compare, progress)
     found = nested_cv(
         list(models), x, outcome, clinical=covariates, groups=group, folds=division,
         horizons=evaluation_times(outcome, times), seed=seed,
@@ -235,7 +236,7 @@ def evaluate(
     )  # fmt: skip
     metrics["controls"] |= stability(
         models[0], x[fresh], judged, oof, fold, latents, chips=chips, chosen=found.chosen, number=edited,
-        networks=(generator, encoder), seed=seed, progress=progress,
+        generator=generator, encoder=encoder, seed=seed, progress=progress,
     )  # fmt: skip
     if known["seen"]:
         metrics["c_provenance"] = inside_and_outside(found.frame, outcome, known["seen"])
@@ -256,70 +257,10 @@ def evaluate(
         flow=flow,
         latents_info=dict(latents.metadata),
         provenance=known,
+        chips=chips,
         tables={"folds": found.folds, "chosen": found.chosen},
     )  # fmt: skip
     return _with_model(study, latents, x, table, models[0], clinical) if final else study
-
-
-def others(
-    table: pd.DataFrame,
-    clinical: Sequence[str],
-    ids: Sequence[str],
-    chips: Chips | None,
-    photos: pd.DataFrame,
-    compare: Sequence[str],
-    progress: Progress | None,
-) -> tuple[dict[str, Any], Any]:
-    """What the photograph is set against: baselines, pictures without the face, face recognition.
-
-    Returns
-    -------
-    matrices : dict, as ``nested_cv(extra_matrices=…)`` takes them
-    recognition : array [photos, 128] or None
-    """
-    from stylegan_surv.survival.audit import baselines, measure, nuisance_matrices
-
-    if chips is None:
-        return {**baselines(table, clinical), **nuisance_matrices(None, ids, table)}, None
-    seen = measure(
-        chips, list(photos["photo_id"]), list(photos["patient_id"]), progress,
-        recognition="face-recognition" in compare,
-    )  # fmt: skip
-    found: dict[str, Any] = {**baselines(table, clinical), **nuisance_matrices(seen, ids, table)}
-    if seen.recognition is not None:
-        found["face_recognition"] = seen.by_patient(seen.recognition, ids)
-    return found, seen.recognition
-
-
-def stability(
-    model: str,
-    x: Any,
-    outcome: Outcome,
-    oof: pd.DataFrame,
-    fold: Any,
-    latents: Latents,
-    *,
-    chips: Chips | None,
-    chosen: pd.DataFrame,
-    number: int,
-    networks: tuple[Any, Any],
-    seed: int,
-    progress: Progress | None,
-) -> dict[str, Any]:
-    """How stable the risk is, for ``metrics["controls"]``: other folds, other photographs, edited ones."""
-    from stylegan_surv.survival import stability as checks
-
-    found: dict[str, Any] = {"seeds": checks.seeds(oof, outcome)}
-    risk_of = checks.fold_risk(model, x, outcome, fold, shape=latents.w_plus.shape[1:], chosen=chosen)
-    found["repeat_photo_icc"] = checks.repeated_photographs(risk_of, latents)
-    if number:
-        again = checks.Again.of(latents, *networks)
-        found["embedded_again"] = again is not None
-        if again is not None:
-            found |= checks.embedded_again(
-                risk_of, latents, again, chips, number=number, seed=seed, progress=progress
-            )
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def fit(
@@ -421,17 +362,6 @@ def synthetic_strip(attribute: HealthAttribute, latents_info: dict[str, Any]) ->
     buffer = io.BytesIO()
     strip(pictures, STRIP_STEPS).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def check_compare(compare: Sequence[str], chips: Chips | None) -> None:
-    """Comparison models must be known, and have what they need."""
-    for name in compare:
-        if name not in COMPARE:
-            raise InputError(f"compare is {name!r}; expected one of {', '.join(COMPARE)}")
-        if chips is None:
-            raise InputError(
-                f"comparing with {name} needs the aligned photographs: give their folder, --photos"
-            )
 
 
 def check_columns(cohort: Cohort, clinical: Sequence[str], groups: str | None) -> None:

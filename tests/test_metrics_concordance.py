@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -203,3 +205,22 @@ def test_user_mistakes_are_named() -> None:
     frame = pd.DataFrame({"patient_id": ["p0", "p0"], "repeat": 0, "fold": 0, "risk": [1.0, 2.0]})
     with pytest.raises(InputError, match="two rows in one repeat"):
         pooled_concordance(frame, outcome_of(time, event))
+
+
+def test_intervals_cover_the_population_value() -> None:
+    """95 % intervals of C, Uno's C and ΔC on 200 data sets of 150 patients; 1,000 of 250 are in benchmarks/results."""
+    rng, tau = np.random.default_rng(11), 1.0
+
+    def found(n: int) -> dict[str, Any]:
+        x = rng.normal(size=n)
+        death, end = rng.exponential(np.exp(-0.9 * x)), rng.exponential(1.2, n)
+        time, event = np.minimum(death, end), death <= end
+        a, b = (concordance(time, event, x + s * rng.normal(size=n)) for s in (0.7, 1.2))
+        uno = concordance(time, event, x + 0.7 * rng.normal(size=n), weights="uno", tau=tau)
+        return {"c": a, "uno": uno, "delta": a.minus(b)}
+
+    truth = pd.DataFrame([{k: v.estimate for k, v in found(2000).items()} for _ in range(25)]).mean()
+    hits = pd.DataFrame(
+        [{k: c.ci()[0] <= truth[k] <= c.ci()[1] for k, c in found(150).items()} for _ in range(200)]
+    )
+    assert hits.mean().between(0.89, 0.99).all()  # ± 4 standard errors of 200

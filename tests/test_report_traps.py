@@ -135,8 +135,11 @@ def test_photographs_dated_after_the_origin(trapped: dict[str, str]) -> None:
     assert trapped["Photographs dated after the origin"] == "caution"
 
 
-def test_a_sound_study_raises_no_alarm(tmp_path: Path) -> None:
-    found = first_screen(study(tmp_path, traps=False), tmp_path)
+def test_a_sound_study_raises_no_alarm_and_shows_faces_only_when_asked(tmp_path: Path) -> None:
+    made = study(tmp_path, traps=False)
+    found = first_screen(made, tmp_path)
+    assert "data:image" not in (tmp_path / "report.html").read_text()
+    assert made.report(tmp_path / "faces.html", faces=True).read_text().count("data:image") == 1
     assert found["The photograph ranks patients by risk better than chance"] == "plain"
     assert "alarm" not in found.values()
     assert "Photographs dated after the origin" not in found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from numpy.typing import NDArray
+from PIL import Image
 
 from stylegan_surv.report import figures, tables
 from stylegan_surv.report.tripod import checklist
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 TOPICS = {"found": "What was found", "sure": "How sure it is", "confounds": "What confounds it"}
 CURVES = ("clinical", "photo", "both")  # models that have curves on the page
+PORTRAITS, PORTRAIT_PX = 8, 96  # at either end of the risk, where faces are allowed
 THRESHOLDS = np.linspace(0.02, 0.7, 35)  # of the drawn decision curves
 
 
@@ -49,8 +52,8 @@ def render(study: Study, path: str | Path, *, faces: bool = False) -> Path:
     path : str or Path
         Where to write; the folder is made.
     faces : bool
-        Allow pictures made from patients' photographs. Without it the page holds none; the edit strip is
-        of a synthetic face.
+        Show the patients with the lowest and the highest risks, where the study has their photographs. Without
+        it the page holds no patient's face; the edit strip is of a synthetic one.
 
     Returns
     -------
@@ -106,14 +109,39 @@ def _context(study: Study, faces: bool) -> dict[str, Any]:
         "subgroup_figure": _subgroups(metrics),
         "figures": _figures(study, scores),
         "strip": base64.b64encode(strip).decode() if strip else None,
+        "portraits": _portraits(study) if faces else None,
         "provenance": study.provenance,
         "provenanced": metrics.get("c_provenance") or {},
         "card": _card(study),
         "tripod": checklist(study),
         "interval": tables.interval_text,
         "p_text": tables.p_text,
-        "faces": faces,
     }
+
+
+def _portraits(study: Study) -> str | None:
+    """PNG (base64) of the patients with the lowest risks above those with the highest; None without their chips."""
+    chips = getattr(study, "chips", None)
+    photo = study.oof[study.oof["model"] == "photo"]
+    if chips is None or photo.empty:
+        return None
+    rank = photo.groupby(["repeat", "fold"])["risk"].rank(pct=True)
+    order = rank.groupby(photo["patient_id"].astype(str)).mean().sort_values().index
+    index = study.cohort.index_photos()
+    shown = index[index["photo_id"].isin(set(chips.ok["photo_id"]))].drop_duplicates("patient_id")
+    photo_of = dict(zip(shown["patient_id"].astype(str), shown["photo_id"]))
+    known = [photo_of[p] for p in order if p in photo_of]
+    number = min(PORTRAITS, len(known) // 2)
+    if number == 0:
+        return None
+    sheet = Image.new("RGB", (number * PORTRAIT_PX, 2 * PORTRAIT_PX))
+    for row, names in enumerate((known[:number], known[-number:])):
+        for k, name in enumerate(names):
+            face = Image.fromarray(chips.load(name)).resize((PORTRAIT_PX, PORTRAIT_PX))
+            sheet.paste(face, (k * PORTRAIT_PX, row * PORTRAIT_PX))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _drawn(study: Study) -> list[str]:

@@ -91,6 +91,11 @@ def _known(study: Any) -> dict[str, str]:
             "Performance by subgroup is shown, groups with few events suppressed, inversion error beside."
         )
         items["23b"] = "See the subgroups section."
+    if config.get("file"):
+        items["18c"] = (
+            f"Options set in {config['file']} (SHA-256 {config['file_sha256'][:16]}…); configurations tried on these "
+            f"data: {config.get('tried', 'not stated')}."
+        )
     if study.provenance.get("text"):
         items["16"] = str(study.provenance["text"])
     if cohort.flags:

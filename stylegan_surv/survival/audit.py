@@ -22,7 +22,7 @@ from stylegan_surv.survival.validate import GramCV, leave_group_out, temporal_sp
 if TYPE_CHECKING:
     from stylegan_surv.survival.outcome import Outcome
 
-__all__ = ["Photographs", "audit", "baselines", "measure", "nuisance_matrices"]
+__all__ = ["Photographs", "audit", "baselines", "measure", "nuisance_matrices", "set_against"]
 
 Floats = NDArray[np.floating]
 Progress = Callable[[int, int], None]
@@ -37,9 +37,58 @@ CIRCUMSTANCES = (
 SUBGROUPS = ("sex", "age", "entity", "stage", "site")
 
 
+COMPARE = ("face-recognition",)
 APPARENT_AGE = "apparent_age"  # column with somebody's, or some program's, estimate from the photograph
 MOST_LEFT_OUT = 12  # sites above which leaving out one at a time is not done
 EARLIER = 2 / 3  # share of the patients that a temporal split trains on
+
+
+def set_against(
+    table: pd.DataFrame,
+    clinical: Sequence[str],
+    chips: Chips | None,
+    photos: pd.DataFrame,
+    compare: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> tuple[dict[str, Any], Floats | None]:
+    """All that the photograph is set against on the same folds: baselines, pictures without the face, recognition.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Patients with their covariates.
+    chips, photos : Chips or None, DataFrame (photo_id, patient_id)
+        The aligned photographs and whose they are.
+    compare : sequence of str
+        "face-recognition", which needs the chips.
+
+    Returns
+    -------
+    matrices : dict
+        For ``nested_cv(extra_matrices=…)``, rows as in `table`.
+    recognition : array [photos, 128] or None
+
+    Raises
+    ------
+    InputError
+        An unknown comparison, or one without the photographs that it needs.
+    """
+    for name in compare:
+        if name not in COMPARE:
+            raise InputError(f"compare is {name!r}; expected one of {', '.join(COMPARE)}")
+        if chips is None:
+            raise InputError(
+                f"comparing with {name} needs the aligned photographs: give their folder, --photos"
+            )
+    ids, seen = [str(p) for p in table["patient_id"]], None
+    if chips is not None:
+        names, owners = list(photos["photo_id"]), list(photos["patient_id"])
+        seen = measure(chips, names, owners, progress, recognition="face-recognition" in compare)
+    found: dict[str, Any] = {**baselines(table, clinical), **nuisance_matrices(seen, ids, table)}
+    if seen is None or seen.recognition is None:
+        return found, None
+    found["face_recognition"] = seen.by_patient(seen.recognition, ids)
+    return found, seen.recognition
 
 
 def nuisance_matrices(

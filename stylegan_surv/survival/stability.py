@@ -34,6 +34,56 @@ SAMPLE = 32  # photographs that are embedded again
 _BATCH = 16  # pictures drawn at once
 
 
+def stability(
+    model: str,
+    x: Floats,
+    outcome: Outcome,
+    oof: pd.DataFrame,
+    fold: NDArray[np.intp],
+    latents: Latents,
+    *,
+    chips: Chips | None = None,
+    chosen: pd.DataFrame | None = None,
+    number: int = SAMPLE,
+    generator: Any = None,
+    encoder: Any = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """All checks of this module, as ``metrics.json`` holds them under ``controls``.
+
+    Parameters
+    ----------
+    model : str
+        The study's first model, by name.
+    x, outcome, oof, fold, chosen
+        Latents of the patients, their outcome, out-of-fold results, folds of the first repeat and penalties.
+    number : int
+        Photographs to embed again; 0 for none.
+    generator, encoder : networks, paths or zoo names
+        Of the latents; by default those that their metadata name.
+
+    Returns
+    -------
+    dict
+        ``seeds``, ``repeat_photo_icc``, ``embedded_again`` (whether the networks were at hand), ``reconstruction``,
+        ``edits``; what does not apply is left out.
+    """
+    risk_of = fold_risk(model, x, outcome, fold, shape=latents.w_plus.shape[1:], chosen=chosen)
+    found: dict[str, Any] = {
+        "seeds": seeds(oof, outcome),
+        "repeat_photo_icc": repeated_photographs(risk_of, latents),
+    }
+    if number:
+        again = Again.of(latents, generator, encoder)
+        found["embedded_again"] = again is not None
+        if again is not None:
+            found |= embedded_again(
+                risk_of, latents, again, chips, number=number, seed=seed, progress=progress
+            )
+    return {name: value for name, value in found.items() if value is not None}
+
+
 @dataclass(frozen=True)
 class FoldRisk:
     """The main model fitted without each fold, for photographs of the patients of that fold.
