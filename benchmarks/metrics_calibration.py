@@ -61,7 +61,7 @@ def bootstrap_values(
     return {name: (v["estimate"], v["low"], v["high"]) for name, v in found.items()}  # type: ignore[misc]
 
 
-def population(rng: np.random.Generator, cohorts: int = 200, n: int = 4000) -> dict[str, float]:
+def population(rng: np.random.Generator, cohorts: int = 40, n: int = 4000) -> dict[str, float]:
     """The values that infinitely many patients under the same censoring would have."""
     each = [{k: v[0] for k, v in values(*patients(n, rng)).items()} for _ in range(cohorts)]
     return pd.DataFrame(each).mean().to_dict()

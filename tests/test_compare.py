@@ -140,6 +140,12 @@ def test_constant_score_is_refused_and_constant_columns_are_dropped() -> None:
     assert adjusted_score(x[:, 0], outcome, odd).root == pytest.approx(
         adjusted_score(x[:, 0], outcome, x[:, 1:2]).root
     )
+    site = np.arange(60) % 3  # a stratum that is among the clinical variables as well
+    doubled = np.column_stack([x[:, 1], site == 1, site == 2])
+    found = adjusted_score(x[:, 0], outcome, doubled, strata=site)
+    alone = adjusted_score(x[:, 0], outcome, x[:, 1:2], strata=site)
+    assert found.root == pytest.approx(alone.root)
+    assert found.p_proportional == pytest.approx(alone.p_proportional)
 
 
 def test_paired_differences_leave_out_what_is_missing() -> None:

@@ -11,7 +11,7 @@ from drawn_face import draw_face
 from numpy.typing import NDArray
 from PIL import Image
 
-from stylegan_surv.faces import Chips
+from stylegan_surv.faces import Chips, duplicates
 from stylegan_surv.faces.duplicates import (
     SAME_PICTURE,
     face_embedding,
@@ -74,3 +74,23 @@ def test_same_person(tmp_path: Path) -> None:
     )
     assert pairs[["photo_id", "other_id"]].to_numpy().tolist() == [["a", "c"]]
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_embeddings_are_kept_with_the_chips_and_follow_their_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: list[NDArray[np.uint8]]
+) -> None:
+    asked: list[float] = []
+
+    def of(chip: NDArray[np.uint8]) -> NDArray[np.float64]:
+        asked.append(float(chip.mean()))
+        return np.full(128, chip.mean())
+
+    monkeypatch.setattr(duplicates, "face_embedding", of)
+    chips = Chips.create(tmp_path, pictures, ["a", "b", "c"])
+    first = duplicates.face_embeddings(chips, ["a", "b"])
+    np.testing.assert_array_equal(duplicates.face_embeddings(chips, ["b", "a", "c"])[[1, 0]], first)
+    assert len(asked) == 3
+    Chips.create(tmp_path, [255 - pictures[0]], ["a"])  # another picture under the name
+    assert duplicates.face_embeddings(chips, ["a"])[0, 0] != first[0, 0]
+    (tmp_path / duplicates.RECOGNITION).write_bytes(b"damaged")
+    np.testing.assert_array_equal(duplicates.face_embeddings(chips, ["b"])[0], first[1])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stylegan_surv.faces.chips import Chips
-from stylegan_surv.faces.duplicates import face_embedding
+from stylegan_surv.faces.duplicates import face_embeddings
 from stylegan_surv.faces.mask import HEAD, ellipse, face_mask
 
 Floats = NDArray[np.floating]
@@ -108,15 +108,12 @@ def measure(
     photo_id, patient_id : sequences [photos]
         Which photographs, and whose.
     recognition : bool
-        Also embed the faces by face recognition, about 30 ms each.
+        Also embed the faces by face recognition, about 0.1 s each; kept beside the chips.
     """
     weights = {name: region(name) for name in ("background", "no_face")}
     features: dict[str, list[Floats]] = {name: [] for name in weights}
-    faces = []
     for k, name in enumerate(photo_id):
         chip = chips.load(name)
-        if recognition:
-            faces.append(face_embedding(chip))
         for part, weight in weights.items():
             features[part].append(pixel_features(chip, weight))
         if progress:
@@ -130,7 +127,7 @@ def measure(
         camera,
         np.array(features["background"]),
         np.array(features["no_face"]),
-        np.array(faces).reshape(-1, 128) if recognition else None,
+        face_embeddings(chips, photo_id, progress) if recognition else None,
     )
 
 

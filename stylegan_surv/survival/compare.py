@@ -217,9 +217,9 @@ def adjusted_score(
             "added value: the photo score is the same for all patients, there is nothing to test"
         )
     z = z / z.std()
-    x = np.zeros((len(z), 0)) if clinical is None else _varying(np.asarray(clinical, float)[known])
     part = outcome.subset(known)
     level = part.strata if strata is None else np.asarray(strata)[known]
+    x = np.zeros((len(z), 0)) if clinical is None else _varying(np.asarray(clinical, float)[known], level)
     both = np.column_stack([z, x])
     full, less = (
         fit_cox(matrix, part.time, part.event, entry=part.entry, strata=level) for matrix in (both, x)
@@ -229,11 +229,14 @@ def adjusted_score(
     return Adjusted(HazardRatio.of(full.coef[0], full.se[0]), root, float(norm.sf(root)), p_zph)
 
 
-def _varying(x: Floats) -> Floats:
-    """Columns that are not constant nor copies of others (a level that nobody has, in a small cohort)."""
-    x = x[:, np.ptp(x, axis=0) > 0]
-    r = np.linalg.qr(x - x.mean(axis=0), mode="r")
-    return np.asarray(x[:, np.abs(np.diag(r)) > 1e-8 * np.linalg.norm(x, axis=0)])
+def _varying(x: Floats, strata: NDArray | None) -> Floats:
+    """Columns that vary within strata and are no copies of others: no level that nobody has, not the site itself."""
+    level = np.zeros(len(x), int) if strata is None else np.unique(strata, return_inverse=True)[1]
+    within = x - pd.DataFrame(x).groupby(level).transform("mean").to_numpy()
+    size = np.linalg.norm(within, axis=0)
+    kept = size > 1e-8 * np.maximum(np.linalg.norm(x, axis=0), 1e-300)
+    diagonal = np.abs(np.diag(np.linalg.qr(within[:, kept], mode="r")))
+    return np.asarray(x[:, kept][:, diagonal > 1e-8 * size[kept]])
 
 
 def proportional_hazards(
