@@ -71,7 +71,7 @@ def simulated(n: int, p: int, seed: int = 0) -> tuple[np.ndarray, Outcome, pd.Da
 
 
 def whole_report(n: int = 2000, shape: tuple[int, int] = (10, 256)) -> dict[str, float]:
-    """Seconds of a study from latents to the page, the final model included, permutations apart."""
+    """Seconds of one processor for a study from latents to the page, the final model included, permutations apart."""
     x, outcome, table = simulated(n, shape[0] * shape[1])
     table = table.assign(
         time=outcome.time, event=outcome.event.astype(int), photo=table["patient_id"] + ".png"
@@ -79,18 +79,15 @@ def whole_report(n: int = 2000, shape: tuple[int, int] = (10, 256)) -> dict[str,
     names = list(table["patient_id"])
     latents = ss.Latents.from_arrays(x.reshape(n, *shape), names, names, {"generator": "none"})
     cohort = ss.read_cohort(table, check_photos=False)
-    start = time.perf_counter()
+    start = time.process_time()
     study = ss.evaluate(
         latents, cohort, clinical=["age", "sex", "stage"], strata="entry_year:10", permutations=0
     )
-    evaluated = time.perf_counter()
+    evaluated = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         size = study.report(Path(folder) / "report.html").stat().st_size
-    end = time.perf_counter()
-    return {
-        "n": n, "p": x.shape[1], "seconds": end - start, "seconds_evaluate": evaluated - start,
-        "seconds_page": end - evaluated, "page_mb": size / 1e6,
-    }  # fmt: skip
+    end = time.process_time()
+    return {"n": n, "p": x.shape[1], "seconds": end - start, "page": end - evaluated, "page_mb": size / 1e6}
 
 
 PARTS = {"bootstraps": bootstraps, "report": whole_report}

@@ -227,7 +227,7 @@ def ritz(lift: Array, image: Array, metric: Array) -> tuple[Array, Array, Array]
     without an image are dropped.
     """
     s, E = eigh(metric)
-    good = s > 1e-10 * max(s[-1], 1e-300)
+    good = s > 1e-10 * s.max(initial=1e-300)
     E = E[:, good] / np.sqrt(s[good])
     values, rotation = eigh((image @ E).T @ (image @ E))
     keep = values > 1e-12 * max(values.max(initial=0.0), 1e-300)
