@@ -94,16 +94,29 @@ def _has_interval(value: Number | None) -> TypeGuard[Number]:
 
 
 def _photo(models: Mapping[str, Any], flow: Mapping[str, Any]) -> Iterator[Finding]:
-    c = models.get("photo", {}).get("harrell_c")
+    photo, clinical = models.get("photo", {}), models.get("clinical", {})
+    c, within = photo.get("harrell_c"), photo.get("stratified_c")
     if not _has_interval(c):
         return
     text = f"C {number(c)}; 0.5 is chance. {flow['patients']} patients, {flow['events']} with the event."
-    if "clinical" in models:
-        text += f" The clinical variables reach {models['clinical']['harrell_c']['estimate']:.3f}."
-    if c["low"] > 0.5:
-        yield Finding("found", "plain", "The photograph ranks patients by risk better than chance", text)
-    else:
-        yield Finding("found", "plain", "No prognostic information was shown in the photograph", text)
+    if clinical:
+        text += f" The clinical variables reach {clinical['harrell_c']['estimate']:.3f}."
+    title = "The photograph ranks patients by risk better than chance"
+    if c["low"] <= 0.5:
+        title = "No prognostic information was shown in the photograph"
+    elif _has_interval(within):
+        text += f" Within strata the photograph has {number(within)}"
+        if clinical.get("stratified_c"):
+            text += f", the clinical variables {clinical['stratified_c']['estimate']:.3f}"
+        text += "."
+        if _lost(c, within) > LOST:
+            title += ", but far less so within strata"
+    yield Finding("found", "plain", title, text)
+
+
+def _lost(whole: Number, within: Number) -> float:
+    """Share of C − .5 that is gone when like is compared with like."""
+    return float((whole["estimate"] - within["estimate"]) / (whole["estimate"] - 0.5))
 
 
 def _added(metrics: Mapping[str, Any]) -> Iterator[Finding]:
@@ -212,11 +225,15 @@ def _within(metrics: Mapping[str, Any]) -> Iterator[Finding]:
     whole = photo.get("harrell_c")
     if not _has_interval(whole) or whole["estimate"] <= 0.5:
         return
-    levels = {"strata": photo.get("stratified_c"), **metrics.get("c_within", {})}
+    strata = photo.get("stratified_c")
+    levels = {"strata": strata, **metrics.get("c_within", {})}
+    if strata:  # a column that is the strata says nothing new
+        same = [k for k, v in levels.items() if k != "strata" and _equal(v, strata)]
+        levels = {k: v for k, v in levels.items() if k not in same}
     for name, value in levels.items():
         if not _has_interval(value):
             continue
-        lost = (whole["estimate"] - value["estimate"]) / (whole["estimate"] - 0.5)
+        lost = _lost(whole, value)
         what = NAMES.get(name, name)
         text = (
             f"Compared only within {'the same stratum' if name == 'strata' else _same(name)}, the photograph's C is "
@@ -231,6 +248,10 @@ def _within(metrics: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("confounds", "alarm", title, text)
         elif name == "strata":
             yield Finding("confounds", "good", "It holds within the strata", text)
+
+
+def _equal(a: Number, b: Number) -> bool:
+    return all(v.get("estimate") is not None for v in (a, b)) and abs(a["estimate"] - b["estimate"]) < 1e-6
 
 
 def _same(name: str) -> str:
@@ -279,7 +300,8 @@ def _duplicates(controls: Mapping[str, Any]) -> Iterator[Finding]:
     if not pairs:
         return
     some = "; ".join(f"{p['patient_a']} and {p['patient_b']}" for p in pairs[:3])
-    text = f"{len(pairs)} pairs of patients have the same picture ({some}{'; …' if len(pairs) > 3 else ''})."
+    many = f"{len(pairs)} pairs of patients have" if len(pairs) > 1 else "Two patients have"
+    text = f"{many} the same picture ({some}{'; …' if len(pairs) > 3 else ''})."
     yield Finding("confounds", "alarm", "Duplicated photographs across patients", text)
 
 
