@@ -6,7 +6,7 @@ namespace cuda_ops {
 
 enum Dtype : int32_t { kFloat32 = 0, kFloat64 = 1, kFloat16 = 2, kBFloat16 = 3 };
 
-// Strides count elements. The filter is dense, float64 for float64 images and float32 otherwise.
+// Strides count elements. On a CPU y is dense, planes one after another or channels last. The filter is dense, float64 for float64 images and float32 otherwise.
 struct Upfirdn2dArgs {
   const void* x;
   const void* f;

@@ -1,5 +1,5 @@
-// upfirdn2d on a CPU, a row of the result at a time: mix the rows of samples under the filter into one,
-// then filter that along x by phases (an output only meets every up-th tap, and which ones repeats).
+// upfirdn2d on a CPU, a few rows of the result at a time: mix the rows of samples under the filter into one for each,
+// then filter these along x by phases (an output only meets every up-th tap, and which ones repeats).
 // The filter is a sum of products column x row: one where it is separable, one for each row otherwise.
 #include <algorithm>
 #include <cmath>
@@ -15,7 +15,7 @@ namespace cuda_ops {
 namespace {
 
 constexpr int64_t kGrain = 16384;       // outputs worth a thread
-constexpr int64_t kMixedRow = 4096;     // numbers of a mixed row of channels that stay in the first cache
+constexpr int64_t kMixed = 4096;        // mixed samples that stay in the first cache
 constexpr int64_t kLeastColumns = 16;   // columns of a piece of it, so that the overlap stays small
 
 template <class A>
@@ -78,10 +78,10 @@ struct Axis {
   int64_t first(int64_t o) const { return start[o % period] + stride * (o / period); }
 };
 
-// out[i] (+)= sum over t < n of c[t] * in[t][i]
+// out[i] (+)= sum over t < n of c[t] * x[at[t] + i]
 template <int n, bool add, class T, class A>
-void mix(const T* const* in, const A* c, A* out, int64_t length) {
-  const T *p = in[0], *q = in[n > 1 ? 1 : 0], *r = in[n > 2 ? 2 : 0], *s = in[n > 3 ? 3 : 0];
+void mix(const T* x, const int64_t* at, const A* c, A* out, int64_t length) {
+  const T *p = x + at[0], *q = x + at[n > 1 ? 1 : 0], *r = x + at[n > 2 ? 2 : 0], *s = x + at[n > 3 ? 3 : 0];
   const A a = c[0], b = c[n > 1 ? 1 : 0], d = c[n > 2 ? 2 : 0], e = c[n > 3 ? 3 : 0];
 #pragma omp simd
   for (int64_t i = 0; i < length; ++i) {
@@ -94,68 +94,118 @@ void mix(const T* const* in, const A* c, A* out, int64_t length) {
 }
 
 template <int n, class T, class A>
-void mix(const T* const* in, const A* c, A* out, int64_t length, bool add) {
-  if (add) return mix<n, true>(in, c, out, length);
-  mix<n, false>(in, c, out, length);
+void mix(const T* x, const int64_t* at, const A* c, A* out, int64_t length, bool add) {
+  if (add) return mix<n, true>(x, at, c, out, length);
+  mix<n, false>(x, at, c, out, length);
 }
 
 template <class T, class A>
-void mix(const T* const* in, const A* c, int64_t n, A* out, int64_t length, bool add) {
+void mix(const T* x, const int64_t* at, const A* c, int64_t n, A* out, int64_t length, bool add) {
   if (n == 0 && !add) std::fill(out, out + length, A(0));
-  for (; n > 0; n -= 4, in += 4, c += 4, add = true) {
-    if (n == 1) mix<1>(in, c, out, length, add);
-    if (n == 2) mix<2>(in, c, out, length, add);
-    if (n == 3) mix<3>(in, c, out, length, add);
-    if (n >= 4) mix<4>(in, c, out, length, add);
+  for (; n > 0; n -= 4, at += 4, c += 4, add = true) {
+    if (n == 1) mix<1>(x, at, c, out, length, add);
+    if (n == 2) mix<2>(x, at, c, out, length, add);
+    if (n == 3) mix<3>(x, at, c, out, length, add);
+    if (n >= 4) mix<4>(x, at, c, out, length, add);
   }
 }
 
-// out[step * j] (+)= sum over t < n of c[t] * in[t + stride * j]
+// Rows of samples and rows of results, each `pitch` after the one before.
+template <class A>
+struct Rows {
+  const A* in;
+  A* out;
+  int64_t count, in_pitch, out_pitch;
+};
+
+// along<4, 1, 2> of a row, eight results at a time; returns how many it made. Compilers shuffle every load across the
+// halves of a register; here the sum is brought in order once.
+template <class A>
+int64_t along_every_second(const A* in, const A* c, A* out, int64_t count) {
+#ifdef __AVX2__
+  if constexpr (std::is_same_v<A, float>) {
+    const __m256 a = _mm256_set1_ps(c[0]), b = _mm256_set1_ps(c[1]), d = _mm256_set1_ps(c[2]), e = _mm256_set1_ps(c[3]);
+    int64_t j = 0;
+    for (; j + 8 <= count; j += 8, in += 16) {
+      const __m256 p = _mm256_loadu_ps(in), q = _mm256_loadu_ps(in + 8);
+      const __m256 r = _mm256_loadu_ps(in + 2), s = _mm256_loadu_ps(in + 10);
+      const __m256 even = a * _mm256_shuffle_ps(p, q, 0x88) + d * _mm256_shuffle_ps(r, s, 0x88);
+      const __m256 sum = even + b * _mm256_shuffle_ps(p, q, 0xdd) + e * _mm256_shuffle_ps(r, s, 0xdd);
+      _mm256_storeu_ps(out + j, _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(sum), 0xd8)));
+    }
+    return j;
+  }
+#endif
+  return 0;
+}
+
+// out[step * j] (+)= sum over t < n of c[t] * in[t + stride * j] in every row
 template <int n, int step, int stride, class A>
-void along(const A* in, const A* c, A* out, int64_t count, int64_t any_step, int64_t any_stride, bool add) {
+void along(Rows<A> rows, const A* c, int64_t count, int64_t any_step, int64_t any_stride, bool add) {
   const int64_t to = step ? step : any_step, from = stride ? stride : any_stride;
+  A k[n];
+  std::copy(c, c + n, k);  // into registers: the compiler cannot know that `out` does not overwrite c
+  for (int64_t r = 0; r < rows.count; ++r) {
+    const A* in = rows.in + r * rows.in_pitch;
+    A* out = rows.out + r * rows.out_pitch;
+    int64_t first = 0;
+    if constexpr (n == 4 && step == 1 && stride == 2)
+      if (!add) first = along_every_second(in, k, out, count);
 #pragma omp simd
-  for (int64_t j = 0; j < count; ++j) {
-    A sum = add ? out[to * j] : A(0);
-    for (int t = 0; t < n; ++t) sum += c[t] * in[t + from * j];
-    out[to * j] = sum;
+    for (int64_t j = first; j < count; ++j) {
+      A sum = add ? out[to * j] : A(0);
+      for (int t = 0; t < n; ++t) sum += k[t] * in[t + from * j];
+      out[to * j] = sum;
+    }
   }
 }
 
 template <int n, class A>
-void along(const A* in, const A* c, A* out, int64_t count, int64_t step, int64_t stride, bool add) {
-  if (step == 1 && stride == 1) return along<n, 1, 1>(in, c, out, count, step, stride, add);
-  if (step == 1 && stride == 2) return along<n, 1, 2>(in, c, out, count, step, stride, add);
-  if (step == 2 && stride == 1) return along<n, 2, 1>(in, c, out, count, step, stride, add);
-  return along<n, 0, 0>(in, c, out, count, step, stride, add);
+void along(const Rows<A>& rows, const A* c, int64_t count, int64_t step, int64_t stride, bool add) {
+  if (step == 1 && stride == 1) return along<n, 1, 1>(rows, c, count, step, stride, add);
+  if (step == 1 && stride == 2) return along<n, 1, 2>(rows, c, count, step, stride, add);
+  if (step == 2 && stride == 1) return along<n, 2, 1>(rows, c, count, step, stride, add);
+  return along<n, 0, 0>(rows, c, count, step, stride, add);
 }
 
-// Both phases of up = 2 with two taps each, in one pass over the result.
+// Both phases of up = 2 with two taps each, in one pass over the result; they begin at the same sample or the next.
 template <class A>
-void along_pairs(const A* even, const A* odd, const A* c, const A* d, A* out, int64_t pairs) {
+void along_pairs(const Rows<A>& rows, int64_t odd, const A* c, const A* d, int64_t pairs) {
+  const A c0 = c[0], c1 = c[1], d0 = d[0], d1 = d[1];
+  for (int64_t r = 0; r < rows.count; ++r) {
+    const A* in = rows.in + r * rows.in_pitch;
+    A* out = rows.out + r * rows.out_pitch;
 #pragma omp simd
-  for (int64_t j = 0; j < pairs; ++j) {
-    out[2 * j] = c[0] * even[j] + c[1] * even[j + 1];
-    out[2 * j + 1] = d[0] * odd[j] + d[1] * odd[j + 1];
+    for (int64_t j = 0; j < pairs; ++j) {
+      out[2 * j] = c0 * in[j] + c1 * in[j + 1];
+      out[2 * j + 1] = d0 * in[j + odd] + d1 * in[j + odd + 1];
+    }
   }
 }
 
-// Samples of one row of the result: the rows of x under the filter and their coefficients.
-template <class T, class A>
+// For every row of the result the rows of x under the filter, as distances from the image, and their coefficients.
+template <class A>
 struct Under {
-  std::vector<const T*> rows;
+  std::vector<int64_t> begin, at;  // row oy has the entries from begin[oy] to begin[oy + 1]
   std::vector<A> c;
 
-  void collect(const Upfirdn2dArgs& a, const Axis& axis, const Term<A>& term, const T* image, int64_t oy) {
-    rows.clear(), c.clear();
-    const int64_t phase = oy % axis.period, first = axis.first(oy);
-    for (int64_t t = 0; t < axis.count[phase]; ++t) {
-      if (first + t < 0 || first + t >= a.in_h) continue;
-      const A value = term.column[axis.tap[phase] + t * axis.up];
-      if (value == 0) continue;
-      rows.push_back(image + (first + t) * a.xh);
-      c.push_back(value);
+  Under(const Upfirdn2dArgs& a, const Axis& axis, const Term<A>& term) {
+    for (int64_t oy = 0; oy < a.out_h; ++oy) {
+      begin.push_back(int64_t(at.size()));
+      const int64_t phase = oy % axis.period, first = axis.first(oy);
+      for (int64_t t = 0; t < axis.count[phase]; ++t) {
+        const A value = term.column[axis.tap[phase] + t * axis.up];
+        if (first + t < 0 || first + t >= a.in_h || value == 0) continue;
+        at.push_back((first + t) * a.xh);
+        c.push_back(value);
+      }
     }
+    begin.push_back(int64_t(at.size()));
+  }
+
+  template <class T>
+  void mix_into(A* out, const T* image, int64_t oy, int64_t length) const {
+    mix(image, at.data() + begin[oy], c.data() + begin[oy], begin[oy + 1] - begin[oy], out, length, false);
   }
 };
 
@@ -163,49 +213,53 @@ template <class T>
 struct Job {
   using A = Acc<T>;
   const Upfirdn2dArgs& a;
-  std::vector<Term<A>> terms = factor<A>(a);
-  Axis x_axis{a.upx, a.downx, a.px0, a.taps_w}, y_axis{a.upy, a.downy, a.py0, a.taps_h};
+  Axis axis{a.upx, a.downx, a.px0, a.taps_w};
+  int64_t most = *std::max_element(axis.count.begin(), axis.count.end());  // taps of a phase
+  std::vector<Under<A>> under;                                             // for each term of the filter
+  std::vector<std::vector<A>> taps;  // for each term the taps of every phase along x, `most` apart
   bool streams = a.batch * a.channels * a.out_h * a.out_w * int64_t(sizeof(T)) >= kStreamBytes;
 
-  // coefficients of every phase along x, one after the other, `stride` apart
-  std::vector<A> phases(const Term<A>& term, int64_t stride) const {
-    std::vector<A> c(x_axis.period * stride);
-    for (int64_t p = 0; p < x_axis.period; ++p)
-      for (int64_t t = 0; t < x_axis.count[p]; ++t) c[p * stride + t] = term.row[x_axis.tap[p] + t * a.upx];
-    return c;
+  explicit Job(const Upfirdn2dArgs& args) : a(args) {
+    const Axis y_axis{a.upy, a.downy, a.py0, a.taps_h};
+    for (const Term<A>& term : factor<A>(a)) {
+      under.emplace_back(a, y_axis, term);
+      taps.emplace_back(axis.period * most);
+      for (int64_t p = 0; p < axis.period; ++p)
+        for (int64_t t = 0; t < axis.count[p]; ++t) taps.back()[p * most + t] = term.row[axis.tap[p] + t * a.upx];
+    }
   }
 
-  // Rows [begin, end) of all planes, samples of a row adjacent.
+  // Rows [begin, end) of all planes, samples of a row adjacent; a few at a time, so that the mixed rows stay in the
+  // first cache, but are in it and not still on their way when they are filtered.
   void planes(int64_t begin, int64_t end) const {
-    const Axis& axis = x_axis;
-    const int64_t most = *std::max_element(axis.count.begin(), axis.count.end());
-    const int64_t low = *std::min_element(axis.start.begin(), axis.start.end());
-    const int64_t high = *std::max_element(axis.start.begin(), axis.start.end()) + most +
-                         axis.stride * ((a.out_w - 1) / axis.period);
-    const int64_t lead = std::max<int64_t>(-low, 0);
-    std::vector<A> samples(lead + std::max(high, a.in_w), A(0)), row(a.out_w);
-    std::vector<T> converted(a.out_w);
-    std::vector<std::vector<A>> coefficients;
-    for (const auto& term : terms) coefficients.push_back(phases(term, most));
-    Under<T, A> under;
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t plane = item / a.out_h, oy = item % a.out_h;
-      const T* image = static_cast<const T*>(a.x) + plane / a.channels * a.xn + plane % a.channels * a.xc;
-      T* y = static_cast<T*>(a.y) + plane / a.channels * a.yn + plane % a.channels * a.yc + oy * a.yh;
-      A* out = row.data();
+    const auto [least, last] = std::minmax_element(axis.start.begin(), axis.start.end());
+    const int64_t lead = std::max<int64_t>(-*least, 0);
+    const int64_t high = *last + most + axis.stride * ((a.out_w - 1) / axis.period);
+    const int64_t pitch = (lead + std::max(high, a.in_w) + 15) / 16 * 16;
+    const int64_t at_once = std::max<int64_t>(kMixed / std::max(pitch, a.out_w), 1);
+    std::vector<A> samples(at_once * pitch, A(0)), sums(at_once * a.out_w);
+    std::vector<T> converted(std::is_same_v<T, A> ? 0 : sums.size());
+    for (int64_t item = begin; item < end; item += at_once) {
+      const int64_t rows = std::min(at_once, end - item);
+      T* y = static_cast<T*>(a.y) + item * a.out_w;
+      A* out = sums.data();
       if constexpr (std::is_same_v<T, A>) out = streams ? out : y;
-      for (size_t k = 0; k < terms.size(); ++k) {
-        under.collect(a, y_axis, terms[k], image, oy);
-        mix(under.rows.data(), under.c.data(), int64_t(under.c.size()), samples.data() + lead, a.in_w, false);
-        filter_row(samples.data() + lead, coefficients[k].data(), most, out, k > 0);
+      for (size_t k = 0; k < under.size(); ++k) {
+        int64_t plane = item / a.out_h, oy = item % a.out_h;
+        for (int64_t r = 0; r < rows; ++r) {
+          const T* image = static_cast<const T*>(a.x) + plane / a.channels * a.xn + plane % a.channels * a.xc;
+          under[k].mix_into(samples.data() + r * pitch + lead, image, oy, a.in_w);
+          if (++oy == a.out_h) oy = 0, ++plane;
+        }
+        filter_rows({samples.data() + lead, out, rows, pitch, a.out_w}, taps[k].data(), k > 0);
       }
-      finish_row(out, converted.data(), y, a.out_w);
+      finish(out, converted.data(), y, rows * a.out_w);
     }
     stream_end();
   }
 
-  // Bring a finished row of sums to where it belongs.
-  void finish_row(const A* sums, T* converted, T* y, int64_t count) const {
+  // Bring finished sums to where they belong.
+  void finish(const A* sums, T* converted, T* y, int64_t count) const {
     if constexpr (!std::is_same_v<T, A>) {
       for (int64_t i = 0; i < count; ++i) store(converted[i], sums[i]);
       stream_copy(y, converted, count * int64_t(sizeof(T)));
@@ -214,73 +268,70 @@ struct Job {
     }
   }
 
-  void filter_row(const A* samples, const A* c, int64_t most, A* out, bool add) const {
-    const Axis& axis = x_axis;
+  void filter_rows(const Rows<A>& rows, const A* c, bool add) const {
     const auto &start = axis.start, &count = axis.count;
     int64_t done = 0;
     if (!add && axis.period == 2 && axis.stride == 1 && count[0] == 2 && count[1] == 2) {
-      along_pairs(samples + start[0], samples + start[1], c, c + most, out, a.out_w / 2);
       done = a.out_w / 2;
+      Rows<A> pairs = rows;
+      pairs.in += start[0];
+      along_pairs(pairs, start[1] - start[0], c, c + most, done);
     }
     for (int64_t p = 0; p < axis.period; ++p) {
       const int64_t outputs = (a.out_w - p + axis.period - 1) / axis.period - done;
       if (outputs <= 0) continue;
-      A* to = out + p + axis.period * done;
-      const A *from = samples + start[p] + axis.stride * done, *taps = c + p * most;
+      Rows<A> part = rows;
+      part.in += start[p] + axis.stride * done, part.out += p + axis.period * done;
+      const A* from = c + p * most;
       bool more = add;
       if (count[p] == 0 && !more)
-        for (int64_t j = 0; j < outputs; ++j) to[axis.period * j] = 0;
-      for (int64_t n = count[p]; n > 0; n -= 4, from += 4, taps += 4, more = true) {
-        if (n == 1) along<1>(from, taps, to, outputs, axis.period, axis.stride, more);
-        if (n == 2) along<2>(from, taps, to, outputs, axis.period, axis.stride, more);
-        if (n == 3) along<3>(from, taps, to, outputs, axis.period, axis.stride, more);
-        if (n >= 4) along<4>(from, taps, to, outputs, axis.period, axis.stride, more);
+        for (int64_t r = 0; r < rows.count; ++r)
+          for (int64_t j = 0; j < outputs; ++j) part.out[r * rows.out_pitch + axis.period * j] = 0;
+      for (int64_t n = count[p]; n > 0; n -= 4, part.in += 4, from += 4, more = true) {
+        if (n == 1) along<1>(part, from, outputs, axis.period, axis.stride, more);
+        if (n == 2) along<2>(part, from, outputs, axis.period, axis.stride, more);
+        if (n == 3) along<3>(part, from, outputs, axis.period, axis.stride, more);
+        if (n >= 4) along<4>(part, from, outputs, axis.period, axis.stride, more);
       }
     }
   }
 
   // Rows [begin, end) of all images, channels adjacent; a piece of a row at a time.
   void channels_last(int64_t begin, int64_t end) const {
-    const Axis& axis = x_axis;
-    const int64_t most = *std::max_element(axis.count.begin(), axis.count.end()), channels = a.channels;
+    const int64_t channels = a.channels;
     const auto [least, last] = std::minmax_element(axis.start.begin(), axis.start.end());
-    const int64_t periods = std::max<int64_t>(std::max(kMixedRow / channels, kLeastColumns) / axis.stride, 1);
+    const int64_t periods = std::max<int64_t>(std::max(kMixed / channels, kLeastColumns) / axis.stride, 1);
     const int64_t all = (a.out_w + axis.period - 1) / axis.period;
     Buffer<A> samples((axis.stride * (periods - 1) + *last - *least + most) * channels), row(row_size(periods));
     Buffer<T> converted(std::is_same_v<T, A> ? 0 : row_size(periods));
-    std::vector<std::vector<A>> coefficients;
-    for (const auto& term : terms) coefficients.push_back(phases(term, most));
-    Under<T, A> under;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t oy = item % a.out_h;
       const T* image = static_cast<const T*>(a.x) + item / a.out_h * a.xn;
-      T* y = static_cast<T*>(a.y) + item / a.out_h * a.yn + oy * a.yh;
+      T* y = static_cast<T*>(a.y) + item * a.out_w * channels;
       for (int64_t j = 0; j < all; j += periods) {
         const int64_t count = std::min(periods, all - j), from = j * axis.period * channels;
         const int64_t low = *least + axis.stride * j, high = *last + axis.stride * (j + count - 1) + most;
         const int64_t inside = std::clamp<int64_t>(low, 0, a.in_w), after = std::clamp<int64_t>(high, inside, a.in_w);
         A* out = row.data();
         if constexpr (std::is_same_v<T, A>) out = streams ? out : y + from;
-        for (size_t k = 0; k < terms.size(); ++k) {
-          under.collect(a, y_axis, terms[k], image + inside * channels, oy);
+        for (size_t k = 0; k < under.size(); ++k) {
           A* middle = samples.data() + (inside - low) * channels;
           std::fill(samples.data(), middle, A(0));
-          mix(under.rows.data(), under.c.data(), int64_t(under.c.size()), middle, (after - inside) * channels, false);
+          under[k].mix_into(middle, image + inside * channels, oy, (after - inside) * channels);
           std::fill(middle + (after - inside) * channels, samples.data() + (high - low) * channels, A(0));
-          filter_channels(samples.data(), low - axis.stride * j, coefficients[k].data(), most, out, j, count, k > 0);
+          filter_channels(samples.data(), low - axis.stride * j, taps[k].data(), out, j, count, k > 0);
         }
-        finish_row(out, converted.data(), y + from, std::min(row_size(count), a.out_w * channels - from));
+        finish(out, converted.data(), y + from, std::min(row_size(count), a.out_w * channels - from));
       }
     }
     stream_end();
   }
 
-  int64_t row_size(int64_t periods) const { return periods * x_axis.period * a.channels; }
+  int64_t row_size(int64_t periods) const { return periods * axis.period * a.channels; }
 
   // Outputs of `count` periods from the j-th on; `samples` begins at column `low` + stride * j.
   void filter_channels(
-      const A* samples, int64_t low, const A* c, int64_t most, A* out, int64_t j, int64_t count, bool add) const {
-    const Axis& axis = x_axis;
+      const A* samples, int64_t low, const A* c, A* out, int64_t j, int64_t count, bool add) const {
     const int64_t channels = a.channels, from_step = axis.stride * channels, to_step = axis.period * channels;
     for (int64_t p = 0; p < axis.period; ++p) {
       const int64_t pixels = std::min(count, (a.out_w - p + axis.period - 1) / axis.period - j);
@@ -304,9 +355,9 @@ struct Job {
       const A* in, const A* c, A* out, int64_t pixels, int64_t channels, int64_t from_step, int64_t to_step, bool add) {
     const bool one_run = from_step == channels && to_step == channels;
     const int64_t length = one_run ? pixels * channels : channels;
+    const int64_t at[4] = {0, channels, 2 * channels, 3 * channels};
     for (int64_t i = 0; i < (one_run ? 1 : pixels); ++i) {
-      const A* const rows[4] = {in, in + channels, in + 2 * channels, in + 3 * channels};
-      mix<n>(rows, c, out, length, add);
+      mix<n>(in, at, c, out, length, add);
       in += from_step, out += to_step;
     }
   }
@@ -314,7 +365,7 @@ struct Job {
 
 template <class T>
 void run(const Upfirdn2dArgs& a, ParallelFor parallel_for) {
-  Job<T> job{a};
+  Job<T> job(a);
   if (a.xc == 1 && a.yc == 1 && a.xw == a.channels && a.channels > 1) {
     const int64_t grain = std::max<int64_t>(kGrain / (a.out_w * a.channels), 1);
     return parallel_for(
