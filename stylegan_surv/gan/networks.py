@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cuda_ops import bias_act, upfirdn2d
+from stylegan_surv.gan.convolution import conv2d, conv_transpose2d
 
 Architecture = Literal["skip", "resnet", "orig"]
 NoiseMode = Literal["const", "random", "none"]
@@ -226,9 +227,9 @@ def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool
     x = x * style.to(x.dtype)[:, :, None, None]
     w = weight.to(x.dtype)
     if up:
-        x = F.conv_transpose2d(x, w.transpose(0, 1), stride=2)
+        x = conv_transpose2d(x, w.transpose(0, 1), stride=2)
     else:
-        x = F.conv2d(x, w, padding=weight.shape[-1] // 2)
+        x = conv2d(x, w, padding=weight.shape[-1] // 2)
     if demodulate:
         norm = style.square() @ weight.square().sum(dim=(2, 3)).t().to(style.dtype)
         x = x * (norm + EPS).rsqrt().to(x.dtype)[:, :, None, None]
@@ -309,13 +310,13 @@ class PlainConv(nn.Module):
         kernel = self.weight.shape[-1]
         w = (self.weight * (1 / math.sqrt(self.weight[0].numel()))).to(x.dtype)
         if self.resample == "down" and kernel == 1:
-            x = F.conv2d(downsample(x, self.resample_filter), w)
+            x = conv2d(downsample(x, self.resample_filter), w)
         elif self.resample == "down":
-            x = F.conv2d(blur(x, self.resample_filter, padding=2), w, stride=2)
+            x = conv2d(blur(x, self.resample_filter, padding=2), w, stride=2)
         elif self.resample == "up":
-            x = upsample(F.conv2d(x, w), self.resample_filter)
+            x = upsample(conv2d(x, w), self.resample_filter)
         else:
-            x = F.conv2d(x, w, padding=kernel // 2)
+            x = conv2d(x, w, padding=kernel // 2)
         return bias_lrelu(x, self.bias, gain=gain, clamp=clamp) if self.activate else x * gain
 
 
