@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
-from cuda_ops import _build, _emulated
+from cuda_ops import _build, _emulated, _ptxas
 
 REGISTERS = 128  # a block of 256 threads then fits an SM of 32 K registers at least once, of 64 K twice
 SHARED_BYTES = 48 * 1024  # what every GPU has without asking
@@ -39,22 +39,8 @@ def planted(folder, source, old, new, count=1):
     return sources
 
 
-def ptxas_usage(log):
-    """[(kernel, registers, spilled bytes, shared bytes)] of every kernel that ``ptxas -v`` reports on."""
-    usage = []
-    for part in log.split("Compiling entry function")[1:]:
-        name = re.search(r"'(\w+)'", part).group(1)
-        stores, loads = map(
-            int, re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", part).groups()
-        )
-        registers = int(re.search(r"Used (\d+) registers", part).group(1))
-        shared = re.search(r"(\d+) bytes smem", part)
-        usage.append((name, registers, stores + loads, int(shared.group(1)) if shared else 0))
-    return usage
-
-
-def over_budget(usage):
-    return [row for row in usage if row[1] > REGISTERS or row[2] or row[3] > SHARED_BYTES]
+def over_budget(kernels):
+    return [k for k in kernels if k.registers > REGISTERS or k.spilled or k.shared > SHARED_BYTES]
 
 
 def stub_libraries(folder):
@@ -89,9 +75,9 @@ def build_for(names, folder):
 @needs_nvcc
 def test_the_production_build_fits_its_budget_links_and_registers(cache):
     library = build_for(("80",), cache)
-    usage = ptxas_usage((library.parent / "build.log").read_text())
-    assert len({row[0] for row in usage}) >= 250, "fewer kernels than dtypes, activations and orders make"
-    assert over_budget(usage) == []
+    kernels = _ptxas.usage((library.parent / "build.log").read_text())
+    assert len({k.kernel for k in kernels}) >= 250, "fewer kernels than dtypes, activations and orders make"
+    assert over_budget(kernels) == []
     environment = {"LD_LIBRARY_PATH": str(cache / "stubs"), "PATH": "/usr/bin:/bin", "HOME": str(cache)}
     done = subprocess.run(
         [sys.executable, "-c", LOAD, str(library)],
@@ -110,10 +96,11 @@ def test_every_supported_architecture_compiles_within_the_budget(cache, monkeypa
     listed = subprocess.run([_build.find_nvcc(), "--list-gpu-code"], capture_output=True, text=True).stdout
     here = tuple(name for name in SUPPORTED if f"sm_{name}" in listed.split())
     assert here
-    log = (build_for(here, cache).parent / "build.log").read_text()
-    for name in here:
-        assert f"'sm_{name}'" in log
-    assert over_budget(ptxas_usage(log)) == []
+    kernels = _ptxas.usage((build_for(here, cache).parent / "build.log").read_text())
+    counts = Counter(k.architecture for k in kernels)
+    assert set(counts) == set(here)
+    assert len(set(counts.values())) == 1, f"not the same kernels on every architecture: {counts}"
+    assert over_budget(kernels) == []
 
 
 def test_the_budget_notices_a_spill():
@@ -129,7 +116,7 @@ ptxas info    : Compiling entry function 'good' for 'sm_80'
     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
 ptxas info    : Used 40 registers, used 1 barriers, 2448 bytes smem, 560 bytes cmem[0]
 """
-    assert [row[0] for row in over_budget(ptxas_usage(log))] == ["spills", "greedy"]
+    assert [k.kernel for k in over_budget(_ptxas.usage(log))] == ["spills", "greedy"]
 
 
 @pytest.mark.slow
@@ -146,7 +133,7 @@ def test_a_planted_spill_is_found_by_ptxas(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert any(row[2] for row in over_budget(ptxas_usage(done.stderr)))
+    assert any(k.spilled for k in over_budget(_ptxas.usage(done.stderr)))
 
 
 def run_check(sanitizer, sources=_build.SOURCES, order="forward"):
@@ -201,6 +188,13 @@ def test_an_off_by_one_is_found_by_asan(cache):
     done = run_check("address", sources)
     assert done.returncode != 0
     assert "AddressSanitizer" in done.stderr
+
+
+def test_the_benchmark_says_where_there_is_no_gpu(monkeypatch):
+    from benchmarks.ops import measure
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert measure("gpu", {}) == {"gpu": "no GPU"}
 
 
 @pytest.mark.gpu
