@@ -29,6 +29,7 @@ from torch import Tensor
 import cuda_ops
 from cuda_ops import bias_act, fast_torch, upfirdn2d
 from cuda_ops.reference import Resample
+from stylegan_surv.gan import convolution
 
 SECONDS = 0.2  # spent on a figure at most, once it has three runs
 FILTER = cuda_ops.setup_filter([1, 3, 3, 1])
@@ -52,7 +53,10 @@ SHAPES = {  # (operation, resolution of the network): input
     ("lrelu", 1024): (1, 32, 1024, 1024),
     ("up2 image", 256): (4, 3, 128, 128),
 }
+CROSSOVER_SIZES = (8, 16, 32, 64)
+CROSSOVER_CHANNELS = (("nchw", 128), ("nhwc", 3), ("nhwc", 16), ("nhwc", 128))
 COMPILED = (("up2", 256), ("lrelu", 256))  # a compilation takes half a minute, so (c) stands for two
+PARTS = ("ops", "crossover", "second-order", "compile", "convolution", "synthesis", "allocator", "gpu")
 LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 
 Operation = Callable[[Tensor, Tensor], Tensor]
@@ -153,6 +157,27 @@ def measure_second_order() -> dict[str, Any]:
     return rows
 
 
+def resampler(impl: str, options: dict[str, Any]) -> Operation:
+    """upfirdn2d by one implementation."""
+    return lambda x, b: upfirdn2d(x, FILTER, **options, impl=impl)
+
+
+def measure_crossover() -> dict[str, Any]:
+    """Milliseconds of the compiled rows (ours) and of the torch form, where the dispatch chooses between them."""
+    rows: dict[str, Any] = {}
+    for name, options in RESAMPLERS.items():
+        for layout, channels in CROSSOVER_CHANNELS:
+            for size in CROSSOVER_SIZES:
+                side = size + (name == "blur")
+                x = torch.randn(4, channels, side, side).contiguous(memory_format=LAYOUTS[layout])
+
+                rows[f"{name}/{layout}/{channels} channels/{size} px"] = {
+                    "ours": forward_and_backward(resampler("native", options), x, x),
+                    "torch": forward_and_backward(resampler("torch", options), x, x),
+                }
+    return rows
+
+
 def ratios(rows: dict[str, Any]) -> dict[str, float]:
     """How many times ours is faster, by shape, direction and side."""
     found = {}
@@ -213,9 +238,10 @@ def measure_synthesis(resolution: int = 256, batch: int = 4) -> dict[str, Any]:
 
     steps = (training, projection, inference)
     with FlopCounterMode(display=False) as counter:
-        training()
-    gflop, limit = counter.get_total_flops() / 1e9, convolution_gflops()
-    ours = {step.__name__: seconds(step) for step in steps}
+        inference()
+    gflop = 3 * counter.get_total_flops() / 1e9  # the gradients of a convolution are two more
+    limit = convolution_gflops()
+    ours, spent = {step.__name__: seconds(step) for step in steps}, share_of_time(training)
     kept, mode = networks.modulated_conv, cuda_ops._dispatch.mode
     networks.modulated_conv, cuda_ops._dispatch.mode = grouped_modulated_conv, "reference"
     try:
@@ -228,11 +254,11 @@ def measure_synthesis(resolution: int = 256, batch: int = 4) -> dict[str, Any]:
         "training_gflop": gflop,
         "convolution_gflop_per_s": limit,
         "limit_share": gflop / limit["forward"] / ours["training"],
-        **{f"share_{kind}": share for kind, share in share_of_time(training).items()},
+        **{f"share_{kind}": share for kind, share in spent.items()},
     }
 
 
-def seconds(step: Callable[[], None], runs: int = 3) -> float:
+def seconds(step: Callable[[], None], runs: int = 2) -> float:
     """Least time of a long step."""
     step()
     times = []
@@ -243,22 +269,37 @@ def seconds(step: Callable[[], None], runs: int = 3) -> float:
     return min(times)
 
 
+KINDS = {  # what a step's time is spent in, by the profiler's names of whole operations
+    "convolution": ("aten::conv2d", "aten::conv_transpose2d"),
+    "input_gradient": ("aten::convolution_backward",),
+    "weight_gradient": ("_Match",),
+    "cuda_ops": tuple(
+        f"cuda_ops::{name}" for name in ("upfirdn2d", "bias_act", "bias_act_grad", "bias_act_grad2")
+    ),
+    "strided_resampling": ("_Resampler", "_ResamplerBackward"),
+}
+
+
 def share_of_time(step: Callable[[], None]) -> dict[str, float]:
     """Shares of a step's time by what it is spent in."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         step()
-    spent = {"convolution_forward": 0.0, "convolution_backward": 0.0, "cuda_ops": 0.0, "other": 0.0}
-    for event in profile.key_averages():
-        if "conv" in event.key:
-            kind = "convolution_backward" if "backward" in event.key.lower() else "convolution_forward"
-        else:
-            kind = "cuda_ops" if "cuda_ops" in event.key else "other"
-        spent[kind] += event.self_cpu_time_total
-    return {kind: value / sum(spent.values()) for kind, value in spent.items()}
+    events = {event.key: event for event in profile.key_averages()}
+    spent = {
+        kind: sum(events[name].cpu_time_total for name in names if name in events)
+        for kind, names in KINDS.items()
+    }
+    # the strided form of a resampler is a convolution too
+    spent["convolution"] -= spent["strided_resampling"]
+    total = sum(event.self_cpu_time_total for event in events.values())
+    return {
+        **{kind: time / total for kind, time in spent.items()},
+        "other": 1 - sum(spent.values()) / total,
+    }
 
 
 def convolution_gflops() -> dict[str, float]:
-    """What oneDNN reaches here on a plain 3x3 convolution of the network's middle and its gradients, GFLOP/s."""
+    """GFLOP/s of a 3x3 convolution of the network's middle and of its gradients, channels-last."""
     x = torch.randn(4, 128, 64, 64).contiguous(memory_format=torch.channels_last).requires_grad_()
     weight = torch.randn(128, 128, 3, 3, requires_grad=True)
     gflop = 2 * 9 * 128 * 128 * 4 * 64 * 64 / 1e9
@@ -266,10 +307,17 @@ def convolution_gflops() -> dict[str, float]:
         forward = least_ms(lambda: F.conv2d(x, weight, padding=1))
     dy = torch.randn_like(x)
 
-    def gradient(of: Tensor) -> float:
-        return least_ms(lambda: torch.autograd.grad(F.conv2d(x, weight, padding=1), of, dy)) - forward
+    def gradient(convolve: Callable[..., Tensor], *of: Tensor) -> float:
+        return least_ms(lambda: torch.autograd.grad(convolve(x, weight, padding=1), of, dy)) - forward
 
-    times = {"forward": forward, "input_gradient": gradient(x), "weight_gradient": gradient(weight)}
+    to_input, to_weight = gradient(F.conv2d, x), gradient(F.conv2d, weight)
+    ours = gradient(convolution.conv2d, x, weight) - to_input
+    times = {
+        "forward": forward,
+        "input_gradient": to_input,
+        "weight_gradient_onednn": to_weight,
+        "weight_gradient_ours": ours,
+    }
     return {name: 1e3 * gflop / ms for name, ms in times.items()}
 
 
@@ -324,13 +372,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--part", action="append", help="only this part; may be repeated")
+    parser.add_argument(
+        "--part", action="append", help=f"only this part, may be repeated: {', '.join(PARTS)}"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.part == ["under-this-allocator"]:
         print(json.dumps(under_this_allocator()))
         return
-    parts = options.part or ["ops", "second-order", "compile", "synthesis", "allocator", "gpu"]
+    parts = options.part or list(PARTS)
     result: dict[str, Any] = {
         "threads": options.threads,
         "allocator": cuda_ops.status().allocator,
@@ -348,6 +398,9 @@ def measure(part: str, ratio: dict[str, float]) -> dict[str, Any]:
     """Run one part, adding its ratios."""
     if part in ("ops", "compile"):
         rows = measure_ops(compiled=part == "compile")
+        ratio.update(ratios(rows))
+    elif part == "crossover":
+        rows = measure_crossover()
         ratio.update(ratios(rows))
     elif part == "second-order":
         rows = measure_second_order()
@@ -378,7 +431,7 @@ def measure(part: str, ratio: dict[str, float]) -> dict[str, Any]:
 
 def print_tables(result: dict[str, Any]) -> None:
     for name, value in result.items():
-        if name in ("ops", "compile"):
+        if name in ("ops", "crossover", "compile"):
             print(f"\n{name}, ms: forward | forward + backward")
             for row, by_side in value.items():
                 cells = [f"{side} {ms['forward']:8.2f} | {ms['both']:8.2f}" for side, ms in by_side.items()]
