@@ -270,8 +270,7 @@ def seconds(step: Callable[[], None], runs: int = 2) -> float:
 
 
 KINDS = {  # what a step's time is spent in, by the profiler's names of whole operations
-    "convolution": ("aten::conv2d", "aten::conv_transpose2d"),
-    "input_gradient": ("aten::convolution_backward",),
+    "convolution": ("aten::conv2d", "aten::conv_transpose2d"),  # forward, and the gradients of the input
     "weight_gradient": ("_Match",),
     "cuda_ops": tuple(
         f"cuda_ops::{name}" for name in ("upfirdn2d", "bias_act", "bias_act_grad", "bias_act_grad2")
