@@ -62,7 +62,8 @@ def _blend(chip: Pixels, fill: NDArray[np.floating], weight: NDArray[np.floating
 
 
 def _round(image: NDArray[np.floating]) -> Pixels:
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    rounded: Pixels = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return rounded
 
 
 EDITS: dict[str, Callable[[Pixels, Pixels], Pixels]] = {

@@ -289,8 +289,8 @@ def _transport(x: Floats, outcome: Outcome, table: pd.DataFrame, seed: int) -> d
 def _cross_validated(
     x: Floats, outcome: Outcome, fold: NDArray[np.intp], seed: int
 ) -> dict[str, float | None]:
-    """C of ridge Cox on some columns, pairs within the folds."""
-    risk = GramCV(x, fold, seed=seed).out_of_fold_risk(outcome)
+    """C of ridge Cox on some columns, pairs within the folds; three inner folds, since there are many of these."""
+    risk = GramCV(x, fold, inner=3, seed=seed).out_of_fold_risk(outcome)
     frame = pd.DataFrame({"patient_id": outcome.patient_id, "repeat": 0, "fold": fold, "risk": risk})
     return _c(frame.dropna(), outcome)
 

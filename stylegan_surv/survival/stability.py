@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -314,12 +315,12 @@ def embedded_again(
     names = [str(latents.ids[i]) for i in rows]
     who = [str(latents.patient_ids[i]) for i in rows]
     before = risk_of(latents.w_plus[rows], who)
-    pictures = {"reconstruction": lambda: again.draw(latents.w_plus[rows])}
+    pictures: dict[str, Callable[[], Any]] = {"reconstruction": partial(again.draw, latents.w_plus[rows])}
     if chips is not None:
         faces = [chips.load(name) for name in names]
         others = faces[1:] + faces[:1]
         for name, edit in EDITS.items():
-            pictures[name] = lambda edit=edit: again.pixels([edit(a, b) for a, b in zip(faces, others)])
+            pictures[name] = partial(_edited, again, edit, faces, others)
     risks: dict[str, Floats] = {}
     for k, (name, draw) in enumerate(pictures.items()):
         risks[name] = risk_of(again.embed(draw(), names), who)
@@ -333,6 +334,15 @@ def embedded_again(
     found = {name: _change(before, after) for name, after in risks.items()}
     reconstruction = found.pop("reconstruction")
     return {"reconstruction": reconstruction, **({"edits": found} if found else {})}
+
+
+def _edited(
+    again: Again,
+    edit: Callable[..., Any],
+    faces: Sequence[NDArray[np.uint8]],
+    others: Sequence[NDArray[np.uint8]],
+) -> Any:
+    return again.pixels([edit(a, b) for a, b in zip(faces, others)])
 
 
 def one_each(latents: Latents, patients: Sequence[str], number: int, seed: int) -> NDArray[np.intp]:
