@@ -98,7 +98,7 @@ def _photo(models: Mapping[str, Any], flow: Mapping[str, Any]) -> Iterator[Findi
     c, within = photo.get("harrell_c"), photo.get("stratified_c")
     if not _has_interval(c):
         return
-    text = f"C {number(c)}; 0.5 is chance. {flow['patients']} patients, {flow['events']} with the event."
+    text = f"C {number(c)}; 0.5 is chance. {flow['patients']:,} patients, {flow['events']:,} with the event."
     if clinical:
         text += f" The clinical variables reach {clinical['harrell_c']['estimate']:.3f}."
     title = "The photograph ranks patients by risk better than chance"
@@ -121,13 +121,15 @@ def _lost(whole: Number, within: Number) -> float:
 
 def _added(metrics: Mapping[str, Any]) -> Iterator[Finding]:
     test = metrics.get("added_value")
-    delta = metrics.get("comparisons", {}).get("both - clinical", {}).get("uno_c")
+    differences = metrics.get("comparisons", {}).get("both - clinical", {})
+    name = "stratified_c" if "stratified_c" in differences else "uno_c"  # the era is no added value
+    delta, what = differences.get(name), {"uno_c": "Uno's C", "stratified_c": "C within strata"}[name]
     if not test:
         if _has_interval(delta):
             shown = "does" if delta["low"] > 0 else "was not shown to"
             yield Finding(
                 "found", "plain", f"The photograph {shown} add to the clinical variables",
-                f"Difference of Uno's C, with less without the photograph: {number(delta)}.",
+                f"Difference of {what}, with less without the photograph: {number(delta)}.",
             )  # fmt: skip
         return
     beside = "beside the clinical variables" if "clinical" in metrics["models"] else "alone"
@@ -136,7 +138,7 @@ def _added(metrics: Mapping[str, Any]) -> Iterator[Finding]:
         f"ratio {number(test['hazard_ratio_per_sd'], 2)} per standard deviation of the score, {beside}."
     )
     if _has_interval(delta):
-        text += f" It changes Uno's C by {number(delta)}."
+        text += f" It changes {what} by {number(delta)}."
     if test["p"] <= TESTED:
         yield Finding("found", "plain", f"It carries information {beside}", text)
     else:
