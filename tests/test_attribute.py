@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from stylegan_surv.attribute import (
     HealthAttribute,
     cosine,
     edit,
+    faithful,
     focus,
     load_attribute,
     save_attribute,
@@ -21,7 +24,7 @@ from stylegan_surv.attribute import (
 )
 from stylegan_surv.attribute.direction import adjusted_pattern, coefficient_step, linear_coefficients, pattern
 from stylegan_surv.attribute.edit import dose_response, to_tensor
-from stylegan_surv.errors import InputError
+from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig
 from stylegan_surv.survival import CoxRidge, Outcome
 
@@ -126,6 +129,28 @@ def test_step_zero_is_the_embedded_face(
     assert (drawn - expected.clamp(-1, 1)).abs().max() < 2 / 255
     assert np.abs(np.asarray(pictures[0], float) - np.asarray(pictures[2], float)).max() > 1
     assert strip(pictures, (-1, 0, 1)).width == 3 * 160
+
+
+def test_a_faithful_generator_draws_the_photograph_and_its_delta_serves_no_other(
+    networks: tuple[Generator, Encoder], attribute: HealthAttribute, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(3)
+    photo, other = (Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)) for _ in range(2))
+    options = {"aligned": True, "delta": tmp_path / "delta.safetensors"}
+    tuned = faithful(photo, *networks, **options)
+    target = to_tensor(photo, 32)
+
+    def error(generator: Generator) -> float:
+        pictures = edit(attribute, photo, (0,), generator=generator, encoder=networks[1], aligned=True)
+        return float((to_tensor(pictures[0], 32) - target).square().mean())
+
+    assert error(tuned) < 0.7 * error(networks[0])
+    steps: list[int] = []
+    again = faithful(photo, *networks, **options, progress=lambda done, _: steps.append(done))
+    assert not steps
+    assert error(again) == pytest.approx(error(tuned), rel=0.05)
+    with pytest.raises(Refused, match="another photograph"):
+        faithful(other, *networks, **options)
 
 
 def test_an_attribute_of_another_generator_is_refused(

@@ -17,8 +17,10 @@ from stylegan_surv.faces.mask import face_mask
 from stylegan_surv.gan import LPIPS, Encoder, EncoderConfig, Generator, GeneratorConfig
 from stylegan_surv.inversion import Schedule, embed, project
 from stylegan_surv.inversion.inverter import plan
+from stylegan_surv.inversion.latents import read_noise
 from stylegan_surv.inversion.noise import NoiseMaps
 from stylegan_surv.inversion.projector import exchangeable
+from stylegan_surv.inversion.verify import verify
 
 FEW = Schedule(steps=4)
 TINY = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
@@ -190,6 +192,23 @@ def test_where_the_slot_counts_photographs_keep_theirs(networks, chips, tmp_path
     assert second.w_plus.tobytes() == reference.w_plus.tobytes()
 
 
+def test_a_distance_of_your_own_is_used_as_if_it_had_features(networks):
+    """An identity term beside LPIPS, as anybody may plug in; one that hides its features gives the same latents."""
+    images = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(9)) * 2 - 1
+    lpips = LPIPS()
+    known = run(networks, images)
+    assert run(
+        networks, images, perceptual=lambda a, b, weight=None: lpips(a, b, weight)
+    ).w_plus == pytest.approx(known.w_plus, abs=1e-5)
+
+    def identity(a, b, weight=None):
+        faces = torch.stack([a, b]).mean(dim=2).flatten(2)
+        return lpips(a, b, weight) + 1 - torch.cosine_similarity(*faces, dim=1)
+
+    moved = run(networks, images, perceptual=identity)
+    assert np.abs(moved.w_plus - known.w_plus).max() > 1e-3
+
+
 def test_exchangeable_slots_are_told_from_others(networks):
     class Uneven(torch.nn.Module):
         """Slot 0 is computed a little differently."""
@@ -261,6 +280,27 @@ def test_the_reference_preset_is_what_the_paper_says(networks):
     t = torch.tensor([0.0, 0.025, 0.05, 0.5, 0.875, 0.9999])
     assert schedule.rate_at(t).tolist() == pytest.approx([0.002, 0.052, 0.1, 0.1, 0.05, 0.0], abs=1e-6)
     assert schedule.exploration_at(t)[[0, 3, 4]].tolist() == pytest.approx([0.05, 0.05 / 9, 0.0])
+
+
+def test_optimised_noise_maps_are_stored_and_redraw_the_picture(networks, tmp_path):
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(8)) * 2 - 1
+    generator = copy.deepcopy(networks[0])
+    for name, strength in generator.named_parameters():
+        if name.endswith("noise_strength"):
+            strength.fill_(0.5)
+    target = generator.synthesis(generator.mapping(torch.randn(3, 8))).lerp(images, 0.3)
+    schedule = Schedule(steps=40, noise=True, noise_weight=0.0, penalty=0.0, lpips=0.0)
+    latents = run(
+        (generator, networks[1]), target, out=tmp_path / "l", photo_ids=list("cab"), schedule=schedule
+    )
+    assert verify(tmp_path / "l") == []
+    w_plus = torch.from_numpy(latents.w_plus)
+    noise = torch.from_numpy(read_noise(tmp_path / "l", list(latents.ids)).astype(np.float32))
+    errors = [
+        (picture - target).square().mean(dim=(1, 2, 3))
+        for picture in (NoiseMaps(generator).draw(w_plus, noise), generator.synthesis(w_plus))
+    ]
+    assert (errors[0] < errors[1]).all()
 
 
 def test_noise_maps_are_rebuilt_and_their_regulariser_sees_structure(networks):

@@ -108,6 +108,38 @@ def test_latents_are_verified_compacted_and_exported(place, capsys, monkeypatch)
     assert len(pd.read_parquet(place / "x.parquet")) == 5
 
 
+def test_seeds_tell_chance_from_the_photograph(place, capsys, monkeypatch):
+    from stylegan_surv.inversion import Schedule
+    from stylegan_surv.inversion import embed as embed_photos
+
+    common = {"generator": place / "tiny.safetensors", "batch": 2}
+    schedule = Schedule(steps=3, exploration=0.5, penalty=0.0)
+    embed_photos(place / "chips", out=place / "explored", schedule=schedule, **common)
+    embed_photos(place / "chips", out=place / "certain", method="encoder", **common)
+    found = {}
+    for name in ("explored", "certain"):
+        options = (
+            "--photos",
+            place / "chips",
+            "--generator",
+            place / "tiny.safetensors",
+            "--sample",
+            4,
+            "--json",
+        )
+        code, out, _ = run(capsys, monkeypatch, "latents", "seeds", place / name, *options)
+        found[name] = json.loads(out)
+        assert (code, found[name]["photos"], found[name]["seeds"]) == (0, 4, 3)
+    assert (found["certain"]["within"], found["certain"]["reliability"]) == (0, 1)
+    assert found["explored"]["within"] > 0
+    assert 0 < found["explored"]["reliability"] < 1
+    code, _, err = run(
+        capsys, monkeypatch, "latents", "seeds", place / "certain", "--photos", place / "chips"
+    )
+    assert code == 2
+    assert "another generator" in err
+
+
 def test_verify_names_what_is_wrong(place, capsys, monkeypatch, tmp_path):
     for path in (place / "chips").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

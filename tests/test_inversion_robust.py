@@ -21,7 +21,7 @@ from stylegan_surv.errors import InputError
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig, save_network
 from stylegan_surv.inversion import Latents, Schedule, embed
-from stylegan_surv.inversion.latents import LatentsWriter, read_metadata, shards
+from stylegan_surv.inversion.latents import LatentsWriter, iterate, read_metadata, shards
 
 CONFIG = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
 SHAPE = EncoderConfig(32, CONFIG.num_ws, CONFIG.w_dim, channel_base=256, channel_max=8)
@@ -50,13 +50,17 @@ def small_chunks(monkeypatch):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
+    return study(tmp_path_factory.mktemp("place"), PHOTOS)
+
+
+def study(folder: Path, photos: int) -> Path:
+    """A tiny generator, its encoder, and chips of noise."""
     torch.manual_seed(0)
     save_network(Generator(CONFIG), folder / "tiny.safetensors", {"name": "tiny"})
     save_network(Encoder(SHAPE), folder / "tiny.encoder.safetensors", {"name": "tiny"})
     rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 255, (32, 32, 3)).astype(np.uint8) for _ in range(PHOTOS)]
-    Chips.create(folder / "chips", pictures, [f"p{i:02d}" for i in range(PHOTOS)])
+    pictures = [rng.integers(0, 255, (32, 32, 3)).astype(np.uint8) for _ in range(photos)]
+    Chips.create(folder / "chips", pictures, [f"p{i:03d}" for i in range(photos)])
     return folder
 
 
@@ -79,24 +83,29 @@ def same(a: Latents, b: Latents) -> bool:
     return a.frame.equals(b.frame) and a.w_plus.tobytes() == b.w_plus.tobytes()
 
 
-def killed_at_random(place: Path, out: Path, times: int) -> Latents:
+def killed_at_random(place: Path, out: Path, times: int, photos: int) -> Latents:
+    """Kill −9 a run under way so many times, then let it end."""
     rng = np.random.default_rng(times)
     for _ in range(times):
         process = start(place, out)
         process.stdout.readline()  # the run has begun
-        time.sleep(rng.uniform(0, 0.4))
+        time.sleep(rng.uniform(0, 0.04))
         process.send_signal(signal.SIGKILL)
         process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert sum(table.num_rows for table in iterate(out)) < photos
     return run(place, out)
 
 
 def test_a_killed_run_loses_nothing_and_repeats_nothing(place, undisturbed):
-    assert same(killed_at_random(place, place / "killed", times=1), undisturbed)
+    assert same(killed_at_random(place, place / "killed", 1, PHOTOS), undisturbed)
 
 
 @pytest.mark.slow
-def test_twenty_kills_lose_nothing_and_repeat_nothing(place, undisturbed):
-    assert same(killed_at_random(place, place / "killed20", times=20), undisturbed)
+def test_twenty_kills_lose_nothing_and_repeat_nothing(tmp_path):
+    """Every one of them hits a run that is under way."""
+    many = study(tmp_path, 450)
+    assert same(killed_at_random(many, many / "killed", 20, 450), run(many, many / "undisturbed"))
 
 
 def test_a_full_disk_stops_with_a_message_and_the_run_goes_on(place, undisturbed):

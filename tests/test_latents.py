@@ -9,7 +9,9 @@ import pytest
 
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.inversion import Latents
-from stylegan_surv.inversion.latents import LatentsWriter, shards
+from stylegan_surv.inversion import latents as store
+from stylegan_surv.inversion.latents import LatentsWriter, read_noise, shards
+from stylegan_surv.inversion.verify import export, verify
 
 META = {"num_ws": 2, "w_dim": 3, "generator_sha256": "g", "method": "encoder", "settings": {"seed": 0}}
 
@@ -103,14 +105,14 @@ def test_compacting_keeps_every_row_once(tmp_path):
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
-    def full(table, path, **options):
+    def full(path, tables):
         path.write_bytes(b"PAR1")
         raise OSError(28, "No space left on device")
 
     with LatentsWriter(tmp_path, META) as writer:
         writer.write(rows("a"))
         with monkeypatch.context() as patch:
-            patch.setattr(pq, "write_table", full)
+            patch.setattr(store, "write_tables", full)
             with pytest.raises(InputError, match=r"No space left on device.*1 photographs are saved"):
                 writer.write(rows("b"))
     assert list(Latents.open(tmp_path).ids) == ["a"]
@@ -159,3 +161,48 @@ def test_wrong_arrays_are_explained(arguments, message):
 def test_a_folder_without_latents_is_explained(tmp_path):
     with pytest.raises(InputError, match="not a latents folder"):
         Latents.open(tmp_path)
+
+
+NOISY = {**META, "noise": 5}
+
+
+def noisy(*names: str, status: str = "ok") -> list[dict]:
+    maps = {name: np.full(5, ord(name[0]) / 3, np.float16) if status == "ok" else None for name in names}
+    return [{**row, "noise": maps[row["photo_id"]]} for row in rows(*names, status=status)]
+
+
+def test_noise_maps_stay_with_their_photographs_through_everything(tmp_path):
+    folder = tmp_path / "l"
+    with LatentsWriter(folder, NOISY) as writer:
+        for name in "dcba":
+            writer.write(noisy(name))
+        writer.write(noisy("f", status="failed"))
+        writer.discard(["c"])
+        assert writer.compact() == 1
+    assert verify(folder) == []
+    assert read_noise(folder, ["a", "d"]).tolist() == np.float16([[97 / 3] * 5, [100 / 3] * 5]).tolist()
+    assert list(Latents.open(folder).ids) == ["a", "b", "d"]
+    assert pq.read_schema(shards(folder)[0]).field("noise").type.value_type == "halffloat"
+    assert export(folder, tmp_path / "x.npz") == 3
+    stored = np.load(tmp_path / "x.npz", allow_pickle=False)
+    assert stored["noise"].tobytes() == read_noise(folder, list(stored["photo_id"])).tobytes()
+    export(folder, tmp_path / "x.csv")
+    assert "noise" not in pd.read_csv(tmp_path / "x.csv")
+
+
+def test_noise_maps_that_are_missing_are_named(tmp_path):
+    with LatentsWriter(tmp_path / "l", NOISY) as writer:
+        writer.write([*noisy("a"), {**noisy("b")[0], "noise": None}])
+        writer.write([{**noisy("c")[0], "noise": np.float16([np.nan] * 5)}])
+    assert [fault.split(": ")[1] for fault in verify(tmp_path / "l")] == [
+        "b is ok without noise maps",
+        "c has noise maps that are not finite",
+    ]
+    with pytest.raises(InputError, match="'z' has no latent"):
+        read_noise(tmp_path / "l", ["a", "z"])
+    with LatentsWriter(tmp_path / "m", META) as writer:
+        writer.write(rows("a"))
+    with pytest.raises(InputError, match="holds no noise maps"):
+        read_noise(tmp_path / "m", ["a"])
+    Latents.open(tmp_path / "l").save(tmp_path / "n")
+    assert verify(tmp_path / "n") == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,16 +35,50 @@ def to_tensor(image: Image.Image, size: int) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
-def latent_of(photo: Any, encoder: Encoder, *, aligned: bool = False) -> Tensor:
-    """w_plus [num_ws, w_dim] of a photograph (path or picture); raw photographs are aligned first."""
+def chip_of(photo: Any, size: int, *, aligned: bool = False) -> Tensor:
+    """A photograph (path or picture) as [1, 3, size, size] in [−1, 1]; raw photographs are aligned first."""
     from stylegan_surv.faces import load_image
 
     picture = photo if isinstance(photo, Image.Image) else load_image(Path(photo))
-    if not aligned:
-        picture = _face(picture, max(256, encoder.shape.resolution))
+    return to_tensor(picture if aligned else _face(picture, max(256, size)), size)
+
+
+def latent_of(photo: Any, encoder: Encoder, *, aligned: bool = False) -> Tensor:
+    """w_plus [num_ws, w_dim] of a photograph (path or picture); raw photographs are aligned first."""
     with torch.no_grad():
-        w_plus: Tensor = encoder(to_tensor(picture, encoder.shape.resolution))[0]
+        w_plus: Tensor = encoder(chip_of(photo, encoder.shape.resolution, aligned=aligned))[0]
     return w_plus
+
+
+def faithful(
+    photo: Any,
+    generator: Generator,
+    encoder: Encoder,
+    *,
+    aligned: bool = False,
+    delta: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Generator:
+    """A copy of the generator that draws this photograph exactly at its own latent; for `edit`, never for a model.
+
+    Parameters
+    ----------
+    photo : path or PIL picture.
+    delta : a file that keeps what tuning has changed; one that is there already is used instead of tuning, and
+        refused where it belongs to another photograph or generator.
+    progress : called with (steps done, at most so many).
+    """
+    from stylegan_surv.inversion.faithful import load_delta, save_delta, tune
+
+    image = chip_of(photo, generator.config.resolution, aligned=aligned)
+    if delta is not None and Path(delta).exists():
+        return load_delta(generator, delta, image)
+    with torch.no_grad():
+        pivot = encoder(image)
+    tuned = tune(generator, image, pivot, progress=progress)
+    if delta is not None:
+        save_delta(tuned, generator, delta, image)
+    return tuned
 
 
 def _face(picture: Image.Image, size: int) -> Image.Image:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from stylegan_surv.cli._common import progress_bar
 from stylegan_surv.errors import InputError
 
 
@@ -30,6 +31,14 @@ def _steps(_ctx: click.Context, _param: click.Parameter, text: str) -> list[floa
     help="Which direction; see the docs on the health attribute.",
 )
 @click.option("--aligned", is_flag=True, help="The photograph is an FFHQ-aligned chip already.")
+@click.option(
+    "--faithful",
+    is_flag=True,
+    help="Tune a copy of the generator until it draws PHOTO exactly (minutes; for display, never a feature).",
+)
+@click.option(
+    "--delta", type=click.Path(path_type=Path), help="With --faithful: keep the tuning, and use it again."
+)
 @click.option("--generator", default=None, help="Generator of the study; by default the one its card names.")
 def command(
     model_dir: Path,
@@ -38,9 +47,12 @@ def command(
     steps: list[float],
     kind: str,
     aligned: bool,
+    faithful: bool,
+    delta: Path | None,
     generator: str | None,
 ) -> None:
     """Draw PHOTO healthier and more ill along the attribute of a fitted model."""
+    from stylegan_surv import attribute as stage
     from stylegan_surv.attribute import edit, load_attribute, strip
     from stylegan_surv.gan import load_encoder, load_generator
 
@@ -58,6 +70,13 @@ def command(
             raise InputError(
                 f"the model was fitted with a {role} of SHA-256 {wanted[:12]}…, and {name} is another one; "
                 "give the right file with --generator, or embed and fit again"
+            )
+    if delta is not None and not faithful:
+        raise InputError("--delta keeps what --faithful has tuned; give both or neither")
+    if faithful:
+        with progress_bar("Tuning") as report:
+            networks["generator"] = stage.faithful(
+                photo, **networks, aligned=aligned, delta=delta, progress=report
             )
     pictures = edit(
         attribute,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -65,6 +66,27 @@ def verify_command(folder: Path, photos: Path | None, as_json: bool) -> None:
         click.echo("\n".join(faults) if faults else "All shards and rows are sound.")
     if faults:
         sys.exit(1)
+
+
+@command.command("seeds")
+@FOLDER
+@click.option(
+    "--photos", required=True, type=click.Path(path_type=Path), help="The chips that were embedded."
+)
+@click.option("--generator", default="synthetic-64", show_default=True, help="The dataset's own.")
+@click.option("--encoder", help="The dataset's own; by default the generator's.")
+@click.option("--sample", default=16, show_default=True, help="Photographs.")
+@click.option("--seeds", default=3, show_default=True)
+@AS_JSON
+def seeds_command(folder: Path, photos: Path, as_json: bool, **options: Any) -> None:
+    """Invert a sample again with other seeds: how much of a latent is chance?"""
+    from stylegan_surv.inversion.seeds import seed_variance
+
+    found = seed_variance(folder, photos, **options)
+    if as_json:
+        echo_json(found.as_dict())
+    else:
+        click.echo(str(found))
 
 
 @command.command("compact")

@@ -47,11 +47,12 @@ class Chips:
     table: pd.DataFrame
 
     @classmethod
-    def open(cls, folder: str | Path) -> Chips:
-        """Open a folder that `align` or `Chips.create` has written."""
+    def open(cls, folder: str | Path, columns: Sequence[str] | None = None) -> Chips:
+        """Open a folder that `align` or `Chips.create` has written; of a large one, only these `columns`."""
         folder = Path(folder)
+        wanted = None if columns is None else list(columns)
         try:
-            return cls(folder, pd.read_parquet(folder / MANIFEST))
+            return cls(folder, pd.read_parquet(folder / MANIFEST, columns=wanted))
         except FileNotFoundError as error:
             hint = (
                 "the alignment was not finished: run it again" if (folder / JOURNAL).exists() else "run align"

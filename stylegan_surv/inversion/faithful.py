@@ -7,9 +7,9 @@ looks like the patient, but says no more about the patient than the latent did. 
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -83,28 +83,38 @@ def _anchor(generator: Generator, w_plus: Tensor, rng: torch.Generator) -> Tenso
     return anchor
 
 
-def save_delta(tuned: Generator, generator: Generator, path: str | Path) -> None:
-    """Write the difference of the weights in half precision, bound to the generator by its hash."""
+def save_delta(tuned: Generator, generator: Generator, path: str | Path, image: Tensor | None = None) -> None:
+    """Write the difference of the weights in half precision, bound to the generator and the photograph by hashes."""
     base = generator.state_dict()
     changed = {name: (value - base[name]) for name, value in tuned.state_dict().items()}
     small = {name: value.half().cpu().contiguous() for name, value in changed.items() if bool(value.any())}
-    save_file(small, path, metadata={"generator_sha256": fingerprint(generator), "use": "display only"})
+    bound = {"generator_sha256": fingerprint(generator), "photograph_sha256": _hash(image)}
+    save_file(small, path, metadata={**bound, "use": "display only"})
 
 
-def load_delta(generator: Generator, path: str | Path) -> Generator:
-    """The tuned generator of a delta file; refused where it belongs to another generator."""
+def load_delta(generator: Generator, path: str | Path, image: Tensor | None = None) -> Generator:
+    """The tuned generator of a delta file; refused where it belongs to another generator or photograph."""
     from safetensors import safe_open
 
     try:
         with safe_open(path, "pt") as file:
-            belongs_to: Any = (file.metadata() or {}).get("generator_sha256")
+            bound: dict[str, str] = file.metadata() or {}
         delta = load_file(path)
     except Exception as fault:
         raise InputError(f"{path} is not a readable delta file ({fault}).") from fault
-    if belongs_to != fingerprint(generator):
-        raise Refused(f"{path} was tuned for another generator ({belongs_to}).")
+    if bound.get("generator_sha256") != fingerprint(generator):
+        raise Refused(f"{path} was tuned for another generator ({bound.get('generator_sha256')}).")
+    if image is not None and bound.get("photograph_sha256") != _hash(image):
+        raise Refused(
+            f"{path} was tuned for another photograph; name another file, or delete it to tune again."
+        )
     tuned = copy.deepcopy(generator)
     state = tuned.state_dict()
     for name, value in delta.items():
         state[name] += value.to(state[name])
     return tuned
+
+
+def _hash(image: Tensor | None) -> str:
+    """SHA-256 of an aligned picture's pixels; of nothing, nothing."""
+    return "" if image is None else hashlib.sha256(image.cpu().numpy().tobytes()).hexdigest()

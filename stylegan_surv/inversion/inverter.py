@@ -19,6 +19,7 @@ from stylegan_surv.faces.mask import face_mask
 from stylegan_surv.gan import LPIPS, Encoder, Generator, load_encoder, load_generator
 from stylegan_surv.gan.checkpoint import find
 from stylegan_surv.inversion.encode import encode
+from stylegan_surv.inversion.noise import NoiseMaps
 from stylegan_surv.inversion.projector import (
     REFERENCE,
     Perceptual,
@@ -113,11 +114,13 @@ class Inverter:
         """What the dataset must know of its origin."""
         networks = {"generator": self.generator, "encoder": self.encoder}
         known = {name: net for name, net in networks.items() if net is not None}
+        plan = self.settings.schedule
         return {
             "generator": self.generator.card.get("name"),
             **{f"{name}_sha256": fingerprint(net) for name, net in known.items()},
             "num_ws": self.generator.config.num_ws,
             "w_dim": self.generator.config.w_dim,
+            **({"noise": NoiseMaps(self.generator).total} if plan is not None and plan.noise else {}),
             "method": self.settings.method,
             "settings": asdict(self.settings),
             "provenance": {name: net.card.get("provenance") for name, net in known.items()},

@@ -37,14 +37,23 @@ TEXT = ("photo_id", "patient_id", "source_path", "source_sha256", "status", "err
 NUMBERS = ("lpips", "mse", "identity", "distance", "steps", "seed")
 
 
-def schema(num_ws: int, w_dim: int) -> pa.Schema:
-    """Columns of a shard; ``w_plus`` is the [num_ws, w_dim] array by rows, null where the photograph failed."""
+def schema(num_ws: int, w_dim: int, noise: int = 0) -> pa.Schema:
+    """Columns of a shard; ``w_plus`` is the [num_ws, w_dim] array by rows, null where the photograph failed.
+
+    ``noise`` numbers of optimised noise maps, if there are any, are kept in half precision.
+    """
     integers = ("steps", "seed")
     return pa.schema(
         [(name, pa.string()) for name in TEXT]
         + [("w_plus", pa.list_(pa.float32(), num_ws * w_dim))]
         + [(name, pa.int64() if name in integers else pa.float32()) for name in NUMBERS]
+        + ([("noise", pa.list_(pa.float16(), noise))] if noise else [])
     )
+
+
+def schema_of(metadata: Mapping[str, Any]) -> pa.Schema:
+    """Columns of a dataset with this metadata."""
+    return schema(metadata["num_ws"], metadata["w_dim"], metadata.get("noise", 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +178,7 @@ class Latents:
     def from_rows(cls, rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]) -> Latents:
         """Latents of rows as `LatentsWriter.write` takes them, in their order."""
         known = dict(metadata)
-        tables = [to_table(rows, known["num_ws"], known["w_dim"])] if rows else []
+        tables = [to_table(rows, schema(known["num_ws"], known["w_dim"]))] if rows else []
         return cls(*_from_tables(tables, known), known)
 
     @classmethod
@@ -183,7 +192,8 @@ class Latents:
         """
         folder = Path(folder)
         metadata = read_metadata(folder)
-        frame, w_plus = _from_tables(map(read_shard, shards(folder)), metadata)
+        columns = schema(metadata["num_ws"], metadata["w_dim"]).names  # noise maps stay on disk
+        frame, w_plus = _from_tables((read_shard(path, columns) for path in shards(folder)), metadata)
         good = (frame["status"] == "ok").to_numpy()
         row = np.cumsum(good) - 1  # row of w_plus for every good row of the frame
         # a photograph can stand in two shards only after a kill between the two steps of `compact`
@@ -196,7 +206,8 @@ class Latents:
 
     def save(self, folder: str | Path) -> None:
         """Write as a new dataset; a folder that holds other latents is refused."""
-        with LatentsWriter(folder, self.metadata) as writer:
+        known = {name: value for name, value in self.metadata.items() if name != "noise"}  # maps stay on disk
+        with LatentsWriter(folder, known) as writer:
             if writer.present:
                 raise Refused(f"{folder} holds latents already; choose another folder or delete it.")
             array = iter(self.w_plus.reshape(len(self), -1))
@@ -362,16 +373,13 @@ class LatentsWriter:
         again = [row["photo_id"] for row in rows if row["photo_id"] in self.present]
         if again:
             raise ValueError(f"{again[0]!r} is in the dataset already")
-        table = to_table(rows, self.metadata["num_ws"], self.metadata["w_dim"])
-        self._write_table(table)
+        self._add_shard([to_table(rows, schema_of(self.metadata))])
         self.present.update((row["photo_id"], row.get("source_sha256")) for row in rows)
 
-    def _write_table(self, table: pa.Table) -> Path:
+    def _add_shard(self, tables: Iterable[pa.Table]) -> None:
         existing = shards(self.folder)
         number = 1 + max((int(path.stem.split("-")[-1]) for path in existing), default=-1)
-        name = f"part-{number:06d}.parquet"
-        self._replace(name, lambda path: pq.write_table(table, path, compression="zstd"))
-        return self.folder / name
+        self._replace(f"part-{number:06d}.parquet", lambda path: write_tables(path, tables))
 
     def discard(self, photo_ids: Iterable[str]) -> None:
         """Forget these rows (their photographs have changed); shards are rewritten without them."""
@@ -382,11 +390,8 @@ class LatentsWriter:
             if all(keep):
                 continue
             if any(keep):
-                rest = table.filter(pa.array(keep))
-                self._replace(
-                    path.name,
-                    lambda temporary, rest=rest: pq.write_table(rest, temporary, compression="zstd"),
-                )
+                rest = [table.filter(pa.array(keep))]
+                self._replace(path.name, lambda temporary, rest=rest: write_tables(temporary, rest))
             else:
                 path.unlink()
         for name in gone:
@@ -415,36 +420,50 @@ class LatentsWriter:
         return len(shards(self.folder))
 
     def _merge(self, paths: list[Path], seen: set[str]) -> None:
-        table = pa.concat_tables(read_shard(path) for path in paths)
-        names = table["photo_id"].to_pylist()
-        fresh = []
-        for name in names:
-            fresh.append(name not in seen)
-            seen.add(name)
-        if len(paths) == 1 and all(fresh):
+        fresh: list[list[bool]] = []
+        for path in paths:
+            names = read_shard(path, ["photo_id"])["photo_id"].to_pylist()
+            fresh.append([name not in seen for name in names])
+            seen.update(names)
+        if len(paths) == 1 and all(fresh[0]):
             return
-        if any(fresh):
-            self._write_table(table.filter(pa.array(fresh)))
+        if any(map(any, fresh)):  # one part in memory at a time: noise maps are large
+            self._add_shard(read_shard(path).filter(pa.array(keep)) for path, keep in zip(paths, fresh))
         for path in paths:
             path.unlink()
 
 
-def to_table(rows: Sequence[Mapping[str, Any]], num_ws: int, w_dim: int) -> pa.Table:
-    """Rows as an Arrow table in the dataset's schema."""
-    names = schema(num_ws, w_dim)
-    columns: list[pa.Array] = []
-    for item in names:
+def write_tables(path: Path, tables: Iterable[pa.Table]) -> None:
+    """Tables of one schema as one Parquet file, a row group each."""
+    writer = None
+    try:
+        for table in tables:
+            writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def to_table(rows: Sequence[Mapping[str, Any]], columns: pa.Schema) -> pa.Table:
+    """Rows as an Arrow table with these columns."""
+    arrays = []
+    for item in columns:
         values = [row.get(item.name) for row in rows]
-        if item.name == "w_plus":
-            missing = np.array([value is None for value in values])
-            blank = np.zeros(num_ws * w_dim, np.float32)
-            flat = np.concatenate([blank if v is None else np.asarray(v, np.float32).ravel() for v in values])
-            columns.append(
-                pa.FixedSizeListArray.from_arrays(pa.array(flat), num_ws * w_dim, mask=pa.array(missing))
-            )
-        else:
-            columns.append(pa.array(values, item.type, from_pandas=True))
-    return pa.Table.from_arrays(columns, schema=names)
+        vectors = pa.types.is_fixed_size_list(item.type)
+        arrays.append(
+            _vectors(values, item.type) if vectors else pa.array(values, item.type, from_pandas=True)
+        )
+    return pa.Table.from_arrays(arrays, schema=columns)
+
+
+def _vectors(values: Sequence[Any], kind: pa.FixedSizeListType) -> pa.Array:
+    """Arrays of one length, or None, as a column."""
+    dtype, size = kind.value_type.to_pandas_dtype(), kind.list_size
+    missing = np.array([value is None for value in values])
+    blank = np.zeros(size, dtype)
+    flat = np.concatenate([blank if value is None else np.asarray(value, dtype).ravel() for value in values])
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), size, mask=pa.array(missing))
 
 
 def _difference(name: str, stored: Any, wanted: Any) -> str:
@@ -482,3 +501,29 @@ def iterate(folder: str | Path, columns: list[str] | None = None) -> Iterator[pa
     """The dataset shard by shard, for what does not fit in memory."""
     for path in shards(Path(folder)):
         yield read_shard(path, columns)
+
+
+def read_noise(folder: str | Path, photo_ids: Sequence[str]) -> NDArray[np.float16]:
+    """Optimised noise maps [n, total] of these photographs, side by side as `NoiseMaps.draw` takes them.
+
+    Raises
+    ------
+    InputError
+        If the run kept the generator's own maps, or a photograph has no latent.
+    """
+    total = read_metadata(folder).get("noise", 0)
+    if not total:
+        raise InputError(
+            f"{folder} holds no noise maps: they were not optimised, the generator's own belong to it."
+        )
+    row = {name: i for i, name in enumerate(photo_ids)}
+    maps, found = np.empty((len(photo_ids), total), np.float16), np.zeros(len(photo_ids), bool)
+    for table in iterate(folder, ["photo_id", "status", "noise"]):
+        table = table.filter(pa.compute.equal(table["status"], "ok"))
+        numbers = table["noise"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, total)
+        for name, values in zip(table["photo_id"].to_pylist(), numbers):
+            if name in row:
+                maps[row[name]], found[row[name]] = values, True
+    if not found.all():
+        raise InputError(f"{photo_ids[int(np.argmin(found))]!r} has no latent in {folder}.")
+    return maps

@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -29,9 +29,25 @@ BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
 
 
 class Perceptual(Protocol):
-    """Distances [n] of image batches [n, 3, h, w]; ``weight`` [1, 1, h, w] says where pixels count."""
+    """Distances [n] of image batches [n, 3, h, w]; ``weight`` [1, 1, h, w] says where pixels count.
+
+    One that has ``features`` and ``between``, as `LPIPS` has, sees each photograph once and not at every step.
+    """
 
     def __call__(self, a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor: ...
+
+
+class _Whole:
+    """A distance without features of its own: the images are their features."""
+
+    def __init__(self, distance: Perceptual) -> None:
+        self.distance = distance
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        return [images]
+
+    def between(self, a: Sequence[Tensor], b: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
+        return self.distance(a[0], b[0], weight)
 
 
 @dataclass(frozen=True)
@@ -132,10 +148,14 @@ class _Slots:
     ``value`` [batch, k·w_dim (+ noise)] are the parameters, all layers and maps in one vector.
     """
 
-    def __init__(self, batch: int, values: int, start: Tensor, images: Tensor) -> None:
+    def __init__(
+        self, batch: int, values: int, start: Tensor, images: Tensor, seen: Callable[[Tensor], list[Tensor]]
+    ) -> None:
+        self.seen = seen
         self.photo = torch.full((batch,), -1)
         self.step = torch.zeros(batch, dtype=torch.long)
         self.image = torch.zeros_like(images[:1]).repeat(batch, 1, 1, 1)
+        self.features = [part.repeat(batch, 1, 1, 1) for part in seen(self.image[:1])]
         self.anchor = start[:1].flatten(1).repeat(batch, 1)
         self.value = self.anchor.new_zeros(batch, values)
         self.moment1, self.moment2 = torch.zeros_like(self.value), torch.zeros_like(self.value)
@@ -150,6 +170,8 @@ class _Slots:
         self.anchor[slot] = start.flatten()
         self.value[slot] = torch.cat([start.flatten(), noise])
         self.image[slot] = image
+        for kept, part in zip(self.features, self.seen(image[None])):  # alone, so that company changes no bit
+            kept[slot] = part[0]
         self.moment1[slot] = self.moment2[slot] = 0
 
     def adam(self, gradient: Tensor, rate: Tensor, move: Tensor) -> None:
@@ -169,7 +191,8 @@ class _Objective:
     def __init__(
         self, generator: Generator, schedule: Schedule, perceptual: Perceptual, mask: Tensor | None
     ) -> None:
-        self.generator, self.schedule, self.perceptual = generator, schedule, perceptual
+        self.generator, self.schedule = generator, schedule
+        self.perceptual: Any = perceptual if hasattr(perceptual, "between") else _Whole(perceptual)
         self.num_ws, self.w_dim = generator.config.num_ws, generator.config.w_dim
         self.mask, self.small_mask = mask, None if mask is None else shrink(mask)
         self.scale = latent_scale(generator)[1]
@@ -177,6 +200,12 @@ class _Objective:
         self.maps = NoiseMaps(generator)
         self.noises = self.maps.total if schedule.noise else 0
         self.values = self.layers * self.w_dim + self.noises
+
+    @torch.no_grad()
+    def seen(self, images: Tensor) -> list[Tensor]:
+        """What the perceptual distance compares of photographs [n, 3, h, w]."""
+        parts: list[Tensor] = self.perceptual.features(shrink(images))
+        return parts
 
     def styles(self, value: Tensor) -> Tensor:
         """W+ [n, num_ws, w_dim] of parameters [n, values]."""
@@ -192,7 +221,8 @@ class _Objective:
             w = w + spread[:, None, None] * torch.stack(draws).to(w)
         noise = value[:, value.shape[1] - self.noises :]
         drawn = self.maps.draw(w, noise) if plan.noise else self.generator.synthesis(w)
-        distance = self.perceptual(shrink(drawn), shrink(slots.image), self.small_mask)
+        looks = self.perceptual.features(shrink(drawn))
+        distance = self.perceptual.between(looks, slots.features, self.small_mask)
         loss = plan.lpips * distance
         if plan.pixel:
             loss = loss + plan.pixel * squared_error(drawn, slots.image, self.mask)
@@ -239,7 +269,7 @@ def project(
     objective = _Objective(generator, schedule, perceptual, mask)
     if schedule.space == "w":
         start = start.mean(dim=1, keepdim=True)
-    slots = _Slots(batch, objective.values, start, images)
+    slots = _Slots(batch, objective.values, start, images, objective.seen)
     result = start.new_zeros(len(images), objective.values)
     steps = torch.zeros(len(images), dtype=torch.long)
     waiting = iter(range(len(images)))

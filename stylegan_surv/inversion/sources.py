@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from stylegan_surv.cohort import Cohort
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photo:
-    """One photograph of a run; ``error`` says why it has no chip."""
+    """One photograph of a run; ``error`` says why it has no chip. Small, as all of a run's are in memory."""
 
     photo_id: str
     patient_id: str
     source_path: str | None = None
     source_sha256: str | None = None
     error: str | None = None
-    chip: Path | None = None
+    chip: str | None = None
 
 
 class Source(Protocol):
@@ -134,7 +134,7 @@ def open_source(
         raise InputError(f"There is no folder {folder}; expected photographs or aligned chips.")
     if not Chips.is_folder(folder):
         return _from_chips(_align(folder, cohort, aligned_to, size), cohort)
-    return _from_chips(Chips.open(folder), cohort)
+    return _from_chips(Chips.open(folder, COLUMNS), cohort)
 
 
 def _from_array(
@@ -165,16 +165,17 @@ def _align(folder: Path, cohort: Cohort | None, target: Path | None, size: int) 
 
 
 def _from_chips(chips: Chips, cohort: Cohort | None) -> Source:
-    rows = {row["photo_id"]: row for row in _records(chips.table)}
+    table = chips.table[list(COLUMNS)]
     if cohort is None:
-        return ChipFolder([_photo(chips, rows[name], name, name) for name in sorted(rows)])
-    by_name = {row["source_name"]: row for row in rows.values()}
+        rows = table.sort_values("photo_id").itertuples(index=False, name=None)
+        return ChipFolder([_photo(chips, row, row[0], row[0]) for row in rows])
+    by_name = {row[1]: row for row in table.itertuples(index=False, name=None)}
     photos = []
     for entry in _records(cohort.table.sort_values("photo_id")):
         photos.append(_photo(chips, by_name.get(entry["photo"]), entry["photo_id"], entry["patient_id"]))
     if all(photo.error == NOT_ALIGNED for photo in photos):
         raise InputError(
-            f"None of the cohort's {len(photos)} photographs is among the {len(rows)} chips of {chips.folder}: the "
+            f"None of the cohort's {len(photos)} photographs is among the {len(table)} chips of {chips.folder}: the "
             f"table says {cohort.table['photo'].iloc[0]!r}, the chips {next(iter(by_name), None)!r}."
         )
     return ChipFolder(photos)
@@ -184,13 +185,14 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
+COLUMNS = ("photo_id", "source_name", "source_path", "source_sha256", "status", "error")  # of the manifest
 NOT_ALIGNED = "not among the aligned chips"
 
 
-def _photo(chips: Chips, row: dict[str, Any] | None, photo_id: str, patient_id: str) -> Photo:
+def _photo(chips: Chips, row: tuple[Any, ...] | None, photo_id: str, patient_id: str) -> Photo:
     if row is None:
         return Photo(photo_id, patient_id, error=NOT_ALIGNED)
-    good = row["status"] == "ok"
-    error = None if good else str(row["error"] or "alignment failed")
-    chip = chips.path(row["photo_id"]) if good else None
-    return Photo(photo_id, patient_id, row["source_path"], row["source_sha256"], error, chip)
+    chip_id, _, path, digest, status, error = row
+    if status != "ok":
+        return Photo(photo_id, patient_id, path, digest, str(error or "alignment failed"))
+    return Photo(photo_id, patient_id, path, digest, None, str(chips.path(chip_id)))

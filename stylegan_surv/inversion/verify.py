@@ -12,9 +12,19 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.inversion.latents import Latents, iterate, read_metadata, read_shard, schema, shards
+from stylegan_surv.inversion.latents import (
+    Latents,
+    iterate,
+    read_metadata,
+    read_noise,
+    read_shard,
+    schema,
+    schema_of,
+    shards,
+)
 from stylegan_surv.inversion.sources import open_source
 
 
@@ -27,7 +37,7 @@ def verify(folder: str | Path, photos: Any = None) -> list[str]:
     """
     folder = Path(folder)
     metadata = read_metadata(folder)
-    expected = schema(metadata["num_ws"], metadata["w_dim"])
+    expected = schema_of(metadata)
     faults: list[str] = []
     seen: Counter[str] = Counter()
     hashes: dict[str, str | None] = {}
@@ -55,18 +65,24 @@ def verify(folder: str | Path, photos: Any = None) -> list[str]:
 
 def _row_faults(table: pa.Table) -> Iterator[str]:
     good = np.asarray(table["status"].to_pandas() == "ok")
-    vectors = table["w_plus"].combine_chunks()
-    empty = np.asarray(vectors.is_null())
     names = table["photo_id"].to_pylist()
-    finite = np.ones(len(names), dtype=bool)
-    finite[~empty] = np.isfinite(vectors.drop_null().flatten().to_numpy().reshape((~empty).sum(), -1)).all(
-        axis=1
-    )
-    for name, ok, missing, sound in zip(names, good, empty, finite):
-        if ok == missing:
-            yield f"{name} is {'ok without' if ok else 'failed with'} a latent"
-        elif not sound:
-            yield f"{name} has a latent that is not finite"
+    for column, what in (("w_plus", "a latent"), ("noise", "noise maps")):
+        if column not in table.column_names:
+            continue
+        for name, ok, missing, sound in zip(names, good, *_state(table[column].combine_chunks())):
+            if ok == missing:
+                yield f"{name} is {'ok without' if ok else 'failed with'} {what}"
+            elif not sound:
+                yield f"{name} has {what} that {'is' if column == 'w_plus' else 'are'} not finite"
+
+
+def _state(vectors: pa.FixedSizeListArray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows are null, and which hold nothing but finite numbers (or nothing)."""
+    empty = np.asarray(vectors.is_null())
+    finite = np.ones(len(empty), dtype=bool)
+    numbers = vectors.drop_null().flatten().to_numpy(zero_copy_only=False)
+    finite[~empty] = np.isfinite(numbers).reshape((~empty).sum(), -1).all(axis=1)
+    return empty, finite
 
 
 def _against(photos: list[Any], hashes: dict[str, str | None]) -> Iterator[str]:
@@ -80,7 +96,8 @@ def _against(photos: list[Any], hashes: dict[str, str | None]) -> Iterator[str]:
 def export(folder: str | Path, out: str | Path) -> int:
     """Write the successful rows as ``.npz``, ``.csv`` or one ``.parquet`` file; returns how many there are.
 
-    ``.npz`` holds ``w_plus`` [n, num_ws, w_dim], ``photo_id`` and ``patient_id``; the tables have one column per
+    ``.npz`` holds ``w_plus`` [n, num_ws, w_dim], ``photo_id`` and ``patient_id``, and ``noise`` [n, total] where
+    maps were optimised; the tables have one column per
     number (``w000_000`` is layer 0, element 0), which R, Stata and SPSS can read.
     """
     out = Path(out)
@@ -88,19 +105,13 @@ def export(folder: str | Path, out: str | Path) -> int:
         raise InputError(f"{out.name} ends in {out.suffix!r}; expected .npz, .csv or .parquet.")
     metadata = read_metadata(folder)
     if out.suffix == ".npz":
-        latents = Latents.open(folder)
-        np.savez_compressed(
-            out,
-            w_plus=latents.w_plus,
-            photo_id=latents.ids.astype(str),
-            patient_id=latents.patient_ids.astype(str),
-        )
-        return len(latents)
+        return _export_arrays(folder, out)
     names = [f"w{layer:03d}_{i:03d}" for layer in range(metadata["num_ws"]) for i in range(metadata["w_dim"])]
     rows = 0
     partial = out.with_name(f".{out.name}.tmp")
     writer = None
-    for table in iterate(folder):
+    columns = schema(metadata["num_ws"], metadata["w_dim"]).names  # noise maps are no features
+    for table in iterate(folder, columns):
         table = table.filter(pa.compute.equal(table["status"], "ok"))
         width = len(names)
         matrix = table["w_plus"].combine_chunks().flatten().to_numpy().reshape(-1, width)
@@ -120,3 +131,13 @@ def export(folder: str | Path, out: str | Path) -> int:
     writer.close()
     partial.replace(out)
     return rows
+
+
+def _export_arrays(folder: str | Path, out: Path) -> int:
+    latents = Latents.open(folder)
+    arrays = {"w_plus": latents.w_plus, "photo_id": latents.ids.astype(str)}
+    arrays["patient_id"] = latents.patient_ids.astype(str)
+    if latents.metadata.get("noise"):
+        arrays["noise"] = read_noise(folder, list(latents.ids))
+    np.savez_compressed(out, **arrays)
+    return len(latents)
