@@ -135,7 +135,7 @@ def export(folder: str | Path, out: str | Path) -> int:
 
 def _export_arrays(folder: str | Path, out: Path) -> int:
     latents = Latents.open(folder)
-    arrays = {"w_plus": latents.w_plus, "photo_id": latents.ids.astype(str)}
+    arrays: dict[str, Any] = {"w_plus": latents.w_plus, "photo_id": latents.ids.astype(str)}
     arrays["patient_id"] = latents.patient_ids.astype(str)
     if latents.metadata.get("noise"):
         arrays["noise"] = read_noise(folder, list(latents.ids))
