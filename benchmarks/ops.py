@@ -234,7 +234,7 @@ def measure_synthesis(resolution: int = 256, batch: int = 4) -> dict[str, Any]:
 
     def inference() -> None:
         with torch.no_grad():
-            synthesis(w)
+            synthesis(w.detach())
 
     steps = (training, projection, inference)
     with FlopCounterMode(display=False) as counter:

@@ -102,16 +102,18 @@ def choose(op: str, x: Tensor, impl: str | None, up: bool = False) -> str:
     return "native"
 
 
-# Crossovers on a CPU, as measured by benchmarks/ops.py (docs/ops.md has the table).
+# Crossovers on a CPU, as measured by benchmarks/ops.py (docs/ops.md has the table). Where vectors are no longer than
+# AVX2's the rows always win; with AVX-512 torch's convolutions win back the cases below.
 _LEAST_BIAS_ACT = 8192  # elements: below, three torch calls cost less than one custom operation
 _LEAST_ROW = 40  # pixels: below, torch's convolution of whole planes beats rows
 _FEW_CHANNELS = 8  # below, a vector of channels is too short for torch's channels-last convolution
+_WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def _native_wins(op: str, x: Tensor, up: bool) -> bool:
     if op == "bias_act":
         return x.numel() >= _LEAST_BIAS_ACT
-    if torch.compiler.is_compiling():  # the torch form's gradient cannot be traced twice
+    if not _WIDE or torch.compiler.is_compiling():  # the torch form's gradient cannot be traced twice
         return True
     if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
         return x.shape[1] < _FEW_CHANNELS or (x.shape[3] < _LEAST_ROW and not up)
