@@ -159,6 +159,8 @@ def skglm(X: Array, y: Array, alpha: float, l1_ratio: float) -> Array:
     """One penalty: skglm has no path."""
     from skglm.estimators import CoxEstimator
 
+    if l1_ratio == 0:
+        X = X.astype(np.float64)  # its L-BFGS takes nothing else
     model = CoxEstimator(alpha=alpha / len(X), l1_ratio=l1_ratio, method=ties(l1_ratio))
     return np.asarray(model.fit(X, np.column_stack([y["time"], y["event"]]).astype(X.dtype)).coef_)
 
