@@ -154,8 +154,8 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("stylegan_surv.gan.checkpoint.save_file", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr("stylegan_surv.gan.atomic.save_file", full)
+    with pytest.raises(InputError, match="No space"):
         save_network(random_generator(1), file, {})
     assert file.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["G.safetensors"]

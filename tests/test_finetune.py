@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +21,7 @@ from training import blobs, small_recipe
 
 from stylegan_surv.cohort import Cohort, read_cohort
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan.checkpoint import load_encoder, load_generator, save_network
+from stylegan_surv.gan.checkpoint import load_encoder, load_generator, read_card, save_network
 from stylegan_surv.gan.data import read_chips
 from stylegan_surv.gan.finetune import Run, finetune, fresh_networks, train
 from stylegan_surv.gan.provenance import patient_key
@@ -73,9 +79,20 @@ def test_writes_networks_best_snapshot_and_log(base: Path, photos: Path, tmp_pat
         load_encoder(folder / "encoder.safetensors")
     lines = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
     checks = [line["lpips"] for line in lines if line["kind"] == "check"]
+    assert [line["images"] for line in lines if line["kind"] == "check"] == [0, 16, 32]  # 0: the base
     assert min(checks) == run.best["lpips"]
     with Image.open(run.folder / "samples-psi1.png") as sheet:
         assert sheet.size == (16 * 32, 4 * 32)
+
+
+def test_a_runs_folder_names_its_best_networks(base: Path, photos: Path, tmp_path: Path) -> None:
+    run = tune(base, photos, tmp_path / "run")
+    best = networks(run.folder / "best")
+    assert load_generator(run.folder).card["sha256"] == read_card(run.folder)["sha256"]
+    assert torch.equal(load_generator(run.folder).synthesis.b4.const, best["synthesis.b4.const"])
+    on = finetune(run.folder, photos, tmp_path / "on", recipe(images=8))  # with its own encoder
+    seen = load_generator(on.folder).card["provenance"]
+    assert seen["base"]["patients"] == load_generator(run.folder).card["provenance"]["patients"] != []
 
 
 def test_generator_moves_and_average_starts_from_the_base(base: Path, photos: Path, tmp_path: Path) -> None:
@@ -99,6 +116,92 @@ def test_an_interrupted_run_goes_on(base: Path, photos: Path, tmp_path: Path) ->
     assert second.images == whole.images == 32
     a, b = (load_generator(r.folder / "generator.safetensors").state_dict() for r in (second, whole))
     assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def networks(folder: Path) -> dict[str, torch.Tensor]:
+    return load_generator(folder / "generator.safetensors").state_dict() | {
+        f"E.{k}": v for k, v in load_encoder(folder / "encoder.safetensors").state_dict().items()
+    }
+
+
+def checks(folder: Path) -> list[dict[str, float]]:
+    """What the log says about held-out photographs; not how long it took."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in x.items() if "seconds" not in k} for x in lines if x["kind"] == "check"]
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    for part in ("", "best"):
+        one, other = networks(a / part), networks(b / part)
+        assert not [k for k in one if not torch.equal(one[k], other[k])]
+    assert checks(a) == checks(b)
+
+
+def command_line(base: Path, photos: Path, out: Path, settings: Recipe) -> list[str]:
+    file = out.with_suffix(".yaml")
+    file.write_text(json.dumps(settings.model_dump(mode="json")))
+    options = ["--base", base, "--encoder", base.with_name("encoder.safetensors"), "--photos", photos]
+    return ["-m", "stylegan_surv", "finetune", *map(str, options), "-o", str(out), "--recipe", str(file)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+def test_command_goes_on_after_a_signal(
+    number: signal.Signals, base: Path, photos: Path, tmp_path: Path
+) -> None:
+    """SIGTERM finishes the step and saves; kill -9 goes back to the last save. The result is the same run."""
+    settings = recipe(images=160)
+    command = [sys.executable, *command_line(base, photos, tmp_path / "run", settings)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / "log.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_text().count('"check"') >= 3):
+        time.sleep(0.02)
+    process.send_signal(number)
+    said, _ = process.communicate()
+    if number == signal.SIGTERM:
+        assert process.returncode == 0
+        assert "interrupted, the same command goes on" in said
+    else:
+        assert process.returncode == -signal.SIGKILL
+    assert len(checks(tmp_path / "run")) < 11
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    assert "160 images, finished" in said
+    assert_same_run(tmp_path / "run", tune(base, photos, tmp_path / "whole", settings).folder)
+
+
+def test_full_disk_stops_the_command_and_it_goes_on_later(base: Path, photos: Path, tmp_path: Path) -> None:
+    """The kernel refuses to write files of the state's size; what is there stays, and resumes."""
+    run, settings = tmp_path / "run", recipe(images=48)
+    tune(base, photos, run, settings, stop=iter([False, False, True, True, True]).__next__)
+    before = (run / "state.safetensors").read_bytes()
+    command = [sys.executable, *command_line(base, photos, run, settings)]
+    limit = len(before) // 2
+    full = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert full.returncode == 2
+    assert "Error: cannot save" in full.stderr
+    assert "before is intact" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert (run / "state.safetensors").read_bytes() == before
+    assert not list(run.glob("*.partial"))
+    subprocess.run(command, check=True, capture_output=True)
+    assert_same_run(run, tune(base, photos, tmp_path / "whole", settings).folder)
+
+
+@pytest.mark.slow
+def test_torchrun_gives_the_same_run(base: Path, photos: Path, tmp_path: Path) -> None:
+    settings = recipe(precision="float64", adversarial={"path_weight": 2.0})
+    command = command_line(base, photos, tmp_path / "two", settings)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run(
+        [sys.executable, *launch, *command], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    alone = networks(tune(base, photos, tmp_path / "one", settings).folder)
+    for name, tensor in networks(tmp_path / "two").items():
+        torch.testing.assert_close(tensor, alone[name], rtol=0, atol=1e-6, msg=name)
 
 
 def test_only_patients_of_the_finetune_set_are_used(
@@ -135,10 +238,23 @@ def test_freeze_needs_the_bases_discriminator(base: Path, photos: Path, tmp_path
         tune(base, photos, tmp_path / "run", frozen)
 
 
+def test_encoders_that_are_missing_or_of_another_generator_are_refused(
+    base: Path, photos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"there is none .*--encoder"):
+        finetune(base, photos, tmp_path / "run", recipe())
+    with pytest.raises(InputError, match=r"is for .*\(64, 10, 256\); the generator has \(32, 8, 16\)"):
+        finetune(base, photos, tmp_path / "run", recipe(), encoder="synthetic-64")
+
+
 def test_patience_stops_a_run_that_gets_no_better(base: Path, photos: Path, tmp_path: Path) -> None:
     still = {"generator": 0, "mapping": 0, "encoder": 0}
     run = tune(base, photos, tmp_path / "run", recipe(images=400, rates=still, patience=2, ema_images=1e9))
-    assert run.images == 48  # the first check sets the mark, two more are no better
+    assert run.images == 32  # the base sets the mark, two checks are no better
+    assert torch.equal(
+        load_generator(run.folder / "best" / "generator.safetensors").synthesis.b4.const,
+        load_generator(base).synthesis.b4.const,
+    )
 
 
 def test_without_encoder_held_out_faces_are_inverted(base: Path, photos: Path, tmp_path: Path) -> None:
@@ -146,6 +262,49 @@ def test_without_encoder_held_out_faces_are_inverted(base: Path, photos: Path, t
     run = finetune(base, photos, tmp_path / "run", plain)
     assert run.best["lpips"] > 0
     assert not (run.folder / "encoder.safetensors").exists()
+
+
+def test_cards_say_whether_the_networks_copy(base: Path, photos: Path, tmp_path: Path) -> None:
+    """Of the best snapshot too, which is the one to use; by LPIPS and by face recognition."""
+    settings = recipe(hold_out=0.5, images=8, check_images=8, check_identity=True)
+    run = tune(base, photos, tmp_path / "run", settings)
+    assert run.held_out >= 20
+    for folder in (run.folder, run.folder / "best"):
+        for part in ("generator", "encoder"):
+            found = read_card(folder / f"{part}.safetensors")["memorisation"]
+            assert found.keys() == {"lpips", "identity"}
+            assert 0 <= found["identity"]["closer"] <= 1
+    assert run.memorisation == found
+    few = tune(base, photos, tmp_path / "few", recipe(images=8))
+    assert few.memorisation == {}
+    said = read_card(few.folder / "best" / "generator.safetensors")["memorisation"]
+    assert said == f"not measured: {few.held_out} photographs held out, 20 needed"
+
+
+def test_tensorboard_has_the_logs_numbers(base: Path, photos: Path, tmp_path: Path) -> None:
+    board = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = tune(base, photos, tmp_path / "run", recipe(tensorboard=True, log_images=16))
+    events = board.EventAccumulator(str(run.folder / "tensorboard")).Reload()
+    logged = {line["images"]: line["lpips"] for line in checks(run.folder)}
+    assert {e.step: pytest.approx(e.value, abs=1e-5) for e in events.Scalars("check/lpips")} == logged
+    assert len(events.Scalars("train/pixel")) == 2
+
+
+def test_tensorboard_that_is_not_installed_is_named(
+    base: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match="pip install tensorboard"):
+        tune(base, photos, tmp_path / "run", recipe(tensorboard=True))
+
+
+def test_log_survives_a_line_that_was_cut_off(base: Path, photos: Path, tmp_path: Path) -> None:
+    run = tune(base, photos, tmp_path / "run", stop=iter([False, False, True, True, True]).__next__)
+    with open(run.folder / "log.jsonl", "a") as log:
+        log.write(json.dumps({"kind": "check", "images": 24, "lpips": 0.0}) + "\n")  # of steps that were lost
+        log.write('{"kind": "check", "ima')
+    tune(base, photos, run.folder)
+    assert_same_run(run.folder, tune(base, photos, tmp_path / "whole").folder)
 
 
 # ------------------------------------------------------------------------------------------------- bad input
@@ -164,6 +323,19 @@ def test_bad_files_are_skipped_by_name(photos: Path) -> None:
     assert "unreadable" in reasons["p05"]
     assert reasons["p06"] == "40x32; expected a square of 32 or more"
     assert (images.pixels[images.ids.index("p08")] == 7).all()
+
+
+def test_a_file_that_is_damaged_in_the_middle_of_a_run(base: Path, photos: Path, tmp_path: Path) -> None:
+    """The run has all chips in memory and ends as if nothing had happened; going on later is refused."""
+    whole = tune(base, photos, tmp_path / "whole")
+
+    def damage() -> bool:
+        (photos / "p04.png").write_bytes(b"not a picture")
+        return False
+
+    assert_same_run(tune(base, photos, tmp_path / "run", stop=damage).folder, whole.folder)
+    with pytest.raises(InputError, match=r"run with other ids .*the images and recipe of that run"):
+        tune(base, photos, tmp_path / "run", recipe(images=48))
 
 
 def test_empty_tiny_and_missing_folders_are_refused(photos: Path, base: Path, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from training import SMALL, blobs, everything, small_recipe, small_trainer
+from safetensors.torch import load_file
+from training import SMALL, blobs, everything, gradients, small_recipe, small_trainer
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan import state
+from stylegan_surv.gan import atomic, precision
 from stylegan_surv.gan.finetune import fresh_networks
 from stylegan_surv.gan.train import STATE_FILE, Diverged, Trainer
 
@@ -73,19 +74,36 @@ def _step(path: Path) -> int:
         return int(json.loads(file.metadata()["numbers"])["step"])
 
 
-def test_two_processes_equal_one(tmp_path: Path) -> None:
-    """The same global batch on one process and on two: parameters to 1e-9 in float64 after 10 steps."""
+def pair_of_processes(out: Path, length: int, precision: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, str(SCRIPT), str(tmp_path / "two"), "10"]
-    pair = [subprocess.Popen([*command, str(rank), "2", str(port)]) for rank in (0, 1)]
+    command = [sys.executable, str(SCRIPT), str(out), str(length)]
+    pair = [subprocess.Popen([*command, str(rank), "2", str(port), precision]) for rank in (0, 1)]
     assert [p.wait(timeout=300) for p in pair] == [0, 0]
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    """The same global batch on one process and on two: parameters to 1e-9 in float64 after 10 steps."""
+    pair_of_processes(tmp_path / "two", 10, "float64")
     alone = everything(steps(small_trainer(tmp_path / "one", precision="float64"), 10))
     shared = small_trainer(tmp_path / "two", precision="float64")
     shared.resume()
     for name, tensor in everything(shared).items():
         torch.testing.assert_close(tensor, alone[name], rtol=0, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_two_processes_reduce_to_the_gradients_of_one(tmp_path: Path) -> None:
+    """In float32, to 1e-5 of each tensor's largest gradient; Adam would turn the rest into whole steps."""
+    pair_of_processes(tmp_path / "two", 1, "float32")
+    alone = gradients(steps(small_trainer(tmp_path / "one"), 1))
+    for rank in (0, 1):
+        shared = load_file(tmp_path / "two" / f"gradients-{rank}.safetensors")
+        assert shared.keys() == alone.keys()
+        assert {name.split("/")[0] for name in shared} == {"G", "E", "D", "C"}
+        for name, expected in alone.items():
+            largest = float(expected.abs().max())
+            torch.testing.assert_close(shared[name], expected, rtol=0, atol=1e-5 * largest + 1e-12, msg=name)
 
 
 def test_micro_batches_add_up_to_the_gradient_of_the_batch(tmp_path: Path) -> None:
@@ -132,15 +150,15 @@ def test_full_disk_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.Monk
     before = (tmp_path / STATE_FILE).read_bytes()
 
     def full(*_: object, **__: object) -> None:
-        (tmp_path / "state.partial").write_bytes(b"half")
+        (tmp_path / "state.safetensors.partial").write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(state, "save_file", full)
+    monkeypatch.setattr(atomic, "save_file", full)
     steps(trainer, 1)
-    with pytest.raises(InputError, match=r"cannot save.*previous one is intact"):
+    with pytest.raises(InputError, match=r"cannot save.*No space left.*before is intact"):
         trainer.save()
     assert (tmp_path / STATE_FILE).read_bytes() == before
-    assert not (tmp_path / "state.partial").exists()
+    assert [p.name for p in tmp_path.iterdir()] == [STATE_FILE]
 
 
 def test_nan_stops_before_anything_is_updated(tmp_path: Path) -> None:
@@ -154,6 +172,23 @@ def test_nan_stops_before_anything_is_updated(tmp_path: Path) -> None:
     assert all(
         torch.equal(before[k].nan_to_num(7), after[k].nan_to_num(7)) for k in before if "w_avg" not in k
     )
+
+
+def test_a_gradient_that_is_not_finite_stops_too(tmp_path: Path) -> None:
+    """Where the loss is finite and its gradient is not, the networks are still whole."""
+    trainer = steps(small_trainer(tmp_path), 1)
+    trainer.players.G.synthesis.b4.const.register_hook(lambda gradient: gradient * float("inf"))
+    before = everything(trainer)
+    with pytest.raises(Diverged, match=r"'gradient_G' is (nan|inf) at step 1"):
+        trainer.train_step()
+    assert_same(before, everything(trainer))
+
+
+def test_state_knows_the_batch_size(tmp_path: Path) -> None:
+    """Its position in the data is counted in batches."""
+    steps(small_trainer(tmp_path), 1).save()
+    with pytest.raises(InputError, match="other batch size"):
+        small_trainer(tmp_path, micros=1).resume()
 
 
 def test_stop_saves_and_returns(tmp_path: Path) -> None:
@@ -183,3 +218,80 @@ def test_frozen_parts_do_not_move(tmp_path: Path) -> None:
     moved = {k for k in before if k in after and not torch.equal(before[k], after[k])}
     assert not any(k.startswith(("D/b32", "G/mapping.fc")) for k in moved)
     assert any(k.startswith("D/b16") for k in moved)
+
+
+def test_recipes_that_freeze_all_or_name_no_layer_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="freezes all of D"):
+        small_trainer(tmp_path, adversarial={"freeze": 9})
+    with pytest.raises(InputError, match=r"begins with 'synthesis\.b5'"):
+        small_trainer(tmp_path, rates={"per_layer": {"synthesis.b5": 0.1}})
+
+
+# ------------------------------------------------------------------------------------------------- precision
+
+
+def test_precision_is_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed run does not measure again: another answer would make it another run."""
+    monkeypatch.setattr("stylegan_surv.gan.train.choose", lambda device: "bf16")
+    trainer = small_trainer(tmp_path, precision="auto")
+    assert trainer.recipe.precision == "bf16"
+    trainer.save()
+    monkeypatch.setattr("stylegan_surv.gan.train.choose", lambda device: "float32")
+    assert small_trainer(tmp_path, precision="auto").recipe.precision == "bf16"
+    assert small_trainer(tmp_path / "new", precision="auto").recipe.precision == "float32"
+
+
+@pytest.mark.parametrize(("ratio", "chosen"), [(1.5, "bf16"), (1.1, "float32"), (0.1, "float32")])
+def test_cpus_take_bf16_where_it_is_faster(
+    ratio: float, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {torch.float32: 1.0, torch.bfloat16: 1 / ratio}
+    monkeypatch.setattr(precision, "_seconds", lambda device, dtype: seconds[dtype])
+    assert precision.choose(torch.device("cpu")) == chosen
+
+
+GAN_ALONE = {
+    "reconstruction": None,
+    "features": None,
+    "micros": 1,
+}  # half precision is slow where it is emulated
+
+
+@pytest.mark.parametrize(("kind", "error"), [("bf16", 0.1), ("fp16", 0.02)])
+def test_half_precision_has_the_gradients_of_single(kind: str, error: float, tmp_path: Path) -> None:
+    """Direction and length of every network's gradient, scaled back."""
+    single = gradients(steps(small_trainer(tmp_path / "a", **GAN_ALONE), 1))
+    half = gradients(steps(small_trainer(tmp_path / "b", precision=kind, **GAN_ALONE), 1))
+    for net in "GD":
+        a, b = (torch.cat([g[k].flatten() for k in g if k.startswith(net)]) for g in (single, half))
+        assert float((a - b).norm() / a.norm()) < error
+
+
+def test_fp16_leaves_out_a_step_that_overflows(tmp_path: Path) -> None:
+    trainer = steps(small_trainer(tmp_path, precision="fp16", **GAN_ALONE), 1)
+    start = trainer.scale.value
+    hook = trainer.players.G.synthesis.b4.const.register_hook(lambda gradient: gradient * float("inf"))
+    before = everything(trainer)
+    trainer.train_step()
+    after = everything(trainer)
+    assert all(
+        torch.equal(before[k], after[k]) for k in before if k.startswith(("G/synthesis", "D/", "adam"))
+    )
+    assert trainer.scale.value == start / 2
+    trainer.save()
+    again = small_trainer(tmp_path, precision="fp16", **GAN_ALONE)
+    again.resume()
+    assert (again.scale.value, again.scale.good) == (start / 2, 0)
+    hook.remove()
+    assert_same(everything(steps(trainer, 1)), everything(steps(again, 1)))
+
+
+def test_loss_scale_stops_at_one_and_doubles_after_good_steps() -> None:
+    scale = precision.LossScale("fp16")
+    assert scale.fits(True)
+    for _ in range(12):
+        assert not scale.fits(False)
+    assert scale.value == 1
+    assert scale.fits(False)  # nothing left to lower: the caller has to stop
+    assert all(scale.fits(True) for _ in range(scale.PATIENCE))
+    assert scale.value == 2

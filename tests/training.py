@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from stylegan_surv.gan.data import ImageSet
 from stylegan_surv.gan.finetune import fresh_networks
@@ -74,24 +75,44 @@ def everything(trainer: Trainer) -> dict[str, torch.Tensor]:
     }
 
 
+def gradients(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """What the last step's optimisers were given, by network; reduced over all processes."""
+    players = {"G": trainer.players.G, "E": trainer.players.E, "D": trainer.players.D, "C": trainer.players.C}
+    return {
+        f"{name}/{k}": p.grad.clone()
+        for name, net in players.items()
+        if net is not None
+        for k, p in net.named_parameters()
+        if p.grad is not None
+    }
+
+
+def _join(rank: int, world: int, port: int) -> None:
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+
+
 def _main() -> None:
-    """``python training.py OUT STEPS [RANK WORLD PORT]``: train on, saving every step; or as one of WORLD."""
+    """``python training.py OUT STEPS [RANK WORLD PORT PRECISION]``: train on; alone, save every step.
+
+    One of several processes saves at the end, and leaves its last gradients in ``gradients-RANK.safetensors``.
+    """
     torch.set_num_threads(1)
     out, steps = Path(sys.argv[1]), int(sys.argv[2])
-    changes: dict[str, Any] = {}
-    if len(sys.argv) > 3:
-        import torch.distributed as dist
-
-        rank, world, port = map(int, sys.argv[3:6])
-        dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
-        changes = {"precision": "float64"}
+    shared = len(sys.argv) > 3
+    changes: dict[str, Any] = {"precision": sys.argv[6]} if shared else {}
+    if shared:
+        _join(*map(int, sys.argv[3:6]))
     trainer = small_trainer(out, **changes)
     trainer.resume()
     while trainer.step < steps:
         trainer.train_step()
-        if len(sys.argv) <= 3:
+        if not shared:
             trainer.save()
     trainer.save()
+    if shared:
+        save_file(gradients(trainer), out / f"gradients-{sys.argv[3]}.safetensors")
 
 
 if __name__ == "__main__":

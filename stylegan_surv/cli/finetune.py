@@ -83,3 +83,8 @@ def command(
         done = "finished" if run.finished else "interrupted, the same command goes on"
         best = f"; best held-out LPIPS {run.best['lpips']:.4f} (best/)" if run.best else ""
         click.echo(f"{run.images} images, {done}{best}. Networks, sheets and log: {run.folder}")
+        for measure, found in run.memorisation.items():
+            click.echo(
+                f"copies? by {measure}: {found['closer']:.0%} of samples closer to a training photograph than 95 % "
+                f"of the held-out ones are, {found['isolated']:.0%} close to one alone (5 % is chance)"
+            )

@@ -17,11 +17,11 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import nvlabs, rosinality
+from stylegan_surv.gan.atomic import write_tensors
 from stylegan_surv.gan.networks import (
     Discriminator,
     DiscriminatorConfig,
@@ -55,8 +55,12 @@ def sha256(path: str | Path) -> str:
 
 
 def find(name: str | Path, suffix: str = "") -> Path:
-    """A path as given, or the bundled file of a zoo name (``synthetic-64``)."""
+    """A path as given, the bundled file of a zoo name (``synthetic-64``), or the best network in a run's folder."""
     path = Path(name)
+    part = f"{suffix.removeprefix('.') or 'generator'}.safetensors"
+    for place in (path / "best" / part, path / part):
+        if place.is_file():
+            return place
     bundled = DATA / f"{name}{suffix}.safetensors"
     if not path.suffix and bundled.exists():
         return bundled
@@ -69,18 +73,24 @@ def find(name: str | Path, suffix: str = "") -> Path:
 def save_network(net: nn.Module, path: str | Path, card: dict[str, Any], *, half: bool = False) -> None:
     """Write ``net`` with its card; ``half`` stores weights in fp16 (they are loaded as float32).
 
-    The file appears under its name only when it is complete: a full disk leaves an older file as it was.
+    Raises
+    ------
+    InputError
+        If the disk is full or not writable; an older file of this name is as it was.
     """
     config = asdict(net.shape if isinstance(net, Encoder) else net.config)  # type: ignore[arg-type]
     kind = type(net).__name__.lower()
     tensors = {k: (v.half() if half else v).contiguous().cpu() for k, v in net.state_dict().items()}
     full = {k: v for k, v in card.items() if k != "sha256"} | {"kind": kind, "config": config}
-    partial = Path(f"{path}.partial")
-    try:
-        save_file(tensors, partial, metadata={"card": json.dumps(full, sort_keys=True)})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_tensors(Path(path), tensors, {"card": json.dumps(full, sort_keys=True)})
+
+
+def amend_card(path: Path, entries: dict[str, Any]) -> None:
+    """Put entries into the card of one of our files; its tensors stay as they are."""
+    with safe_open(path, "pt") as file:
+        card = json.loads(file.metadata()["card"])
+        tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    write_tensors(path, tensors, {"card": json.dumps({**card, **entries}, sort_keys=True)})
 
 
 def file_format(path: Path) -> Format:
@@ -203,7 +213,7 @@ def load_generator(name: str | Path, device: str = "cpu", network: str = "G_ema"
     Parameters
     ----------
     name : our ``.safetensors``, an NVlabs ``.pkl``, a rosinality, e4e or pSp ``.pt`` (told apart by content), or the
-        name of a bundled network such as ``synthetic-64``.
+        name of a bundled network such as ``synthetic-64``, or the folder of a training run (its best snapshot).
     device : where to put it.
     network : ``G_ema`` (the running average that one wants to sample from) or ``G`` (as trained).
 

@@ -64,6 +64,7 @@ class Run:
     trained_on, held_out : number of photographs.
     skipped : (photo, reason) of those that could not be used.
     best : held-out error of the best snapshot, by name; empty if nothing was held out.
+    memorisation : whether the best snapshot copies (`gan.memorisation`); empty if too few were held out.
     """
 
     folder: Path
@@ -73,6 +74,7 @@ class Run:
     held_out: int
     skipped: tuple[tuple[str, str], ...]
     best: dict[str, float]
+    memorisation: dict[str, Any]
 
 
 def never() -> bool:
@@ -159,7 +161,7 @@ def finetune(
         )
     nets: dict[str, Any] = {"generator": _raw(base, generator, device), "average": generator}
     nets["discriminator"] = _discriminator(base, generator, recipe, device) if recipe.adversarial else None
-    nets["encoder"] = load_encoder(encoder or base, device) if recipe.reconstruction else None
+    nets["encoder"] = _encoder(encoder or base, generator, device) if recipe.reconstruction else None
     train_on, _ = hold_out(images.patients, recipe.hold_out, recipe.seed)
     seen = images.subset(train_on)
     card = {
@@ -197,15 +199,31 @@ def _run(
     if len(into) < MIN_CHIPS:
         raise InputError(f"{len(into)} chips are left to train on; expected at least {MIN_CHIPS}")
     out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(recipe, images.subset(into), out, **nets, from_scratch=from_scratch, device=device)
-    watcher = Watcher(trainer, images.subset(aside), {"name": recipe.name, **card})
-    if not trainer.resume() and not from_scratch:
-        trainer.fit_mapping()
-    trainer.run(stop=lambda: stop() or watcher.patience_is_over, check=watcher.check, progress=progress)
-    finished = not stop()
-    if finished and parallel.rank() == 0:
-        watcher.finish()
-    return Run(out, trainer.images, finished, len(into), len(aside), images.skipped, watcher.best)
+    try:
+        trainer = Trainer(recipe, images.subset(into), out, **nets, from_scratch=from_scratch, device=device)
+        resumed = trainer.resume()
+        watcher = Watcher(trainer, images.subset(aside), {"name": recipe.name, **card})
+        if not resumed and not from_scratch:
+            _begin(trainer, watcher)
+        trainer.run(stop=lambda: stop() or watcher.patience_is_over, check=watcher.check, progress=progress)
+        finished = not stop()
+        if finished and parallel.rank() == 0:
+            watcher.finish()
+    except OSError as fault:  # logs and sheets; networks and states say it themselves
+        raise InputError(
+            f"cannot write to {out} ({fault}); the last saved state is intact: make room, then give the same "
+            "command again"
+        ) from fault
+    counts = trainer.images, finished, len(into), len(aside)
+    return Run(out, *counts, images.skipped, watcher.best, watcher.memorisation)
+
+
+def _begin(trainer: Trainer, watcher: Watcher) -> None:
+    """Fit the mapping, and check the base: what fine-tuning has to beat, and what `best/` is if it never does."""
+    trainer.fit_mapping()
+    if parallel.rank() == 0:
+        watcher.check()
+    trainer.save()
 
 
 # ------------------------------------------------------------------------------------------------------- networks
@@ -245,6 +263,24 @@ def _networks_of(start: str | Path, recipe: Recipe, device: str) -> dict[str, An
         "encoder": load_encoder(folder / "encoder.safetensors", device),
         "discriminator": _discriminator(critic, generator, recipe, device) if recipe.adversarial else None,
     }
+
+
+def _encoder(source: str | Path, generator: Generator, device: str) -> Encoder:
+    """The encoder that the recipe's reconstruction part trains along."""
+    try:
+        encoder = load_encoder(source, device)
+    except InputError as lacking:
+        raise InputError(
+            f"the recipe trains an encoder along, and there is none ({lacking}): name one by --encoder, or set "
+            "reconstruction to null"
+        ) from lacking
+    shape, config = encoder.shape, generator.config
+    theirs, ours = ((c.resolution, c.num_ws, c.w_dim) for c in (shape, config))
+    if theirs != ours:
+        raise InputError(
+            f"the encoder {source} is for (resolution, styles, dimensions) {theirs}; the generator has {ours}"
+        )
+    return encoder
 
 
 def _raw(base: str | Path, average: Generator, device: str) -> Generator:

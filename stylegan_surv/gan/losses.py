@@ -57,8 +57,11 @@ def sliced_wasserstein(a: Tensor, b: Tensor, projections: int = 256) -> Tensor:
     projections : number of random directions.
     """
     directions = F.normalize(torch.randn(a.shape[1], projections, device=a.device, dtype=a.dtype), dim=0)
-    x, y = (a @ directions).sort(dim=0).values, (b @ directions).sort(dim=0).values
-    if len(x) > len(y):
+    x, y = (
+        (directions.T @ points.T).sort(dim=1).values for points in (a, b)
+    )  # rows sort faster than columns
+    if x.shape[1] > y.shape[1]:
         x, y = y, x
-    at = (torch.arange(len(x), device=x.device) + 0.5) * (len(y) / len(x))
-    return (x - y[at.long().clamp_max(len(y) - 1)]).square().mean()
+    n, m = x.shape[1], y.shape[1]
+    at = (torch.arange(n, device=x.device) + 0.5) * (m / n)
+    return (x - y[:, at.long().clamp_max(m - 1)]).square().mean()

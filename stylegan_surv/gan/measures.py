@@ -240,6 +240,8 @@ def reconstruct(
     found = []
     for i in range(0, len(images), BATCH):
         target = images[i : i + BATCH].to(device)
+        with torch.no_grad():
+            seen = network.features(target)
         w_plus = (
             mean.expand(len(target), generator.config.num_ws, -1) if start is None else start[i : i + BATCH]
         )
@@ -248,13 +250,18 @@ def reconstruct(
         fall = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(steps, 1))
         for _ in range(steps):
             drawn = generator.synthesis(w_plus)
-            loss = network(drawn, target) + (drawn - target).square().mean(dim=(1, 2, 3))
+            loss = network.between(network.features(drawn), seen) + (drawn - target).square().mean(
+                dim=(1, 2, 3)
+            )
             (w_plus.grad,) = torch.autograd.grad(loss.sum(), w_plus)
             adam.step()
             fall.step()
         with torch.no_grad():
             drawn = generator.synthesis(w_plus).clamp(-1, 1)
-            errors = network(drawn, target), (drawn - target).square().mean(dim=(1, 2, 3))
+            errors = (
+                network.between(network.features(drawn), seen),
+                (drawn - target).square().mean(dim=(1, 2, 3)),
+            )
         found.append((*(e.cpu() for e in errors), w_plus.detach().cpu()))
         if progress:
             progress(min(i + BATCH, len(images)), len(images))

@@ -161,6 +161,51 @@ class Memorisation:
         }
 
 
+class Guard:
+    """Training and held-out photographs, measured once, beside which samples of several generators are put.
+
+    Parameters
+    ----------
+    train, held_out : images [·, 3, R, R] in [−1, 1], aligned alike.
+    identity : also by dlib's face network (about 0.2 s per image on one core).
+    progress : called with the number of images that have their identity vectors.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than 20 held-out photographs: there is nothing to compare with.
+    """
+
+    def __init__(
+        self, train: Tensor, held_out: Tensor, *, identity: bool = True, progress: Progress | None = None
+    ) -> None:
+        if len(held_out) < MIN_HELD_OUT or len(train) < 2:
+            raise InputError(
+                f"there are {len(held_out)} held-out and {len(train)} training photographs; "
+                f"the comparison needs at least {MIN_HELD_OUT} and 2"
+            )
+        self.train, self.network = train, LPIPS()
+        self.held_out = lpips_distances(held_out, train, self.network).numpy()
+        self.vectors: NDArray[np.float64] | None = None
+        if identity:
+            both = identity_vectors(torch.cat([held_out, train]), progress)
+            self.vectors = both[len(held_out) :]
+            self.held_out_identity = _euclidean(both[: len(held_out)], self.vectors)
+
+    def __call__(self, samples: Tensor) -> Memorisation:
+        """Nearest training photographs of samples [n, 3, R, R]."""
+        lpips = Nearest.of(lpips_distances(samples, self.train, self.network).numpy(), self.held_out)
+        if self.vectors is None:
+            return Memorisation(lpips, None)
+        far = _euclidean(identity_vectors(samples), self.vectors)
+        return Memorisation(lpips, Nearest.of(far, self.held_out_identity))
+
+
+def _euclidean(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    distances: NDArray[np.float64] = torch.cdist(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+    return distances
+
+
 def memorisation(
     samples: Tensor,
     train: Tensor,
@@ -169,29 +214,5 @@ def memorisation(
     identity: bool = True,
     progress: Progress | None = None,
 ) -> Memorisation:
-    """Compare samples' nearest training photographs with those of held-out photographs.
-
-    Parameters
-    ----------
-    samples, train, held_out : images [·, 3, R, R] in [−1, 1], aligned alike.
-    identity : also by dlib's face network (about 0.2 s per image on one core).
-
-    Raises
-    ------
-    InputError
-        If there are fewer than 20 held-out photographs: there is nothing to compare with.
-    """
-    if len(held_out) < MIN_HELD_OUT or len(train) < 2:
-        raise InputError(
-            f"there are {len(held_out)} held-out and {len(train)} training photographs; "
-            f"the comparison needs at least {MIN_HELD_OUT} and 2"
-        )
-    network = LPIPS()
-    pairs = [lpips_distances(x, train, network).numpy() for x in (samples, held_out)]
-    lpips = Nearest.of(*pairs)
-    if not identity:
-        return Memorisation(lpips, None)
-    vectors = identity_vectors(torch.cat([samples, held_out, train]), progress)
-    a, b, c = np.split(vectors, np.cumsum([len(samples), len(held_out)]))
-    far = [np.linalg.norm(x[:, None] - c[None], axis=-1) for x in (a, b)]
-    return Memorisation(lpips, Nearest.of(*far))
+    """Compare samples' nearest training photographs with those of held-out photographs; see :class:`Guard`."""
+    return Guard(train, held_out, identity=identity, progress=progress)(samples)

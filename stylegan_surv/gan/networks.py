@@ -224,6 +224,8 @@ def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool
     demodulate : divide by the norm of every output channel's scaled weights.
     up : stride-2 transposed convolution, giving size 2h + 1; otherwise same size.
     """
+    if demodulate and style.dtype == torch.float16:
+        weight, style = _within_fp16(weight, style)
     x = x * style.to(x.dtype)[:, :, None, None]
     w = weight.to(x.dtype)
     if up:
@@ -234,6 +236,15 @@ def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool
         norm = style.square() @ weight.square().sum(dim=(2, 3)).t().to(style.dtype)
         x = x * (norm + EPS).rsqrt().to(x.dtype)[:, :, None, None]
     return x
+
+
+def _within_fp16(weight: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale weights to norm 1 and styles to a largest of 1; demodulation divides by the same factors.
+
+    fp16 ends at 65,504, which a sum over 512 × 9 products passes.
+    """
+    weight = weight * weight.square().sum(dim=(1, 2, 3), keepdim=True).add(EPS).rsqrt()
+    return weight, style / style.abs().amax(dim=1, keepdim=True).clamp_min(1e-4)
 
 
 class StyledConv(nn.Module):

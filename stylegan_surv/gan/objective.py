@@ -27,6 +27,7 @@ from stylegan_surv.gan.augment import augment
 from stylegan_surv.gan.feature_critic import FeatureCritic
 from stylegan_surv.gan.networks import Discriminator, Encoder, Generator, Mapping, unit_rms
 from stylegan_surv.gan.perceptual import LPIPS
+from stylegan_surv.gan.precision import HALF
 from stylegan_surv.gan.recipe import Recipe
 
 MAPPED = 256  # z's mapped per micro-batch for matching them to the codes
@@ -158,7 +159,8 @@ class Objective:
 
     @contextmanager
     def _precision(self) -> Iterator[None]:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+        half = HALF.get(self.recipe.precision)
+        with torch.autocast(self.device.type, half, enabled=half is not None):
             yield
 
     def _normal(self, *shape: int) -> Tensor:

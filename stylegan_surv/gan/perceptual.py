@@ -84,7 +84,8 @@ class LPIPS(nn.Module):
                 x = F.max_pool2d(x, *self.backbone.pool)
             x = F.relu(conv(x))
             if i in self.backbone.taps:
-                maps.append(x / (x.square().sum(dim=1, keepdim=True).sqrt() + EPS))
+                y = x.float() if x.dtype == torch.float16 else x  # whose squares do not fit into fp16
+                maps.append(y / (y.square().sum(dim=1, keepdim=True).sqrt() + EPS))
         return maps
 
     def between(self, a: Sequence[Tensor], b: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:

@@ -112,7 +112,9 @@ class Recipe(_Settings):
     hold_out: float = Field(default=0.1, ge=0, lt=1)
     drop_captions: bool = False
     noise_mode: Literal["const", "random", "none"] = "const"
-    precision: Literal["float32", "bf16", "float64"] = "float32"
+    precision: Literal["auto", "float32", "bf16", "fp16", "float64"] = Field(
+        default="float32", description="auto: what is fastest on this device, decided when the run begins"
+    )
     networks: Networks = Networks()
     rates: Rates = Rates()
     cool_down: float = Field(

@@ -1,24 +1,23 @@
 """A training state is a named list of objects: networks, optimisers, tensors, numbers. Saved whole, loaded exactly.
 
-One safetensors file holds every tensor under ``object/key``; its metadata holds the numbers as JSON. Writing goes to
-a temporary name, is flushed to the disk and renamed: a full disk or a kill at any moment leaves the old file.
+One safetensors file holds every tensor under ``object/key``; its metadata holds the numbers as JSON. A full disk or a
+kill at any moment leaves the old file.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stylegan_surv.errors import InputError
+from stylegan_surv.gan.atomic import write_tensors
 
 Stateful = nn.Module | Optimizer | Tensor
 
@@ -60,22 +59,23 @@ def save_state(path: Path, objects: Mapping[str, Stateful], numbers: Mapping[str
         for name, thing in objects.items()
         for key, value in tensors_of(thing).items()
     }
-    partial = path.with_suffix(".partial")
+    write_tensors(path, flat, {"numbers": json.dumps(dict(numbers))})
+
+
+def read_numbers(path: Path) -> dict[str, Any]:
+    """The numbers of a state, without its tensors.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
     try:
-        save_file(flat, partial, metadata={"numbers": json.dumps(dict(numbers))})
-        with open(partial, "rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError) as fault:
-        partial.unlink(missing_ok=True)
-        raise InputError(
-            f"cannot save the training state {path.name} ({fault}); the previous one is intact: make room, then resume"
-        ) from fault
-    except Exception as fault:  # safetensors has its own error class for writing
-        partial.unlink(missing_ok=True)
-        raise InputError(
-            f"cannot save the training state {path.name} ({fault}); the previous one is intact: make room, then resume"
-        ) from fault
+        with safe_open(path, "pt") as file:
+            numbers: dict[str, Any] = json.loads(file.metadata()["numbers"])
+    except Exception as fault:
+        raise InputError(f"{path} is no training state ({fault}): start a new folder") from fault
+    return numbers
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ one whose micro-batches are shared among processes, do exactly what a single run
 from __future__ import annotations
 
 import copy
-import json
 import math
 import time
 from collections.abc import Callable
@@ -28,12 +27,14 @@ from stylegan_surv.gan.feature_critic import FeatureCritic
 from stylegan_surv.gan.networks import Discriminator, Encoder, Generator
 from stylegan_surv.gan.objective import MAPPED, Gaussian, Memory, Objective, Players, fit_mapping, mean_terms
 from stylegan_surv.gan.perceptual import LPIPS
+from stylegan_surv.gan.precision import LossScale, choose
 from stylegan_surv.gan.recipe import Recipe
-from stylegan_surv.gan.state import Stateful, load_state, save_state
+from stylegan_surv.gan.runlog import RunLog
+from stylegan_surv.gan.state import Stateful, load_state, read_numbers, save_state
 
 BETAS = (0.0, 0.99)
 W_AVG_DECAY = 0.995  # the truncation point: a running mean of mapping(z) over steps
-STATE_FILE, LOG_FILE = "state.safetensors", "log.jsonl"
+STATE_FILE = "state.safetensors"
 
 
 class Diverged(InputError):
@@ -57,6 +58,7 @@ class Trainer:
     ----------
     step : number of steps done; images : real images seen.
     seconds, cpu_seconds : time spent in steps, over all sessions of the run.
+    records : the run's log; None in all processes but the first.
     """
 
     def __init__(
@@ -73,8 +75,9 @@ class Trainer:
         from_scratch: bool = False,
         device: str = "cpu",
     ) -> None:
-        self.recipe, self.data, self.out, self.from_scratch = recipe, data, out, from_scratch
+        self.data, self.out, self.from_scratch = data, out, from_scratch
         self.device = torch.device(device)
+        self.recipe = recipe = self._settled(recipe)
         self.dtype = torch.float64 if recipe.precision == "float64" else torch.float32
         G = self._trained(generator)
         E = self._trained(encoder) if encoder is not None and recipe.reconstruction else None
@@ -85,16 +88,26 @@ class Trainer:
         self.G_ema = self._averaged(average, G)
         self.E_ema = self._averaged(encoder_average, E) if E is not None else None
         self.objective = Objective(recipe, self.players, self.dtype)
+        self.scale = LossScale(recipe.precision)
         self.optimisers = self._optimisers()
         size = recipe.reconstruction.bank if E is not None and recipe.reconstruction else 0
         self.bank = torch.zeros(size, G.config.w_dim, device=self.device, dtype=self.dtype)
         self.path_mean = torch.zeros((), device=self.device, dtype=self.dtype)
         a = recipe.adversarial
         self.ada = AdaptiveP(a.ada_start, target=a.ada_target or 0.0, speed=a.ada_speed) if a else AdaptiveP()
+        self.records = RunLog(out, tensorboard=recipe.tensorboard) if parallel.rank() == 0 else None
         self.step = self.banked = 0
         self.seconds = self.cpu_seconds = 0.0
 
     # ------------------------------------------------------------------------------------------------ set-up
+
+    def _settled(self, recipe: Recipe) -> Recipe:
+        """The recipe with its precision decided: as in the state that the run goes on from, or by measuring."""
+        if recipe.precision != "auto":
+            return recipe
+        saved = self.out / STATE_FILE
+        before = read_numbers(saved).get("precision") if saved.exists() else None
+        return recipe.model_copy(update={"precision": before or choose(self.device)})
 
     def _trained(self, net: Any) -> Any:
         return net.to(device=self.device, dtype=self.dtype).train().requires_grad_(True)
@@ -113,6 +126,13 @@ class Trainer:
                 block.requires_grad_(False)
 
     def _optimisers(self) -> dict[str, Adam]:
+        """One Adam for every network.
+
+        Raises
+        ------
+        InputError
+            If a layer of ``rates.per_layer`` does not exist, or nothing of a network is left to train.
+        """
         r, p = self.recipe.rates, self.players
         rates: dict[str, tuple[nn.Module | None, Callable[[str], float]]] = {
             "adam_G": (p.G, lambda name: r.mapping if name.startswith("mapping") else r.generator),
@@ -120,11 +140,18 @@ class Trainer:
             "adam_D": (p.D, lambda _: r.discriminator),
             "adam_C": (p.C, lambda _: self.recipe.features.rate if self.recipe.features else 0.0),
         }
-        return {
-            k: Adam(self._groups(net, rate), betas=BETAS)
-            for k, (net, rate) in rates.items()
-            if net is not None
-        }
+        made = {k: self._groups(net, rate) for k, (net, rate) in rates.items() if net is not None}
+        if empty := [k for k, groups in made.items() if not groups]:
+            raise InputError(
+                f"the recipe freezes all of {empty[0].removeprefix('adam_')}: lower adversarial.freeze"
+            )
+        layers = [name for net, _ in rates.values() if net is not None for name, _ in net.named_parameters()]
+        for prefix in r.per_layer:
+            if not any(name.startswith(prefix) for name in layers):
+                raise InputError(
+                    f"rates.per_layer: no parameter's name begins with {prefix!r}; there are {layers[:3]}…"
+                )
+        return {k: Adam(groups, betas=BETAS) for k, groups in made.items()}
 
     def _groups(self, net: nn.Module, rate: Callable[[str], float]) -> list[dict[str, Any]]:
         """One parameter group for each distinct rate; ``base`` keeps the rate before any cooling."""
@@ -156,14 +183,18 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same when a run goes on."""
-        return {"ids": parallel.fingerprint(self.data.ids), "seed": self.recipe.seed}
+        ids = parallel.fingerprint(self.data.ids)
+        return {"ids": ids, "seed": self.recipe.seed, "batch size": self.batch}
 
     def save(self) -> None:
         """Write the state; only the first process writes."""
         if parallel.rank() == 0:
             counters = {k: getattr(self, k) for k in ("step", "banked", "seconds", "cpu_seconds")}
+            counters |= {"ada_p": self.ada.p, "loss_scale": self.scale.value, "scale_good": self.scale.good}
             save_state(
-                self.out / STATE_FILE, self.objects(), self._identity() | counters | {"ada_p": self.ada.p}
+                self.out / STATE_FILE,
+                self.objects(),
+                self._identity() | counters | {"precision": self.recipe.precision},
             )
         parallel.barrier()
 
@@ -173,21 +204,27 @@ class Trainer:
         Raises
         ------
         InputError
-            If the state is of other training images, of another seed or of other networks.
+            If the state is of other training images, of another seed or batch size or of other networks.
         """
-        path = self.out / STATE_FILE
-        if not path.exists():
-            return False
+        path, found = self.out / STATE_FILE, (self.out / STATE_FILE).exists()
+        if found:
+            self._restore(path)
+        if self.records is not None:
+            self.records.forget_after(self.images if found else -1)
+        return found
+
+    def _restore(self, path: Path) -> None:
         numbers = load_state(path, self.objects())
         for key, now in self._identity().items():
-            if numbers[key] != now:
+            if numbers.get(key, now) != now:
                 raise InputError(
                     f"{path} is of a run with other {key} ({numbers[key]}; now {now}): give a new output folder, or "
                     "the images and recipe of that run"
                 )
         self.step, self.banked, self.ada.p = numbers["step"], numbers["banked"], numbers["ada_p"]
         self.seconds, self.cpu_seconds = numbers["seconds"], numbers["cpu_seconds"]
-        return True
+        if self.scale.active and numbers.get("precision") == self.recipe.precision:
+            self.scale.value, self.scale.good = numbers["loss_scale"], numbers["scale_good"]
 
     # -------------------------------------------------------------------------------------------------- a step
 
@@ -229,7 +266,7 @@ class Trainer:
         Raises
         ------
         Diverged
-            Before anything is updated, if a term is not finite.
+            Before anything is updated, if a term or a gradient is not finite.
         """
         r = self.recipe
         self._set_rates()
@@ -240,20 +277,31 @@ class Trainer:
         terms, codes = [], {}
         for micro in range(parallel.rank(), r.micros, parallel.world()):
             real = self._real_images(self.step * r.micros + micro)
-            found, codes[micro] = self.objective.backward(real, memory, 1 / r.micros)
+            found, codes[micro] = self.objective.backward(real, memory, self.scale.value / r.micros)
             terms.append(found)
-        parallel.sum_gradients(
-            [p for o in self.optimisers.values() for g in o.param_groups for p in g["params"]]
-        )
         means = {k: float(v) for k, v in parallel.mean_terms(mean_terms(terms)).items()}
         self._require_finite(means)
-        for optimiser in self.optimisers.values():
-            optimiser.step()
+        gradients = self._gradients()
+        if self.scale.fits(all(math.isfinite(norm) for norm in gradients.values())):
+            self._require_finite(gradients)
+            for optimiser in self.optimisers.values():
+                optimiser.step()
         self._remember(parallel.gather_in_order(codes, r.micros))
         self._adapt(means)
         self.step += 1
         self._average()
-        return means
+        return means | {k: v for k, v in gradients.items() if math.isfinite(v)}
+
+    def _gradients(self) -> dict[str, float]:
+        """Sum the gradients over the processes; their norm for every network (a finite loss may have NaN there)."""
+        moved = {k: [p for g in o.param_groups for p in g["params"]] for k, o in self.optimisers.items()}
+        parallel.sum_gradients([p for ps in moved.values() for p in ps])
+        norms = {}
+        for name, parameters in moved.items():
+            if found := [p.grad for p in parameters if p.grad is not None]:
+                self.scale.undo(found)
+                norms[name.replace("adam", "gradient")] = float(torch.stack([g.norm() for g in found]).norm())
+        return norms
 
     def _gaussian(self, bank: Tensor) -> Gaussian | None:
         """The bank's Gaussian, where the recipe draws the mapping to it and there are codes enough for a covariance."""
@@ -306,7 +354,7 @@ class Trainer:
         for name, value in terms.items():
             if not math.isfinite(value):
                 raise Diverged(
-                    f"the term {name!r} is {value} at step {self.step} ({self.images} images); nothing was updated. "
+                    f"{name!r} is {value} at step {self.step} ({self.images} images); nothing was updated. "
                     f"The last saved state in {self.out} is good: go on from it with lower learning rates"
                 )
 
@@ -337,18 +385,11 @@ class Trainer:
             update_ema(self.E_ema, self.players.E, decay)
 
     def log(self, record: dict[str, float], kind: str = "train") -> None:
-        """Append one JSON line to the run's log (first process only)."""
-        if parallel.rank() == 0:
+        """Append a record to the run's log (first process only)."""
+        if self.records is not None:
             now = {"kind": kind, "images": self.images, "seconds": round(self.seconds, 1)}
             now |= {"cpu_seconds": round(self.cpu_seconds, 1), "ada_p": round(self.ada.p, 4)}
-            with open(self.out / LOG_FILE, "a") as file:
-                file.write(json.dumps(now | {k: round(v, 5) for k, v in record.items()}) + "\n")
-            if self.recipe.tensorboard:
-                from torch.utils.tensorboard import SummaryWriter
-
-                with SummaryWriter(str(self.out / "tensorboard")) as board:
-                    for k, v in record.items():
-                        board.add_scalar(f"{kind}/{k}", v, self.images)
+            self.records.append(now, record)
 
 
 class _Means:

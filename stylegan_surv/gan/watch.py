@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from stylegan_surv.gan.checkpoint import save_network
+from stylegan_surv.gan.checkpoint import amend_card, load_generator, save_network
 from stylegan_surv.gan.data import ImageSet
 from stylegan_surv.gan.grids import save_grid
 from stylegan_surv.gan.measures import reconstruct, sample
-from stylegan_surv.gan.memorisation import MIN_HELD_OUT, memorisation
+from stylegan_surv.gan.memorisation import MIN_HELD_OUT, Guard
 from stylegan_surv.gan.networks import Encoder, Generator
 from stylegan_surv.gan.perceptual import LPIPS
-from stylegan_surv.gan.train import LOG_FILE, Trainer
+from stylegan_surv.gan.train import Trainer
 
 SHEET = 64  # samples on a sheet
 CHUNK = 64  # images at a time
 INVERTED, INVERSION_STEPS = 32, 50  # the held-out budget where there is no encoder
+PARTS = ("generator", "encoder", "discriminator")
 
 
 @torch.no_grad()
@@ -55,12 +55,13 @@ class Watcher:
 
     Parameters
     ----------
-    trainer, held_out : the run, and images that it never trains on.
+    trainer, held_out : the run, resumed if it is to be, and images that it never trains on.
     card : licence, data and provenance for the networks' cards.
 
     Attributes
     ----------
     latest, best : held-out errors of the last check and of the best one (lowest ``lpips``).
+    memorisation : after :meth:`finish`, what the card of the best networks says; empty where too few are held out.
     """
 
     def __init__(self, trainer: Trainer, held_out: ImageSet, card: dict[str, Any]) -> None:
@@ -68,16 +69,18 @@ class Watcher:
         self.latest: dict[str, float] = {}
         self.best: dict[str, float] = {}
         self.worse = 0  # checks since the best one
-        self.checked = -1  # step of the last check
+        self.checked = -1  # images at the last check
+        self.memorisation: dict[str, Any] = {}
         self._recall()
 
     def _recall(self) -> None:
-        """After a resume: the best check so far, from the log."""
-        log = self.trainer.out / LOG_FILE
-        for line in log.read_text().splitlines() if log.exists() else ():
-            record = json.loads(line)
-            if record["kind"] == "check" and "lpips" in record:
-                self._rank({k: record[k] for k in record if k.startswith(("lpips", "mse"))})
+        """After a resume: the checks so far, from the log."""
+        for record in self.trainer.records.records() if self.trainer.records else ():
+            if record["kind"] == "check":
+                self.checked = record["images"]
+                self.latest = {k: record[k] for k in record if k.startswith(("lpips", "mse"))}
+                if self.latest:
+                    self._rank(self.latest)
 
     def _rank(self, errors: dict[str, float]) -> bool:
         better = not self.best or errors["lpips"] < self.best["lpips"]
@@ -93,7 +96,7 @@ class Watcher:
     def check(self) -> None:
         """Write sheets, networks and a ``check`` line of the log; a new best goes to ``best/``."""
         t = self.trainer
-        self.checked = t.step
+        self.checked = t.images
         self._draw_samples()
         if len(self.held_out):
             self.latest = {k: round(v, 5) for k, v in self._held_out_errors().items()}
@@ -126,17 +129,26 @@ class Watcher:
         return errors
 
     def finish(self) -> None:
-        """At a run's end: measure memorisation (if enough is held out) and write the card once more."""
+        """At a run's end: look whether the last and the best networks copy, and write that into their cards."""
         t = self.trainer
-        if self.checked != t.step:
+        if self.checked != t.images:
             self.check()
-        if len(self.held_out) >= MIN_HELD_OUT:
-            samples = sample(t.G_ema, SHEET).float()
-            found = memorisation(
-                samples, t.data.images(), self.held_out.images(), identity=t.recipe.check_identity
-            )
-            self.card["memorisation"] = found.as_card()
-            self.publish(t.out)
+        if len(self.held_out) < MIN_HELD_OUT:
+            said = f"not measured: {len(self.held_out)} photographs held out, {MIN_HELD_OUT} needed"
+            for folder in (t.out, t.out / "best"):
+                self._amend(folder, said)
+            return
+        guard = Guard(t.data.images(), self.held_out.images(), identity=t.recipe.check_identity)
+        for folder in (t.out, t.out / "best"):
+            self.memorisation = guard(
+                sample(load_generator(folder / "generator.safetensors"), SHEET)
+            ).as_card()
+            self._amend(folder, self.memorisation)
+
+    def _amend(self, folder: Path, memorisation: Any) -> None:
+        for path in (folder / f"{name}.safetensors" for name in PARTS):
+            if path.exists():
+                amend_card(path, {"memorisation": memorisation})
 
     def publish(self, folder: Path, *, half: bool = False) -> None:
         """Write the averaged generator and encoder and the discriminator, with the run's card."""
@@ -148,7 +160,6 @@ class Watcher:
             "cpu_hours": round(t.cpu_seconds / 3600, 2),
             "measures": {f"held_out_{k}": v for k, v in self.latest.items()},
         }
-        nets = {"generator": t.G_ema, "encoder": t.E_ema, "discriminator": t.players.D}
-        for name, net in nets.items():
+        for name, net in zip(PARTS, (t.G_ema, t.E_ema, t.players.D)):
             if net is not None:
                 save_network(net, folder / f"{name}.safetensors", card, half=half)
