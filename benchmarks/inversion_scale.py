@@ -93,7 +93,7 @@ def one_run(place: Path, n: int, method: str = "encoder") -> dict[str, Any]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, str(BATCH), method], env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(done.stderr)
+        raise RuntimeError(f"embedding {n} photographs ended with {done.returncode}: {done.stderr}")
     row: dict[str, Any] = json.loads(done.stdout)
     return row
 
