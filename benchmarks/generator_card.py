@@ -1,8 +1,9 @@
 """The bundled generator: measure it, draw it, publish it.
 
-``python -m benchmarks.generator_card --run runs/synthetic-64 --photos CHIPS`` measures a run's averaged generator and
-encoder on the chips that never trained; ``--pictures docs/img`` draws the sheets of docs/default-generator.md (faces
-here are synthetic, all of them); ``--publish`` writes half-precision files with their cards into the package.
+``python -m benchmarks.generator_card --photos CHIPS [--generator FILE --encoder FILE]`` measures a pair (by default the
+bundled one) on the chips that never trained; ``--pictures docs/img`` draws the sheets of docs/default-generator.md
+(all faces synthetic); ``--publish`` writes half-precision files with their cards, and the latent statistics
+with the nuisance directions, into the package.
 """
 
 from __future__ import annotations
@@ -19,27 +20,19 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from stylegan_surv.attribute.nuisance import find_nuisance, pack
 from stylegan_surv.gan import checkpoint, measures
+from stylegan_surv.gan.checkpoint import load_encoder, load_generator
 from stylegan_surv.gan.data import ImageSet, hold_out, read_chips
-from stylegan_surv.gan.finetune import fresh_networks
 from stylegan_surv.gan.grids import grid_image, save_grid
 from stylegan_surv.gan.memorisation import memorisation
 from stylegan_surv.gan.networks import Encoder, Generator
 from stylegan_surv.gan.perceptual import LPIPS
 from stylegan_surv.gan.recipe import Recipe, read_recipe
-from stylegan_surv.gan.state import load_state
 from stylegan_surv.gan.watch import reconstruction_errors
+from stylegan_surv.inversion.identity import similarity
 
 ENLARGE, DETECT, TRUNCATION = 4, 200, 0.7
-
-
-def read_run(run: Path, recipe: Recipe) -> tuple[Generator, Encoder, dict[str, Any]]:
-    """The averaged networks of a run's last saved state, and its counters."""
-    generator, _, encoder = fresh_networks(recipe)
-    numbers = load_state(run / "state.safetensors", {"G_ema": generator, "E_ema": encoder})
-    for net in (generator, encoder):
-        net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return generator, encoder, numbers
 
 
 @torch.no_grad()
@@ -74,7 +67,7 @@ def statistics(generator: Generator, encoder: Encoder, train: ImageSet) -> dict[
 
 @torch.no_grad()
 def measure(
-    generator: Generator, encoder: Encoder, train: ImageSet, held: ImageSet, quick: bool
+    generator: Generator, encoder: Encoder, train: ImageSet, held: ImageSet, quick: bool, identity: bool
 ) -> dict[str, Any]:
     """Everything that a card states."""
     network = LPIPS()
@@ -95,8 +88,18 @@ def measure(
         for name, start in (("mean", None), ("encoder", encoder(some))):
             done = measures.reconstruct(generator, some, steps=50, start=start, network=network)
             found[f"lpips_50_steps_from_{name}"] = float(done.lpips.mean())
+            if identity:
+                drawn = generator.synthesis(done.w_plus).detach()
+                found[f"identity_50_steps_from_{name}"] = float(similarity(drawn, some).mean())
+        if identity:
+            drawn = generator.synthesis(encoder(some)).detach()
+            found["identity_encoder"] = float(similarity(drawn, some).mean())
+            found["identity_of_strangers"] = float(similarity(some.roll(1, dims=0), some).mean())
+    halves = held.images()[torch.randperm(len(held), generator=torch.Generator().manual_seed(0))].chunk(2)
+    ceiling = measures.precision_recall(*(measures.features(half) for half in halves))
+    found["precision_of_real_halves"], found["recall_of_real_halves"] = ceiling
     samples = measures.sample(generator, 64)
-    found["memorisation"] = memorisation(samples, train.images(), held.images(), identity=False).as_card()
+    found["memorisation"] = memorisation(samples, train.images(), held.images(), identity=identity).as_card()
     return found
 
 
@@ -114,8 +117,9 @@ def draw(generator: Generator, encoder: Encoder, train: ImageSet, held: ImageSet
     save_grid(torch.cat(rows), out / "synthetic-64-reconstructions.png", columns=16)
     save_grid(generator.synthesis(_interpolations(w)), out / "synthetic-64-interpolation.png", columns=12)
     save_grid(generator.synthesis(_mixtures(w)), out / "synthetic-64-style-mixing.png", columns=8)
-    near = memorisation(samples[:16], train.images(), held.images(), identity=False).lpips.index
-    save_grid(torch.cat([samples[:16], train.images(near)]), out / "synthetic-64-neighbours.png", columns=16)
+    near = train.images(memorisation(samples, train.images(), held.images(), identity=False).lpips.index)
+    rows = [x[k : k + 16] for k in range(0, 64, 16) for x in (samples, near)]
+    save_grid(torch.cat(rows), out / "synthetic-64-neighbours.png", columns=16)
 
 
 def _interpolations(w: Tensor) -> Tensor:
@@ -133,58 +137,55 @@ def _mixtures(w: Tensor) -> Tensor:
     return torch.cat(rows)
 
 
-def curve(log: Path, out: Path, before: list[Path]) -> None:
-    """Held-out error against CPU hours, over all stages of a run."""
+def curve(results: list[Path], out: Path) -> None:
+    """Quality against CPU hours, from the printed cards of successive states."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    hours, points = 0.0, []
-    for path in (*before, log):
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        points += [
-            (hours + line["cpu_seconds"] / 3600, line["lpips"], line["lpips_w"], line["mse"])
-            for line in lines
-            if line["kind"] == "check"
-        ]
-        hours += max(line["cpu_seconds"] for line in lines) / 3600
-    x, *ys = zip(*points)
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
-    axes[0].plot(x, ys[0], "o-", label="w and offsets")
-    axes[0].plot(x, ys[1], "s--", label="w alone")
-    axes[0].set(xlabel="CPU hours on one core", ylabel="held-out LPIPS")
-    axes[0].legend()
-    axes[1].plot(x, ys[2], "o-")
-    axes[1].set(xlabel="CPU hours on one core", ylabel="held-out MSE")
+    cards = sorted((json.loads(path.read_text()) for path in results), key=lambda card: card["cpu_hours"])
+    hours = [card["cpu_hours"] for card in cards]
+    panels = {
+        "held-out reconstruction": ("held_out_lpips", "held_out_mse"),
+        "samples": ("frechet_16",),
+        "recall": ("recall",),
+    }
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 2.8), layout="constrained")
+    for axis, (title, names) in zip(axes, panels.items()):
+        for name in names:
+            axis.plot(hours, [card["measures"][name] for card in cards], "o-", label=name)
+        axis.set(xlabel="CPU hours on one core", title=title)
+        axis.set_ylim(bottom=0)
+        axis.legend()
     figure.savefig(out, dpi=100)
 
 
 def publish(
     generator: Generator, encoder: Encoder, train: ImageSet, card: dict[str, Any], folder: Path, name: str
 ) -> None:
-    """Write generator and encoder in half precision, and the latent statistics."""
+    """Write generator and encoder in half precision, the latent statistics and the nuisance directions."""
     checkpoint.save_network(generator, folder / f"{name}.safetensors", card, half=True)
     checkpoint.save_network(encoder, folder / f"{name}.encoder.safetensors", card, half=True)
-    moments = {k: v.contiguous() for k, v in statistics(generator, encoder, train).items()}
-    save_file(moments, folder / f"{name}.stats.safetensors")
+    directions, facts = pack(find_nuisance(generator))
+    tensors = statistics(generator, encoder, train) | directions
+    save_file(
+        {k: v.contiguous() for k, v in tensors.items()}, folder / f"{name}.stats.safetensors", metadata=facts
+    )
     for path in folder.glob(f"{name}*.safetensors"):
         path.chmod(0o644)  # safetensors writes for the owner alone
 
 
-def make_card(
-    recipe: Recipe, numbers: dict[str, Any], earlier: dict[str, float], found: dict[str, Any]
-) -> dict[str, Any]:
+def make_card(recipe: Recipe, images: int, hours: float, found: dict[str, Any]) -> dict[str, Any]:
     """The card of the bundled networks."""
-    images = numbers["step"] * recipe.micro_batch * recipe.micros
     return {
         "name": recipe.name,
         "licence": "Apache-2.0",
         "data": "synthetic faces (SFHQ, SFHQ-T2I); no real person",
         "provenance": {"kind": "synthetic", "patients": [], "photos": []},
-        "recipe": f"configs/{recipe.name}.yaml",
-        "images_seen": int(earlier["images"] + images),
-        "cpu_hours": round(earlier["cpu_hours"] + numbers["cpu_seconds"] / 3600, 2),
+        "recipe": f"configs/{recipe.name}.yaml; the encoder: train-encoder, docs/default-generator.md",
+        "images_seen": images,
+        "cpu_hours": hours,
         "measures": {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in found.items()},
         "held_out": "seeded tenth of the chips without captions; the first 113,600 images of training included them",
         "faults": "soft detail, washed-out ears, hair and backgrounds; unusual poses, hats and glasses are drawn badly",
@@ -194,32 +195,37 @@ def make_card(
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--generator", default="synthetic-64", help="a file or a bundled name")
+    parser.add_argument("--encoder", help="default: the generator's own")
     parser.add_argument("--recipe", type=Path, default=Path("configs/synthetic-64.yaml"))
-    parser.add_argument("--earlier", default="0,0", help="images and CPU hours of earlier stages")
-    parser.add_argument(
-        "--logs", type=Path, nargs="*", default=[], help="logs of earlier stages, for the curve"
-    )
+    parser.add_argument("--trained", default="0,0", help="images and CPU hours of all stages, for the card")
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--publish", action="store_true")
     parser.add_argument("--quick", action="store_true", help="reconstruction and face detection only")
+    parser.add_argument(
+        "--identity", action="store_true", help="also by dlib's face network: 0.2 s a picture"
+    )
+    parser.add_argument("--curve", type=Path, nargs="*", help="only draw the curve of these printed cards")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.curve:
+        curve(options.curve, options.pictures / "synthetic-64-curve.png")
+        return
     torch.set_num_threads(1)
     started, recipe = time.perf_counter(), read_recipe(options.recipe)
     chips = read_chips(options.photos, recipe.resolution, drop_captions=recipe.drop_captions)
     train, held = (chips.subset(index) for index in hold_out(chips.ids, recipe.hold_out, recipe.seed))
-    generator, encoder, numbers = read_run(options.run, recipe)
+    generator = load_generator(options.generator)
+    encoder = load_encoder(options.encoder or options.generator)
     centre(generator)
-    found = measure(generator, encoder, train, held, options.quick)
-    images, hours = map(float, options.earlier.split(","))
-    card = make_card(recipe, numbers, {"images": images, "cpu_hours": hours}, found)
+    found = measure(generator, encoder, train, held, options.quick, options.identity)
+    images, hours = options.trained.split(",")
+    card = make_card(recipe, int(images), float(hours), found)
     if options.publish:
         publish(generator, encoder, train, card, checkpoint.DATA, recipe.name)
     if options.pictures:
         draw(generator, encoder, train, held, options.pictures)
-        curve(options.run / "log.jsonl", options.pictures / "synthetic-64-curve.png", options.logs)
     report = {**card, "seconds": round(time.perf_counter() - started, 1)}
     print(json.dumps(report) if options.json else json.dumps(report, indent=1))
 

@@ -1,0 +1,184 @@
+"""Named directions of a generator's w that are something else than health: light, colour, background, pose, smile.
+
+Each is found from pictures alone: samples of the generator are measured (`faces.quality`, dlib's landmarks), the
+quantity is regressed on w, and the direction is the *pattern* of the fitted score, Cov(w)·b (Haufe et al. 2014), scaled
+to one standard deviation of the score. How well it works is measured on fresh samples: how much of the quantity the
+latent explains, and what one step really changes in the picture. A health attribute that points along one of them
+deserves suspicion.
+
+Glasses are not among them: nothing bundled recognises glasses, and a direction nobody can check is not worth a name.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from stylegan_surv.attribute.direction import cosine, pattern
+from stylegan_surv.errors import InputError
+
+if TYPE_CHECKING:
+    from stylegan_surv.gan import Generator
+
+Array = NDArray[np.floating[Any]]
+
+PHOTOGRAPHIC = ("brightness", "contrast", "background", "saturation", "warmth", "sharpness")
+FACIAL = ("yaw", "smile")  # of landmarks; the smile is the width of the mouth over the distance of the eyes
+PENALTIES = 10.0 ** np.arange(-4, 2.1)  # of the ridge regression, in units of the mean variance of w
+ENLARGED = 256  # side at which landmarks are looked for; the detector needs faces of 80 px
+BATCH = 50
+PREFIX, FACTS = "nuisance.", "nuisance"
+
+
+@dataclass(frozen=True)
+class Nuisance:
+    """A direction of w along which one measurable quantity changes.
+
+    Attributes
+    ----------
+    name : the quantity, see `faces.quality.image_quality`; ``yaw`` and ``smile`` are read off the landmarks.
+    direction : array [w_dim], the expected change of w when the fitted score rises by one SD.
+    r2 : share of the quantity's variance that the score explains on fresh samples.
+    change : mean change of every quantity, in SDs of samples, when fresh samples are moved by one step.
+    """
+
+    name: str
+    direction: Array
+    r2: float
+    change: dict[str, float] = field(default_factory=dict)
+
+
+def find_nuisance(
+    generator: Generator, *, n: int = 1200, fresh: int = 200, facial: bool = True, seed: int = 0
+) -> list[Nuisance]:
+    """Find the named directions of a generator, with how well each works.
+
+    Parameters
+    ----------
+    generator : an unconditional generator of aligned faces.
+    n, fresh : samples to find the directions, and to judge them.
+    facial : also those that need a face detector, which takes most of the time.
+    seed : of the samples.
+
+    Returns
+    -------
+    list of Nuisance
+        In the order of ``PHOTOGRAPHIC`` and ``FACIAL``; without the latter if too few faces are found.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    z = torch.randn(n + fresh, generator.config.z_dim, generator=rng)
+    with torch.no_grad():
+        w = generator.mapping(z)[:, 0].numpy().astype(np.float64)
+    values = measure(generator, w, facial)
+    spread = {name: float(np.nanstd(v)) for name, v in values.items()}
+    found = []
+    for name, value in values.items():
+        known = np.isfinite(value)
+        into, judge = known & (np.arange(len(w)) < n), known & (np.arange(len(w)) >= n)
+        if into.sum() < n / 2 or spread[name] == 0:
+            continue
+        mean, beta = ridge(w[into], value[into])
+        score = (w - mean) @ beta + value[into].mean()
+        residual = value[judge] - score[judge]
+        direction = pattern(w[into], score[into])
+        after = measure(generator, w[n:] + direction, facial)
+        change = {k: float(np.nanmean(after[k] - v[n:])) / spread[k] for k, v in values.items() if spread[k]}
+        found.append(Nuisance(name, direction, float(1 - residual.var() / value[judge].var()), change))
+    return found
+
+
+def measure(generator: Generator, w: Array, facial: bool = True) -> dict[str, Array]:
+    """Every quantity [n] of the faces drawn from w [n, w_dim]; the facial ones are NaN where no face is found."""
+    from stylegan_surv.attribute.edit import to_image
+    from stylegan_surv.faces.quality import image_quality
+
+    rows = []
+    for part in torch.from_numpy(w).float().split(BATCH):
+        with torch.no_grad():
+            images = generator.synthesis(part[:, None].expand(-1, generator.config.num_ws, -1))
+        for picture in map(to_image, images):
+            quality = image_quality(np.asarray(picture))
+            rows.append([float(quality[name]) for name in PHOTOGRAPHIC])
+            if facial:
+                rows[-1].extend(_facial(picture))
+    return dict(zip(PHOTOGRAPHIC + FACIAL, np.array(rows).T))
+
+
+def _facial(picture: Image.Image) -> tuple[float, float]:
+    from stylegan_surv.faces.detect import NoFace
+    from stylegan_surv.faces.landmarks import MOUTH_LEFT, MOUTH_RIGHT, pose
+
+    large = picture.resize((ENLARGED, ENLARGED), Image.Resampling.BICUBIC)
+    try:
+        points = _finder().find(large).landmarks
+    except NoFace:
+        return np.nan, np.nan
+    attitude = pose(points)
+    mouth = float(np.hypot(*(points[MOUTH_RIGHT] - points[MOUTH_LEFT])))
+    return attitude.yaw, mouth / attitude.inter_eye_px
+
+
+@cache
+def _finder() -> Any:
+    """One detector for all pictures; loading it costs more than using it."""
+    from stylegan_surv.faces.detect import FaceFinder
+
+    return FaceFinder("hog")
+
+
+def ridge(x: Array, y: Array) -> tuple[Array, Array]:
+    """Mean [p] of x [n, p] and coefficients [p] of a ridge regression, its penalty by generalised cross-validation."""
+    mean = x.mean(axis=0)
+    u, s, vt = np.linalg.svd(x - mean, full_matrices=False)
+    along = u.T @ (y - y.mean())
+    rest = float(((y - y.mean()) ** 2).sum() - (along**2).sum())
+
+    def criterion(penalty: float) -> float:
+        left = penalty / (s**2 + penalty)
+        return (float(((left * along) ** 2).sum()) + rest) / (len(y) - (1 - left).sum()) ** 2
+
+    best = min(PENALTIES * (s**2).mean(), key=criterion)
+    beta: Array = vt.T @ (along * s / (s**2 + best))
+    return mean, beta
+
+
+def cosines(direction: Array, nuisance: list[Nuisance]) -> dict[str, float]:
+    """Cosine of a direction in W+ [num_ws, w_dim], averaged over layers, with every nuisance direction."""
+    return {known.name: cosine(direction.mean(axis=0), known.direction) for known in nuisance}
+
+
+def pack(found: list[Nuisance]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata for a generator's statistics file."""
+    tensors = {PREFIX + k.name: torch.from_numpy(k.direction).float() for k in found}
+    facts = {k.name: {"r2": k.r2, "change": k.change} for k in found}
+    return tensors, {FACTS: json.dumps(facts)}
+
+
+def load_nuisance(name: str | Path) -> list[Nuisance]:
+    """The directions in the statistics file of a bundled generator (a name), or in a file.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    """
+    from safetensors import safe_open
+
+    from stylegan_surv.gan.checkpoint import DATA
+
+    path = Path(name) if Path(name).is_file() else DATA / f"{name}.stats.safetensors"
+    if not path.is_file():
+        raise InputError(
+            f"there are no statistics of a generator {str(name)!r}: give a bundled name or a file"
+        )
+    with safe_open(path, "np") as file:
+        facts = json.loads((file.metadata() or {}).get(FACTS, "{}"))
+        return [Nuisance(k, file.get_tensor(PREFIX + k), v["r2"], v["change"]) for k, v in facts.items()]
