@@ -333,9 +333,30 @@ def _with_model(
     strip = synthetic_strip(attribute, study.latents_info)
     metrics = {
         **study.metrics,
-        "attribute": {"split_half": attribute.split_half, "risk_sd": attribute.risk_sd},
+        "attribute": {
+            "split_half": attribute.split_half,
+            "risk_sd": attribute.risk_sd,
+            "nuisance": _nuisance(model, latents, study),
+        },
     }
     return dataclass_replace(study, model=model, attribute=attribute, strip=strip, metrics=metrics)
+
+
+def _nuisance(model: Any, latents: Latents, study: Study) -> dict[str, dict[str, float]]:
+    """Cosines of the attribute with the generator's nuisance directions; empty where it has none."""
+    import numpy as np
+
+    from stylegan_surv.attribute.nuisance import beside_nuisance, load_nuisance
+    from stylegan_surv.survival.design import patient_matrix
+
+    num_ws, w_dim = latents.w_plus.shape[1:]
+    try:
+        known = load_nuisance(study.latents_info.get("generator", ""))
+    except InputError:
+        return {}
+    _, x = patient_matrix(latents, study.cohort)
+    known = [direction for direction in known if len(direction.direction) == w_dim]
+    return beside_nuisance(np.asarray(x, float), np.asarray(model.predict(x), float), num_ws, known)
 
 
 def synthetic_strip(attribute: HealthAttribute, latents_info: dict[str, Any]) -> bytes | None:

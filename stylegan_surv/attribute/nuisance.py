@@ -35,6 +35,7 @@ FACIAL = ("yaw", "smile")  # of landmarks; the smile is the width of the mouth o
 PENALTIES = 10.0 ** np.arange(-4, 2.1)  # of the ridge regression, in units of the mean variance of w
 ENLARGED = 256  # side at which landmarks are looked for; the detector needs faces of 80 px
 BATCH = 50
+CONSTANT = 1e-6  # a quantity that varies less does not depend on the latent
 PREFIX, FACTS = "nuisance.", "nuisance"
 
 
@@ -83,14 +84,18 @@ def find_nuisance(
     for name, value in values.items():
         known = np.isfinite(value)
         into, judge = known & (np.arange(len(w)) < n), known & (np.arange(len(w)) >= n)
-        if into.sum() < n / 2 or spread[name] == 0:
+        if into.sum() < n / 2 or spread[name] < CONSTANT:
             continue
         mean, beta = ridge(w[into], value[into])
         score = (w - mean) @ beta + value[into].mean()
         residual = value[judge] - score[judge]
         direction = pattern(w[into], score[into])
         after = measure(generator, w[n:] + direction, facial)
-        change = {k: float(np.nanmean(after[k] - v[n:])) / spread[k] for k, v in values.items() if spread[k]}
+        change = {
+            k: float(np.nanmean(after[k] - v[n:])) / spread[k]
+            for k, v in values.items()
+            if spread[k] >= CONSTANT
+        }
         found.append(Nuisance(name, direction, float(1 - residual.var() / value[judge].var()), change))
     return found
 
@@ -143,16 +148,43 @@ def ridge(x: Array, y: Array) -> tuple[Array, Array]:
 
     def criterion(penalty: float) -> float:
         left = penalty / (s**2 + penalty)
-        return (float(((left * along) ** 2).sum()) + rest) / (len(y) - (1 - left).sum()) ** 2
+        return (float(((left * along) ** 2).sum()) + rest) / (len(y) - float((1 - left).sum())) ** 2
 
     best = min(PENALTIES * (s**2).mean(), key=criterion)
     beta: Array = vt.T @ (along * s / (s**2 + best))
     return mean, beta
 
 
-def cosines(direction: Array, nuisance: list[Nuisance]) -> dict[str, float]:
-    """Cosine of a direction in W+ [num_ws, w_dim], averaged over layers, with every nuisance direction."""
-    return {known.name: cosine(direction.mean(axis=0), known.direction) for known in nuisance}
+def beside_nuisance(
+    x: Array, risk: Array, num_ws: int, known: list[Nuisance], *, permutations: int = 200, seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """Cosine of the pattern of a risk score with every nuisance direction, beside its null distribution.
+
+    Parameters
+    ----------
+    x : array [n, num_ws·w_dim], latents; directions are compared in w, averaged over layers.
+    risk : array [n], the score.
+    permutations : the null distribution: patterns of the same risks given to other patients.
+
+    Returns
+    -------
+    dict
+        By name: ``cosine``, and ``null_95``, the 95th percentile of its absolute value when risk and latent are
+        unrelated. A few directions hold most of the variance of w, so that chance alone gives large cosines.
+    """
+    w = x.reshape(len(x), num_ws, -1).mean(axis=1)
+    w = w - w.mean(axis=0)
+    rng = np.random.default_rng(seed)
+    scores = np.column_stack([risk, *(rng.permutation(risk) for _ in range(permutations))])
+    patterns = w.T @ (scores - risk.mean())
+    found = {}
+    for direction in known:
+        cosines = np.array([cosine(pattern_of, direction.direction) for pattern_of in patterns.T])
+        found[direction.name] = {
+            "cosine": float(cosines[0]),
+            "null_95": float(np.quantile(np.abs(cosines[1:]), 0.95)),
+        }
+    return found
 
 
 def pack(found: list[Nuisance]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
