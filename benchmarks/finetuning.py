@@ -87,7 +87,7 @@ def report(base: dict[str, Any], tuned: dict[str, Any]) -> dict[str, Any]:
 @click.option(
     "--tuned", required=True, type=click.Path(exists=True, path_type=Path), help="Folder of the run."
 )
-@click.option("--base", default="synthetic-64-v2", show_default=True)
+@click.option("--base", default="synthetic-64", show_default=True)
 @click.option("--steps", default=50, show_default=True, help="Inversion steps of every reconstruction.")
 @click.option("--inverted", default=128, show_default=True, help="How many photographs are inverted.")
 @click.option("--json", "as_json", is_flag=True)
