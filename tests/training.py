@@ -33,7 +33,7 @@ SMALL = {
         "encoder_base": 128,
         "channel_max": 8,
     },
-    "reconstruction": {"bank": 16, "projections": 16},
+    "reconstruction": {"bank": 16, "projections": 16, "fit_mapping": 20},
     "adversarial": {"r1_every": 2, "path_weight": 2.0, "style_mixing": 0.9, "ada_start": 0.3},
     "features": {"every": 2},
     "light_augment": {},
