@@ -74,8 +74,9 @@ def fit_cox(
 
     null = value = penalised(beta)
     for _ in range(50):
-        _, gradient, _, information = likelihood.local(shift + x @ beta)
-        hessian = x.T @ np.column_stack([information(c) for c in x.T]) if x.shape[1] else np.zeros((0, 0))
+        with np.errstate(over="ignore", invalid="ignore"):  # on the way to infinity, which is told below
+            _, gradient, _, information = likelihood.local(shift + x @ beta)
+            hessian = x.T @ np.column_stack([information(c) for c in x.T]) if x.shape[1] else np.zeros((0, 0))
         hessian = hessian + ridge * np.eye(len(beta))
         slope = x.T @ gradient - ridge * beta
         try:
@@ -83,6 +84,8 @@ def fit_cox(
         except np.linalg.LinAlgError:
             raise InputError("Cox model: the columns are collinear or constant; leave one out") from None
         decrement = float(step @ slope)
+        if not np.isfinite(decrement):
+            break
         if decrement < tolerance:
             return SmallCox(beta, np.linalg.inv(hessian) if x.shape[1] else hessian, value, null)
         size = 1.0
