@@ -129,7 +129,7 @@ def _added(metrics: Mapping[str, Any]) -> Iterator[Finding]:
             shown = "does" if delta["low"] > 0 else "was not shown to"
             yield Finding(
                 "found", "plain", f"The photograph {shown} add to the clinical variables",
-                f"Difference of {what}, with less without the photograph: {number(delta)}.",
+                f"Difference of {what}, with the photograph minus without it: {number(delta)}.",
             )  # fmt: skip
         return
     beside = "beside the clinical variables" if "clinical" in metrics["models"] else "alone"
