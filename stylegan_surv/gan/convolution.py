@@ -48,12 +48,16 @@ def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1) -> Tensor:
 
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether torch would be slow: its own gradients are as fast on a GPU, in other layouts or with frozen weights."""
+    """Whether torch would be slow: its own gradients are as fast on a GPU, in other layouts or with frozen weights.
+
+    Under autocast the types of inputs and results differ, which is torch's own business.
+    """
     return (
         weight.requires_grad
         and torch.is_grad_enabled()
         and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
+        and not torch.is_autocast_enabled("cpu")
         and x.is_contiguous(memory_format=torch.channels_last)
         and not torch.compiler.is_compiling()
     )
