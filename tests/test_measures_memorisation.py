@@ -46,7 +46,7 @@ def test_average_faces_are_near_to_all_and_no_copies(images):
     average = sample(load_generator("synthetic-64"), 30, seed=8, truncation_psi=0.3)
     summary = memorisation(average, train, held, identity=False).lpips.summary()
     assert summary["median"] < summary["held_out_median"]  # distance alone would accuse them
-    assert summary["p_isolated"] > 0.01  # the level of a copy above, whatever network draws the averages
+    assert summary["p_isolated"] > 0.01  # as for honest samples above
 
 
 def test_identity_follows_the_person_and_not_the_picture(images):
