@@ -115,6 +115,8 @@ def _native_wins(op: str, x: Tensor, up: bool) -> bool:
         return x.numel() >= _LEAST_BIAS_ACT
     if not _WIDE or torch.compiler.is_compiling():  # the torch form's gradient cannot be traced twice
         return True
+    if x.dtype in (torch.float16, torch.bfloat16):  # torch's convolution would accumulate in them
+        return True
     if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
         return x.shape[1] < _FEW_CHANNELS or (x.shape[3] < _LEAST_ROW and not up)
     return up or x.shape[3] >= _LEAST_ROW
