@@ -1,10 +1,12 @@
 """Images per second of a training step: ours against the same step on plain torch operations.
 
-``python -m benchmarks.training [--json]``. *Plain* is how StyleGAN2 is written down first: weights scaled per sample
-and a grouped convolution over the batch, resampling by zero insertion, padding, convolution and slicing, float32.
+``python -m benchmarks.training [--device cuda] [--json]``. *Plain* is how StyleGAN2 is written down first: weights
+scaled per sample and a grouped convolution over the batch, resampling by zero insertion, padding, convolution and
+slicing, float32.
 *Ours* is the same mathematics as the package computes it (a test shows that they agree). Both take turns in one
 process, so that whatever else runs on the machine hits both; the ratio of the fastest turns is reported, over a cycle
-of 16 steps with the regularisers where they belong. Ours also runs in bf16 where the machine has units for it.
+of 16 steps with the regularisers where they belong. Ours also runs in bf16 where the machine has units for it. On a
+GPU ours replays recorded steps (`gan.recorded`), and plain operations are timed both so and launched one by one.
 """
 
 from __future__ import annotations
@@ -100,7 +102,7 @@ def plain() -> Iterator[None]:
         yield
 
 
-def benchmark_recipe(precision: str, channels: int = 1) -> Recipe:
+def benchmark_recipe(precision: str, channels: int = 1, graphs: bool = True) -> Recipe:
     """StyleGAN2's own objective at 64 px, with the bundled generator's widths divided by ``channels``."""
     sizes = SIZES | {k: v // channels for k, v in BASES.items()}
     adversarial = {"r1_every": 16, "path_weight": 2.0, "style_mixing": 0.9, "ada_start": 0.2}
@@ -112,6 +114,7 @@ def benchmark_recipe(precision: str, channels: int = 1) -> Recipe:
             "micro_batch": 16,
             "samples": 16,
             "precision": precision,
+            "cuda_graphs": graphs,
             "networks": sizes,
             "reconstruction": None,
             "adversarial": adversarial,
@@ -119,14 +122,13 @@ def benchmark_recipe(precision: str, channels: int = 1) -> Recipe:
     )
 
 
-def make_trainer(recipe: Recipe) -> Trainer:
+def make_trainer(recipe: Recipe, device: str = "cpu") -> Trainer:
     """A trainer on noise: the speed does not depend on what the pictures show."""
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), dtype=np.uint8)
     images = ImageSet(tuple(map(str, range(64))), pixels)
     generator, discriminator, _ = fresh_networks(recipe)
-    return Trainer(
-        recipe, images, Path(tempfile.gettempdir()), generator=generator, discriminator=discriminator
-    )
+    folder = Path(tempfile.gettempdir())
+    return Trainer(recipe, images, folder, generator=generator, discriminator=discriminator, device=device)
 
 
 # a cycle of 16 steps has one with R1 and path length, three with path length, twelve with neither
@@ -134,10 +136,12 @@ CYCLE = {0: 1, 4: 3, 1: 12}
 
 
 def _seconds(trainer: Trainer, step: int) -> float:
+    """Of one step: processor time on a CPU, wall time on a GPU, whose results a step waits for."""
+    clock = time.process_time if trainer.device.type == "cpu" else time.perf_counter
     trainer.step = step
-    start = time.process_time()
+    start = clock()
     trainer.train_step()
-    return time.process_time() - start
+    return clock() - start
 
 
 def _images_per_second(seconds: dict[int, float]) -> float:
@@ -159,40 +163,47 @@ def shares(trainer: Trainer) -> dict[str, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=3, help="Of them, a GPU's first three are not recorded.")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--channels", type=int, default=1, help="Divide the widths, for a quick look.")
     parser.add_argument("--shares", action="store_true", help="Also where our time goes.")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    kinds = {"float32", choose(torch.device("cpu"))}
-    runs = {kind: make_trainer(benchmark_recipe(kind, options.channels)) for kind in sorted(kinds)}
-    naive = make_trainer(benchmark_recipe("float32", options.channels))
+    device, width = options.device, options.channels
+    naive = {"plain": make_trainer(benchmark_recipe("float32", width, graphs=False), device)}
+    if device != "cpu":
+        naive["plain_recorded"] = make_trainer(benchmark_recipe("float32", width), device)
+    kinds = {"float32", choose(torch.device(device))}
+    runs = {kind: make_trainer(benchmark_recipe(kind, width), device) for kind in sorted(kinds)}
     times: dict[str, dict[int, list[float]]] = {
-        name: {step: [] for step in CYCLE} for name in ("plain", *runs)
+        name: {step: [] for step in CYCLE} for name in (*naive, *runs)
     }
     for _ in range(options.turns):
         for step in CYCLE:
             with plain():
-                times["plain"][step].append(_seconds(naive, step))
+                for name, trainer in naive.items():
+                    times[name][step].append(_seconds(trainer, step))
             for name, trainer in runs.items():
                 times[name][step].append(_seconds(trainer, step))
     best = {name: {step: min(turns) for step, turns in by.items()} for name, by in times.items()}
     speed = {name: _images_per_second(seconds) for name, seconds in best.items()}
     labels = {1: "neither", 4: "path_length", 0: "r1_and_path_length"}
     record = {
-        "images_per_cpu_second": speed,
-        "ratio": {name: speed[name] / speed["plain"] for name in runs},
+        "images_per_second": speed,
+        "ratio": {name: speed[name] / speed["plain"] for name in times},
         "ratio_by_step": {
             name: {labels[step]: best["plain"][step] / best[name][step] for step in CYCLE} for name in runs
         },
         "threads": 1,
-        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name()
+        if device != "cpu"
+        else torch.backends.cpu.get_cpu_capability(),
     }
     if options.shares:
         record["shares"] = shares(runs["float32"])
         with plain():
-            record["plain_shares"] = shares(naive)
+            record["plain_shares"] = shares(naive["plain"])
     print(json.dumps(record) if options.json else json.dumps(record, indent=1))
 
 

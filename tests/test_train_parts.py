@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -14,8 +16,9 @@ from stylegan_surv.gan import losses
 from stylegan_surv.gan.augment import AdaptiveP, Ranges, augment
 from stylegan_surv.gan.data import captioned, hold_out, sample_order
 from stylegan_surv.gan.ema import ema_decay, update_ema
+from stylegan_surv.gan.feature_critic import spectral_norm
 from stylegan_surv.gan.networks import binomial_filter, downsample
-from stylegan_surv.gan.objective import Gaussian, fit_mapping
+from stylegan_surv.gan.objective import Gaussian, fit_mapping, root_by_products, shifted, symmetric_root
 
 STILL = Ranges(shift=0, scale=0, rotation=0, stretch=0, brightness=0, contrast=0)
 
@@ -208,6 +211,41 @@ def test_fitted_mapping_hits_the_codes_better() -> None:
     after = losses.sliced_wasserstein(mapping(torch.randn(500, 16))[:, 0], codes, 64)
     assert after < 0.15 * before
     torch.testing.assert_close(mapping.w_avg, codes.mean(dim=0))
+
+
+def test_the_root_by_products_is_the_eigenvalues_root() -> None:
+    vectors = torch.linalg.qr(torch.randn(64, 64)).Q
+    matrix = (vectors * torch.logspace(0, -4, 64)) @ vectors.T
+    torch.testing.assert_close(root_by_products(matrix), symmetric_root(matrix), rtol=1e-3, atol=1e-5)
+
+
+def test_spectral_norm_is_the_largest_singular_value() -> None:
+    for shape in ((64, 576), (1, 576)):
+        rows = torch.randn(shape)
+        torch.testing.assert_close(
+            spectral_norm(rows), torch.linalg.matrix_norm(rows, 2), rtol=1e-3, atol=0.0
+        )
+
+
+def test_shifting_moves_and_mirrors() -> None:
+    x = torch.randn(2, 3, 8, 9)
+    moved = shifted(x, torch.tensor([2, 1]))
+    torch.testing.assert_close(moved[:, :, 1:, 2:], x[:, :, :-1, :-2])
+    torch.testing.assert_close(moved[:, :, 1:, :2], x[:, :, :-1, [2, 1]])
+
+
+def test_code_noise_keeps_the_moments_of_codes(tmp_path: Path) -> None:
+    """Codes of a Gaussian stay of that Gaussian, and lose no more of themselves than was asked for."""
+    from training import small_trainer
+
+    torch.manual_seed(0)
+    codes = torch.randn(20_000, 16) @ torch.diag(torch.linspace(0.2, 2, 16)) + 3
+    gaussian = Gaussian.of(codes)
+    moved = small_trainer(tmp_path).objective._blurred(codes, gaussian, 0.5)
+    torch.testing.assert_close(moved.mean(dim=0), codes.mean(dim=0), rtol=0, atol=0.05)
+    torch.testing.assert_close(moved.T.cov(), codes.T.cov(), rtol=0.05, atol=0.08)
+    kept = torch.corrcoef(torch.stack([codes[:, 0], moved[:, 0]]))[0, 1]
+    assert 0.8 < kept < 0.95  # the mean of sqrt(1 - share) over shares up to a half is .86
 
 
 def test_downsampling_is_the_strided_filter() -> None:

@@ -51,7 +51,7 @@ def blobs(n: int = 24, resolution: int = 32, seed: int = 0) -> ImageSet:
     return ImageSet(tuple(f"p{i:02d}" for i in range(n)), np.stack(pixels))
 
 
-def small_trainer(out: Path, **changes: Any) -> Trainer:
+def small_trainer(out: Path, device: str = "cpu", **changes: Any) -> Trainer:
     recipe = small_recipe(**changes)
     generator, discriminator, encoder = fresh_networks(recipe)
     out.mkdir(parents=True, exist_ok=True)
@@ -63,6 +63,7 @@ def small_trainer(out: Path, **changes: Any) -> Trainer:
         discriminator=discriminator,
         encoder=encoder,
         from_scratch=True,
+        device=device,
     )
 
 

@@ -46,29 +46,29 @@ def _matrix(rows: list[list[Tensor | float]], like: Tensor) -> Tensor:
     )
 
 
-def augment(images: Tensor, ranges: Ranges, p: float = 1.0) -> Tensor:
+def augment(images: Tensor, ranges: Ranges, p: float | Tensor = 1.0) -> Tensor:
     """Transform every image by its own random geometry and colours.
 
     Parameters
     ----------
     images : Tensor [n, 3, h, w] in [−1, 1].
     ranges : how far each transformation goes.
-    p : probability of each transformation for each image, 0 … 1.
+    p : probability of each transformation for each image, 0 … 1; a number or a scalar tensor.
 
     Returns
     -------
     Tensor [n, 3, h, w]; differentiable in ``images``. Draws from torch's global random state.
     """
-    if p <= 0:
+    if not isinstance(p, Tensor) and p <= 0:
         return images
     return _colours(_geometry(images, ranges, p), ranges, p)
 
 
-def _drawn(value: Tensor, p: float) -> Tensor:
+def _drawn(value: Tensor, p: float | Tensor) -> Tensor:
     return torch.where(torch.rand_like(value) < p, value, torch.zeros_like(value))
 
 
-def _geometry(images: Tensor, r: Ranges, p: float) -> Tensor:
+def _geometry(images: Tensor, r: Ranges, p: float | Tensor) -> Tensor:
     n, like = len(images), images.new_zeros(len(images))
     flip = _drawn((torch.rand_like(like) < 0.5).to(like), p) if r.flip else like
     zoom = torch.exp2(_drawn(torch.randn_like(like) * r.scale, p))
@@ -82,10 +82,10 @@ def _geometry(images: Tensor, r: Ranges, p: float) -> Tensor:
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-def _colours(images: Tensor, r: Ranges, p: float) -> Tensor:
+def _colours(images: Tensor, r: Ranges, p: float | Tensor) -> Tensor:
     """x → C·x + b with a 3 × 3 matrix per image: contrast · saturation · hue · tint."""
     like = images.new_zeros(len(images))
-    eye, grey = torch.eye(3).to(images), torch.full((3, 3), 1 / 3).to(images)
+    eye, grey = torch.eye(3, out=images.new_empty(3, 3)), images.new_full((3, 3), 1 / 3)
     colour = eye * torch.exp2(_drawn(torch.randn_like(like) * r.contrast, p))[:, None, None]
     if r.saturation:
         keep = torch.exp2(_drawn(torch.randn_like(like) * r.saturation, p))[:, None, None]
@@ -93,7 +93,7 @@ def _colours(images: Tensor, r: Ranges, p: float) -> Tensor:
     if r.hue:
         colour = colour @ _turn_about_grey(_drawn((torch.rand_like(like) * 2 - 1) * (math.pi * r.hue), p))
     if r.tint:
-        gains = torch.exp2(_drawn(torch.randn(len(images), 3).to(images) * r.tint, p))
+        gains = torch.exp2(_drawn(torch.randn_like(images[:, :, 0, 0]) * r.tint, p))
         colour = colour * gains[:, None, :]
     offset = _drawn(torch.randn_like(like) * r.brightness, p)[:, None, None, None]
     return torch.einsum("nij,njhw->nihw", colour, images) + offset

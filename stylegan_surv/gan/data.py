@@ -49,9 +49,11 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def images(self, index: NDArray[np.int64] | slice = slice(None)) -> Tensor:
-        """float32 [n, 3, resolution, resolution] in [−1, 1]."""
-        picked = torch.from_numpy(self.pixels[index])
+    def images(
+        self, index: NDArray[np.int64] | slice = slice(None), device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """float32 [n, 3, resolution, resolution] in [−1, 1]; they travel to ``device`` as bytes."""
+        picked = torch.from_numpy(self.pixels[index]).to(device)
         return picked.permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
     def subset(self, index: Sequence[int]) -> ImageSet:

@@ -24,7 +24,5 @@ def ema_decay(batch: int, half_life: float, seen: float | None = None, ramp: flo
 @torch.no_grad()
 def update_ema(average: nn.Module, net: nn.Module, decay: float) -> None:
     """Move ``average`` towards ``net``; buffers are copied."""
-    for p, q in zip(average.parameters(), net.parameters()):
-        p.lerp_(q, 1 - decay)
-    for old, new in zip(average.buffers(), net.buffers()):
-        old.copy_(new)
+    torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
+    torch._foreach_copy_(list(average.buffers()), list(net.buffers()))

@@ -31,6 +31,7 @@ from stylegan_surv.gan.precision import HALF
 from stylegan_surv.gan.recipe import Recipe
 
 MAPPED = 256  # z's mapped per micro-batch for matching them to the codes
+ROOT_STEPS = 20  # of Newton and Schulz
 MAX_SHIFT = 3  # pixels; LPIPS is read on a grid of stride 4, and blind to patterns of that period
 
 
@@ -54,6 +55,29 @@ def mean_terms(terms: list[Terms]) -> dict[str, Tensor]:
     return {k: torch.stack([t[k].value.detach() for t in terms]).mean() for k in terms[0]}
 
 
+def symmetric_root(matrix: Tensor) -> Tensor:
+    """Square root of a symmetric matrix [d, d] without negative eigenvalues."""
+    if matrix.device.type != "cpu":  # where an eigenvalue solver waits for the host
+        return root_by_products(matrix)
+    values, vectors = torch.linalg.eigh(matrix)
+    root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    return root
+
+
+def root_by_products(matrix: Tensor) -> Tensor:
+    """The square root by Newton and Schulz's iteration (Higham 2008, *Functions of Matrices*, equation 6.35).
+
+    The relative error is about 1e-5 for condition numbers up to a million.
+    """
+    size, eye = matrix.norm(), torch.eye(len(matrix), device=matrix.device, dtype=matrix.dtype)
+    root, inverse = matrix / size, eye
+    for _ in range(ROOT_STEPS):
+        step = 1.5 * eye - 0.5 * inverse @ root
+        root, inverse = root @ step, step @ inverse
+    scaled: Tensor = root * size.sqrt()
+    return scaled
+
+
 class Gaussian(NamedTuple):
     """N(mean, root²) fitted to codes; z → mean + root·z is the optimal transport from N(0, 1) (Peyré & Cuturi 2.31)."""
 
@@ -63,8 +87,9 @@ class Gaussian(NamedTuple):
     @classmethod
     def of(cls, codes: Tensor) -> Gaussian:
         """Moments of codes [n, w_dim]; ``root`` is the symmetric square root of their covariance."""
-        values, vectors = torch.linalg.eigh(codes.T.cov())
-        return cls(codes.mean(dim=0), (vectors * values.clamp_min(0).sqrt()) @ vectors.T)
+        mean = codes.mean(dim=0)
+        around = codes - mean
+        return cls(mean, symmetric_root(around.T @ around / (len(codes) - 1)))
 
     def transport(self, z: Tensor) -> Tensor:
         """The code [n, w_dim] that belongs to z [n, w_dim], scaled as the mapping scales it."""
@@ -93,12 +118,14 @@ def fit_mapping(mapping: Mapping, codes: Tensor, steps: int, rate: float = 2.0, 
 
 @dataclass(frozen=True)
 class Memory:
-    """What earlier steps left: ``bank`` [n, w_dim] of codes with their Gaussian, path length, ADA's p, step number."""
+    """What earlier steps left: ``bank`` [n, w_dim] of codes, mean path length, ADA's p, step number.
+
+    ``p`` is a number, or a scalar tensor where its value may change under a recorded computation.
+    """
 
     bank: Tensor
-    gaussian: Gaussian | None
     path_mean: Tensor
-    p: float
+    p: float | Tensor
     step: int
 
 
@@ -131,13 +158,16 @@ class Objective:
         self.device = next(players.G.parameters()).device
 
     def backward(self, real: Tensor, memory: Memory, share: float) -> tuple[Terms, Tensor]:
-        """Add ``share`` times the gradients of all networks for a micro-batch of real images.
+        """Add ``share`` times the gradients of all networks for a micro-batch of real images, as read.
 
         Returns
         -------
-        terms : every term of G, E and the critics.
+        terms : every term of G, E and the critics, detached.
         codes : Tensor [n, w_dim], detached; empty where there is no encoder.
         """
+        if self.recipe.light_augment is not None:
+            real = augment(real, self.recipe.light_augment)
+        real = real.contiguous(memory_format=torch.channels_last)
         critics = self._turns(memory.step)
         terms, fakes, codes = self._generator_terms(real, memory, self.recipe.samples if critics else 0)
         if critics:
@@ -149,13 +179,32 @@ class Objective:
             answers = self._critic_terms(real, fakes.detach(), memory, critics)
             (weighted_sum(answers) * share).backward()
             terms |= answers
-        return terms, codes
+        return {k: Term(weight, value.detach()) for k, (weight, value) in terms.items()}, codes
+
+    def _gaussian(self, bank: Tensor) -> Gaussian | None:
+        """The bank's Gaussian, where the recipe needs it and there are codes enough for a covariance."""
+        c, shape = self.recipe.reconstruction, self.players.G.config
+        wanted = c is not None and (c.mapping_to_gaussian or c.code_noise) and shape.z_dim == shape.w_dim
+        return Gaussian.of(bank) if wanted and len(bank) > 2 * shape.w_dim else None
+
+    def kind(self, step: int) -> tuple[bool, ...]:
+        """What a step computes, as far as its number decides: discriminator, feature critic, R1, path lengths."""
+        turns = self._turns(step)
+        return "D" in turns, "C" in turns, "D" in turns and self._r1_due(step), self._path_due(step)
 
     def _turns(self, step: int) -> set[str]:
         """The critics whose turn this step is."""
         a, f = self.recipe.adversarial, self.recipe.features
         found = {"D"} if a and self.players.D is not None and step % a.every == 0 else set()
         return found | ({"C"} if f and self.players.C is not None and step % f.every == 0 else set())
+
+    def _r1_due(self, step: int) -> bool:
+        a = self.recipe.adversarial
+        return a is not None and a.r1_gamma > 0 and step // a.every % a.r1_every == 0
+
+    def _path_due(self, step: int) -> bool:
+        a = self.recipe.adversarial
+        return a is not None and a.path_weight > 0 and step % a.path_every == 0
 
     @contextmanager
     def _precision(self) -> Iterator[None]:
@@ -177,41 +226,57 @@ class Objective:
         if E is None or c is None:
             with self._precision():
                 return {}, G.synthesis(styles, self.recipe.noise_mode), mapped.new_zeros(0, G.config.w_dim)
+        gaussian = self._gaussian(memory.bank)
         with self._precision():
             w, offsets = (t.to(self.dtype) for t in E.split(real))
             keep = torch.rand(len(w), 1, 1, device=self.device) >= c.drop_offsets
-            images = G.synthesis(
-                torch.cat([w.unsqueeze(1) + offsets * keep.to(w), styles]), self.recipe.noise_mode
-            )
+            code = self._blurred(w, gaussian, c.code_noise).unsqueeze(1)
+            images = G.synthesis(torch.cat([code + offsets * keep.to(w), styles]), self.recipe.noise_mode)
         drawn = images[: len(real)]
         terms = {
             "pixel": Term(c.pixel, F.smooth_l1_loss(drawn, real, beta=0.1)),
             "lpips": Term(c.lpips, self._perceptual(drawn, real)),
             "offsets": Term(c.offsets, offsets.square().mean()),
         }
-        terms |= self._matching(w, z, mapped[:, 0], memory)
+        terms |= self._matching(w, z, mapped[:, 0], memory.bank, gaussian)
         return terms, torch.cat([drawn[:samples], images[len(real) :]]), w.detach()
 
+    def _blurred(self, w: Tensor, gaussian: Gaussian | None, noise: float) -> Tensor:
+        """Codes moved a random way towards draws from their Gaussian, so that the space between them is drawn too.
+
+        Mean and covariance stay what they are, whatever the scale of the codes: an encoder cannot escape the noise
+        by growing them, as it could from noise of a fixed size.
+        """
+        if gaussian is None or not noise:
+            return w
+        share = noise * torch.rand(len(w), 1, device=self.device, dtype=self.dtype)
+        draws = gaussian.transport(torch.randn_like(w))
+        return (
+            gaussian.mean + (1 - share).sqrt() * (w - gaussian.mean) + share.sqrt() * (draws - gaussian.mean)
+        )
+
     def _perceptual(self, a: Tensor, b: Tensor) -> Tensor:
-        dx, dy = (int(v) for v in torch.randint(0, MAX_SHIFT + 1, (2,)))
+        shift = torch.randint(0, MAX_SHIFT + 1, (2,), device=self.device)
         with self._precision():
-            distance: Tensor = self.players.lpips(*(F.pad(x, (dx, 0, dy, 0), mode="reflect") for x in (a, b)))
+            distance: Tensor = self.players.lpips(shifted(a, shift), shifted(b, shift))
         return distance.to(self.dtype).mean()
 
-    def _matching(self, w: Tensor, z: Tensor, mapped: Tensor, memory: Memory) -> Terms:
+    def _matching(
+        self, w: Tensor, z: Tensor, mapped: Tensor, bank: Tensor, gaussian: Gaussian | None
+    ) -> Terms:
         """Codes ~ N(0, 1) and mapping(z) ~ codes: sliced Wasserstein distances, and the codes' own Gaussian."""
         c = self.recipe.reconstruction
         assert c is not None  # called where there is a reconstruction part
-        codes = torch.cat([w, memory.bank])
+        codes = torch.cat([w, bank])
         # the gradient reaches the new codes only: undo their small share, and the weight means the same at any bank
         weight = c.codes_to_normal * len(codes) / len(w)
         normal = losses.sliced_wasserstein(codes, torch.randn_like(codes), c.projections)
         terms = {"codes_to_normal": Term(weight, normal)}
-        if len(memory.bank) >= len(mapped):
-            match = losses.sliced_wasserstein(mapped, memory.bank, c.projections)
+        if len(bank) >= len(mapped):
+            match = losses.sliced_wasserstein(mapped, bank, c.projections)
             terms["mapping_to_codes"] = Term(c.mapping_to_codes, match)
-        if memory.gaussian is not None:
-            gap = (mapped - memory.gaussian.transport(z)).square().mean()
+        if gaussian is not None:
+            gap = (mapped - gaussian.transport(z)).square().mean()
             terms["mapping_to_gaussian"] = Term(c.mapping_to_gaussian, gap)
         return terms
 
@@ -228,7 +293,7 @@ class Objective:
 
     def _path_terms(self, memory: Memory) -> Terms:
         a, G = self.recipe.adversarial, self.players.G
-        if not a or not a.path_weight or memory.step % a.path_every:
+        if a is None or not self._path_due(memory.step):
             return {}
         w = G.mapping(self._normal(max(self.recipe.samples // 2, 1), G.config.z_dim))
         lengths = losses.path_lengths(G.synthesis(w, self.recipe.noise_mode), w)
@@ -240,7 +305,7 @@ class Objective:
 
     # --------------------------------------------------------------------------------------------- critics
 
-    def _shown(self, images: Tensor, p: float) -> Tensor:
+    def _shown(self, images: Tensor, p: float | Tensor) -> Tensor:
         a = self.recipe.adversarial
         return augment(images, a.augment, p) if a else images
 
@@ -265,7 +330,7 @@ class Objective:
             terms["critic_fake"] = Term(1.0, losses.fake_loss(of_fakes).mean())
             terms["critic_real"] = Term(1.0, losses.real_loss(of_real).mean())
             terms["real_sign"] = Term(0.0, of_real.detach().to(self.dtype).sign().mean())
-            if r.adversarial.r1_gamma and memory.step // r.adversarial.every % r.adversarial.r1_every == 0:
+            if self._r1_due(memory.step):
                 weight = 0.5 * r.adversarial.r1_gamma * r.adversarial.r1_every
                 terms["r1"] = Term(weight, losses.r1_penalty(D, seen).mean())  # in full precision
         if "C" in critics and C is not None:
@@ -274,6 +339,17 @@ class Objective:
                 costs = [losses.hinge_fake(f).mean() + losses.hinge_real(t).mean() for f, t in pairs]
             terms["critic_features"] = Term(1.0, torch.stack(costs).mean())
         return terms
+
+
+def shifted(images: Tensor, shift: Tensor) -> Tensor:
+    """Images [n, 3, h, w] moved right and down by ``shift`` [2], 0 … MAX_SHIFT pixels; the edge is mirrored.
+
+    The shift stays on its device, so that it can differ each time that a recorded computation is run.
+    """
+    for axis, pixels in zip((3, 2), shift):
+        at = torch.arange(images.shape[axis], device=images.device) - pixels
+        images = images.index_select(axis, at.abs())
+    return images
 
 
 @contextmanager

@@ -49,6 +49,12 @@ class Reconstruction(_Settings):
     lpips: float = Field(default=1.0, ge=0, description="weight of LPIPS (AlexNet)")
     offsets: float = Field(default=0.05, ge=0, description="weight of the mean squared offsets of the layers")
     drop_offsets: float = Field(default=0.3, ge=0, le=1, description="share of images drawn from w alone")
+    code_noise: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="up to this share of a code's variance is replaced by a draw from the codes' Gaussian",
+    )
     codes_to_normal: float = Field(
         default=0.3, ge=0, description="weight of codes ~ N(0, 1), sliced Wasserstein"
     )
@@ -114,6 +120,9 @@ class Recipe(_Settings):
     noise_mode: Literal["const", "random", "none"] = "const"
     precision: Literal["auto", "float32", "bf16", "fp16", "float64"] = Field(
         default="float32", description="auto: what is fastest on this device, decided when the run begins"
+    )
+    cuda_graphs: bool = Field(
+        default=True, description="record the steps on a GPU, which launches each as a whole"
     )
     networks: Networks = Networks()
     rates: Rates = Rates()

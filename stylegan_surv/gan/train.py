@@ -20,15 +20,16 @@ from torch.optim import Adam
 
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan import parallel
-from stylegan_surv.gan.augment import AdaptiveP, augment
+from stylegan_surv.gan.augment import AdaptiveP
 from stylegan_surv.gan.data import ImageSet, sample_order
 from stylegan_surv.gan.ema import ema_decay, update_ema
 from stylegan_surv.gan.feature_critic import FeatureCritic
 from stylegan_surv.gan.networks import Discriminator, Encoder, Generator
-from stylegan_surv.gan.objective import MAPPED, Gaussian, Memory, Objective, Players, fit_mapping, mean_terms
+from stylegan_surv.gan.objective import MAPPED, Memory, Objective, Players, fit_mapping, mean_terms
 from stylegan_surv.gan.perceptual import LPIPS
 from stylegan_surv.gan.precision import LossScale, choose
 from stylegan_surv.gan.recipe import Recipe
+from stylegan_surv.gan.recorded import Recorded
 from stylegan_surv.gan.runlog import RunLog
 from stylegan_surv.gan.state import Stateful, load_state, read_numbers, save_state
 
@@ -88,6 +89,7 @@ class Trainer:
         self.G_ema = self._averaged(average, G)
         self.E_ema = self._averaged(encoder_average, E) if E is not None else None
         self.objective = Objective(recipe, self.players, self.dtype)
+        self.recorded = Recorded(self.objective) if self._can_record() else None
         self.scale = LossScale(recipe.precision)
         self.optimisers = self._optimisers()
         size = recipe.reconstruction.bank if E is not None and recipe.reconstruction else 0
@@ -108,6 +110,11 @@ class Trainer:
         saved = self.out / STATE_FILE
         before = read_numbers(saved).get("precision") if saved.exists() else None
         return recipe.model_copy(update={"precision": before or choose(self.device)})
+
+    def _can_record(self) -> bool:
+        """Whether a step's micro-batch can be recorded: on a GPU, and the only one of this process."""
+        one = len(range(parallel.rank(), self.recipe.micros, parallel.world())) == 1
+        return self.recipe.cuda_graphs and self.device.type == "cuda" and one
 
     def _trained(self, net: Any) -> Any:
         return net.to(device=self.device, dtype=self.dtype).train().requires_grad_(True)
@@ -151,7 +158,8 @@ class Trainer:
                 raise InputError(
                     f"rates.per_layer: no parameter's name begins with {prefix!r}; there are {layers[:3]}…"
                 )
-        return {k: Adam(groups, betas=BETAS) for k, groups in made.items()}
+        fused = self.device.type == "cuda"
+        return {k: Adam(groups, betas=BETAS, fused=fused) for k, groups in made.items()}
 
     def _groups(self, net: nn.Module, rate: Callable[[str], float]) -> list[dict[str, Any]]:
         """One parameter group for each distinct rate; ``base`` keeps the rate before any cooling."""
@@ -273,13 +281,14 @@ class Trainer:
         for optimiser in self.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
         bank = self.bank[: min(self.banked, len(self.bank))]
-        memory = Memory(bank, self._gaussian(bank), self.path_mean, self.ada.p, self.step)
+        memory = Memory(bank, self.path_mean, self.ada.p, self.step)
         terms, codes = [], {}
         for micro in range(parallel.rank(), r.micros, parallel.world()):
             real = self._real_images(self.step * r.micros + micro)
-            found, codes[micro] = self.objective.backward(real, memory, self.scale.value / r.micros)
+            backward = (self.recorded or self.objective).backward
+            found, codes[micro] = backward(real, memory, self.scale.value / r.micros)
             terms.append(found)
-        means = {k: float(v) for k, v in parallel.mean_terms(mean_terms(terms)).items()}
+        means = _numbers(parallel.mean_terms(mean_terms(terms)))
         self._require_finite(means)
         gradients = self._gradients()
         if self.scale.fits(all(math.isfinite(norm) for norm in gradients.values())):
@@ -296,18 +305,12 @@ class Trainer:
         """Sum the gradients over the processes; their norm for every network (a finite loss may have NaN there)."""
         moved = {k: [p for g in o.param_groups for p in g["params"]] for k, o in self.optimisers.items()}
         parallel.sum_gradients([p for ps in moved.values() for p in ps])
-        norms = {}
+        norms: dict[str, Tensor] = {}
         for name, parameters in moved.items():
             if found := [p.grad for p in parameters if p.grad is not None]:
                 self.scale.undo(found)
-                norms[name.replace("adam", "gradient")] = float(torch.stack([g.norm() for g in found]).norm())
-        return norms
-
-    def _gaussian(self, bank: Tensor) -> Gaussian | None:
-        """The bank's Gaussian, where the recipe draws the mapping to it and there are codes enough for a covariance."""
-        c, shape = self.recipe.reconstruction, self.players.G.config
-        wanted = c is not None and c.mapping_to_gaussian and shape.z_dim == shape.w_dim
-        return Gaussian.of(bank) if wanted and len(bank) > 2 * shape.w_dim else None
+                norms[name.replace("adam", "gradient")] = torch.nn.utils.get_total_norm(found)
+        return _numbers(norms)
 
     @torch.no_grad()
     def encode(self, images: ImageSet) -> Tensor:
@@ -337,10 +340,7 @@ class Trainer:
         r = self.recipe
         torch.manual_seed(parallel.key(r.seed, number))
         index = sample_order(number * r.micro_batch, r.micro_batch, len(self.data), r.seed)
-        real = self.data.images(index).to(device=self.device, dtype=self.dtype)
-        if r.light_augment is not None:
-            real = augment(real, r.light_augment)
-        return real.contiguous(memory_format=torch.channels_last)
+        return self.data.images(index, self.device).to(self.dtype)
 
     def _set_rates(self) -> None:
         r = self.recipe
@@ -368,7 +368,7 @@ class Trainer:
     def _adapt(self, terms: dict[str, float]) -> None:
         a = self.recipe.adversarial
         if a and "path_length" in terms:
-            self.path_mean.lerp_(torch.as_tensor(terms["path_length"], dtype=self.dtype), a.path_decay)
+            self.path_mean.lerp_(self.path_mean.new_tensor(terms["path_length"]), a.path_decay)
         if a and a.ada_target is not None and "real_sign" in terms:
             self.ada.update(terms["real_sign"], self.batch * a.every)
 
@@ -390,6 +390,12 @@ class Trainer:
             now = {"kind": kind, "images": self.images, "seconds": round(self.seconds, 1)}
             now |= {"cpu_seconds": round(self.cpu_seconds, 1), "ada_p": round(self.ada.p, 4)}
             self.records.append(now, record)
+
+
+def _numbers(scalars: dict[str, Tensor]) -> dict[str, float]:
+    """Scalars as Python numbers, fetched from their device in one go."""
+    values = torch.stack(list(scalars.values())).tolist() if scalars else []
+    return dict(zip(scalars, values))
 
 
 class _Means:
