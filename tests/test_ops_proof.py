@@ -159,9 +159,9 @@ def test_the_sanitizers_have_nothing_to_say(sanitizer):
 @pytest.mark.slow
 @pytest.mark.parametrize("barrier", [FIRST, SECOND])
 def test_a_removed_barrier_is_a_data_race_to_tsan(cache, barrier):
-    done = run_check("thread", planted(cache, "upfirdn2d.cu", barrier, "// removed"))
-    assert done.returncode != 0
-    assert "data race" in done.stderr
+    sources = planted(cache, "upfirdn2d.cu", barrier, "// removed")
+    runs = (run_check("thread", sources) for _ in range(5))  # a race is seen when the threads do overlap
+    assert any(done.returncode != 0 and "data race" in done.stderr for done in runs)
 
 
 @pytest.mark.slow
