@@ -15,12 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +33,8 @@ from cuda_ops import bias_act, fast_torch, upfirdn2d
 from cuda_ops.reference import Resample
 from stylegan_surv.gan import convolution
 
-SECONDS = 0.2  # spent on a figure at most, once it has three runs
+ROUNDS = 5
+SECONDS = 0.1  # spent on a figure at most, once it has three runs
 FILTER = cuda_ops.setup_filter([1, 3, 3, 1])
 RESAMPLERS = {  # arguments of upfirdn2d
     "up2": {"up": 2, "padding": (2, 1, 2, 1), "gain": 4.0},
@@ -123,18 +126,28 @@ def forward_and_backward(run: Operation, x: Tensor, b: Tensor) -> dict[str, floa
 def measure_ops(
     device: str = "cpu", dtype: torch.dtype = torch.float32, compiled: bool = False
 ) -> dict[str, Any]:
-    """Milliseconds of every side at every shape and layout."""
+    """Milliseconds of every side at every shape and layout: the median of rounds over inputs elsewhere in memory.
+
+    Where the pages of an input lie decides what shares a set of the caches: up to a fifth of a time, the same in
+    every run over that input.
+    """
     rows: dict[str, Any] = {}
+    rounds = 1 if compiled or device != "cpu" else ROUNDS
     for name, resolution in COMPILED if compiled else SHAPES:
         for layout, memory_format in LAYOUTS.items():
-            x = torch.randn(SHAPES[name, resolution], device=device, dtype=dtype)
-            x = x.contiguous(memory_format=memory_format)
-            b = torch.randn(x.shape[1], device=device, dtype=dtype)
+            shape = SHAPES[name, resolution]
+            inputs = [
+                torch.randn(shape, device=device, dtype=dtype).contiguous(memory_format=memory_format)
+                for _ in range(rounds)
+            ]
+            b = torch.randn(shape[1], device=device, dtype=dtype)
             runs = sides(name)
             if compiled:
                 runs = {"ours": runs["ours"], "c": torch.compile(runs["a"], dynamic=False)}
+            found = [{side: forward_and_backward(run, x, b) for side, run in runs.items()} for x in inputs]
             rows[f"{name}/{resolution}/{layout}"] = {
-                side: forward_and_backward(run, x, b) for side, run in runs.items()
+                side: {d: statistics.median(f[side][d] for f in found) for d in ("forward", "both")}
+                for side in runs
             }
             torch._dynamo.reset()
     return rows
@@ -259,8 +272,9 @@ def measure_synthesis(resolution: int = 256, batch: int = 4) -> dict[str, Any]:
 
 
 def seconds(step: Callable[[], None], runs: int = 2) -> float:
-    """Least time of a long step."""
-    step()
+    """Least time of a long step, once the heap has grown to what it needs."""
+    for _ in range(3):
+        step()
     times = []
     for _ in range(runs):
         started = clock()
@@ -270,7 +284,8 @@ def seconds(step: Callable[[], None], runs: int = 2) -> float:
 
 
 KINDS = {  # what a step's time is spent in, by the profiler's names of whole operations
-    "convolution": ("aten::conv2d", "aten::conv_transpose2d"),  # forward, and the gradients of the input
+    # forward and gradients of the input; with AVX-512 those of the weights too, which are torch's own there
+    "convolution": ("aten::conv2d", "aten::conv_transpose2d", "aten::convolution_backward"),
     "weight_gradient": ("_Match",),
     "cuda_ops": tuple(
         f"cuda_ops::{name}" for name in ("upfirdn2d", "bias_act", "bias_act_grad", "bias_act_grad2")
@@ -310,7 +325,8 @@ def convolution_gflops() -> dict[str, float]:
         return least_ms(lambda: torch.autograd.grad(convolve(x, weight, padding=1), of, dy)) - forward
 
     to_input, to_weight = gradient(F.conv2d, x), gradient(F.conv2d, weight)
-    ours = gradient(convolution.conv2d, x, weight) - to_input
+    with mock.patch.object(convolution, "_TORCH_IS_SLOW", True):
+        ours = gradient(convolution.conv2d, x, weight) - to_input
     times = {
         "forward": forward,
         "input_gradient": to_input,

@@ -85,7 +85,7 @@ def _native_available(device: str) -> bool:
 _native_available._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def choose(op: str, x: Tensor, impl: str | None, up: bool = False) -> str:
+def choose(op: str, x: Tensor, impl: str | None) -> str:
     """Name the implementation for this call: ``native``, ``torch`` or ``reference``."""
     if impl is not None:
         if impl not in ("native", "torch", "reference"):
@@ -97,26 +97,11 @@ def choose(op: str, x: Tensor, impl: str | None, up: bool = False) -> str:
         return mode
     if x.dtype not in _DTYPES or not _native_available(x.device.type):
         return "torch"
-    if mode == "auto" and x.device.type == "cpu" and not _native_wins(op, x, up):
+    if mode == "auto" and op == "bias_act" and x.device.type == "cpu" and x.numel() < _LEAST_BIAS_ACT:
         return "torch"
     return "native"
 
 
-# Crossovers on a CPU, as measured by benchmarks/ops.py (docs/ops.md has the table). Where vectors are no longer than
-# AVX2's the rows always win; with AVX-512 torch's convolutions win back the cases below.
-_LEAST_BIAS_ACT = 8192  # elements: below, three torch calls cost less than one custom operation
-_LEAST_ROW = 40  # pixels: below, torch's convolution of whole planes beats rows
-_FEW_CHANNELS = 8  # below, a vector of channels is too short for torch's channels-last convolution
-_WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512"
-
-
-def _native_wins(op: str, x: Tensor, up: bool) -> bool:
-    if op == "bias_act":
-        return x.numel() >= _LEAST_BIAS_ACT
-    if not _WIDE or torch.compiler.is_compiling():  # the torch form's gradient cannot be traced twice
-        return True
-    if x.dtype in (torch.float16, torch.bfloat16):  # torch's convolution would accumulate in them
-        return True
-    if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
-        return x.shape[1] < _FEW_CHANNELS or (x.shape[3] < _LEAST_ROW and not up)
-    return up or x.shape[3] >= _LEAST_ROW
+# Elements on a CPU: below, three torch calls cost less than one custom operation (benchmarks/ops.py). The rows of
+# upfirdn2d are never behind torch's convolutions beyond noise, with AVX2 or AVX-512, in either layout.
+_LEAST_BIAS_ACT = 8192

@@ -115,7 +115,7 @@ def upfirdn2d(
         "reference": reference.upfirdn2d,
         "torch": fast_torch.upfirdn2d,
         "native": _native.upfirdn2d,
-    }[_dispatch.choose("upfirdn2d", x, impl, up=g.upx * g.upy > 1)]
+    }[_dispatch.choose("upfirdn2d", x, impl)]
     if f.ndim == 2:
         return run(x, f, g, flip_filter, float(gain))
     if f.shape[0] <= _LONGEST_2D:

@@ -18,6 +18,12 @@ CASES = [  # (height, width, kernel, stride, padding)
 ]
 
 
+@pytest.fixture(autouse=True)
+def torch_is_slow(monkeypatch):
+    """Ours, on every processor."""
+    monkeypatch.setattr(convolution, "_TORCH_IS_SLOW", True)
+
+
 def images(n, c, height, width, dtype=torch.float64):
     return torch.randn(n, c, height, width, dtype=dtype).contiguous(memory_format=torch.channels_last)
 

@@ -77,7 +77,7 @@ def test_an_eager_regularisation_step(impl):
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_compiled_code_takes_the_kernels_and_eager_code_the_crossover():
+def test_compiled_code_takes_the_kernels():
     x = torch.randn(2, 16, 64, 64).contiguous(memory_format=torch.channels_last)
 
     def function(x):

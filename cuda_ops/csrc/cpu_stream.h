@@ -10,7 +10,7 @@
 
 namespace cuda_ops {
 
-constexpr int64_t kStreamBytes = int64_t(16) << 20;
+constexpr int64_t kStreamBytes = int64_t(8) << 20;
 
 inline void stream_copy(void* to, const void* from, int64_t bytes) {
   auto* out = static_cast<char*>(to);

@@ -300,7 +300,7 @@ struct Job {
   void channels_last(int64_t begin, int64_t end) const {
     const int64_t channels = a.channels;
     const auto [least, last] = std::minmax_element(axis.start.begin(), axis.start.end());
-    const int64_t periods = std::max<int64_t>(std::max(kMixed / channels, kLeastColumns) / axis.stride, 1);
+    const int64_t periods = std::max<int64_t>(std::max(kMixed / channels, kLeastColumns) / std::max(axis.stride, axis.period), 1);
     const int64_t all = (a.out_w + axis.period - 1) / axis.period;
     Buffer<A> samples((axis.stride * (periods - 1) + *last - *least + most) * channels), row(row_size(periods));
     Buffer<T> converted(std::is_same_v<T, A> ? 0 : row_size(periods));
@@ -354,11 +354,32 @@ struct Job {
   static void pixels_of(
       const A* in, const A* c, A* out, int64_t pixels, int64_t channels, int64_t from_step, int64_t to_step, bool add) {
     const bool one_run = from_step == channels && to_step == channels;
+    if (!one_run && !add) {
+      if (channels == 3) return few<n, 3>(in, c, out, pixels, from_step, to_step);
+      if (channels == 16) return few<n, 16>(in, c, out, pixels, from_step, to_step);
+      if (channels == 32) return few<n, 32>(in, c, out, pixels, from_step, to_step);
+      if (channels == 64) return few<n, 64>(in, c, out, pixels, from_step, to_step);
+    }
     const int64_t length = one_run ? pixels * channels : channels;
     const int64_t at[4] = {0, channels, 2 * channels, 3 * channels};
     for (int64_t i = 0; i < (one_run ? 1 : pixels); ++i) {
       mix<n>(in, at, c, out, length, add);
       in += from_step, out += to_step;
+    }
+  }
+
+  // The same where a pixel is so short that a loop over an unknown number of channels costs more than the sums.
+  template <int n, int channels>
+  static void few(const A* in, const A* c, A* out, int64_t pixels, int64_t from_step, int64_t to_step) {
+    A taps[n];
+    std::copy(c, c + n, taps);
+    for (int64_t i = 0; i < pixels; ++i, in += from_step, out += to_step) {
+#pragma omp simd
+      for (int k = 0; k < channels; ++k) {
+        A sum = taps[0] * in[k];
+        for (int t = 1; t < n; ++t) sum += taps[t] * in[t * channels + k];
+        out[k] = sum;
+      }
     }
   }
 };

@@ -1,7 +1,8 @@
 """Convolutions whose weight gradients are matrix products, for training on a CPU.
 
-torch's gradient of the weights of a channels-last convolution takes two to seven times as long as the convolution
-(``python -m benchmarks.ops --part convolution``). Here it is a product of matrices with a pixel in every row,
+Without AVX-512, torch's gradient of the weights of a channels-last convolution takes two to seven times as long as
+the convolution (``python -m benchmarks.ops --part convolution``). Here it is a product of matrices with a pixel in
+every row,
 
     w[k] = Σ_p small[p]ᵀ · large[stride·p + k − padding]   for each of the kernel's positions k,
 
@@ -18,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_TORCH_IS_SLOW = torch.backends.cpu.get_cpu_capability() != "AVX512"
 _ROWS = 2048  # pixels multiplied at a time, so that they stay in the cache over all positions of the kernel
 
 
@@ -48,12 +50,13 @@ def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1) -> Tensor:
 
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether torch would be slow: its own gradients are as fast on a GPU, in other layouts or with frozen weights.
+    """Whether torch would be slow: it is as fast on a GPU, with AVX-512, in other layouts and with frozen weights.
 
     Under autocast the types of inputs and results differ, which is torch's own business.
     """
     return (
-        weight.requires_grad
+        _TORCH_IS_SLOW
+        and weight.requires_grad
         and torch.is_grad_enabled()
         and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
