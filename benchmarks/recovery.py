@@ -16,14 +16,14 @@ import numpy as np
 WAYS = ("true", "encoder", "hybrid")
 
 
-def one(way: str, n: int, seed: int) -> dict[str, float]:
+def one(way: str, n: int, seed: int, generator: str, encoder: str | None) -> dict[str, float]:
     """One cohort, embedded one way."""
     from stylegan_surv.demo import demo
 
     with tempfile.TemporaryDirectory() as folder:
         found, study, _ = demo(
-            Path(folder), n, seed, method="encoder" if way == "true" else way, models=["cox-ridge"], permutations=0,
-            pictures=False, true_latents=way == "true",
+            Path(folder), n, seed, generator=generator, encoder=encoder, method="encoder" if way == "true" else way,
+            models=["cox-ridge"], permutations=0, pictures=False, true_latents=way == "true",
         )  # fmt: skip
     split = study.metrics["attribute"]["split_half"]
     return {
@@ -37,8 +37,10 @@ def one(way: str, n: int, seed: int) -> dict[str, float]:
 @click.option("--seeds", default=20, show_default=True)
 @click.option("--n", default=1000, show_default=True)
 @click.option("--ways", default=",".join(WAYS), show_default=True)
+@click.option("--generator", default="synthetic-64", show_default=True)
+@click.option("--encoder", default=None, help="Another than the generator's own.")
 @click.option("--json", "as_json", is_flag=True)
-def main(seeds: int, n: int, ways: str, as_json: bool) -> None:
+def main(seeds: int, n: int, ways: str, generator: str, encoder: str | None, as_json: bool) -> None:
     """Recover the planted truth over many seeds."""
     import torch
 
@@ -54,7 +56,7 @@ def main(seeds: int, n: int, ways: str, as_json: bool) -> None:
     )
     table: dict[str, dict[str, float]] = {}
     for way in ways.split(","):
-        rows = [one(way, n, seed) for seed in range(seeds)]
+        rows = [one(way, n, seed, generator, encoder) for seed in range(seeds)]
         mean = {k: float(np.mean([row[k] for row in rows])) for k in keep}
         mean["recovered"] = (mean["photo_c"] - 0.5) / (mean["oracle_c"] - 0.5)
         mean["recovered_sd_over_seeds"] = float(np.std([row["recovered"] for row in rows]))

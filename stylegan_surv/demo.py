@@ -53,6 +53,7 @@ def demo(
     seed: int = 0,
     *,
     generator: str = "synthetic-64",
+    encoder: str | None = None,
     method: str = "encoder",
     models: Sequence[str] = ("cox-ridge", "rsf"),
     repeats: int = 1,
@@ -69,6 +70,7 @@ def demo(
     out : folder to write to.
     n, seed : size and seed of the cohort.
     generator : the network that draws the patients and that they are embedded in.
+    encoder : another encoder than the generator's own.
     method : how photographs are embedded; see :func:`stylegan_surv.inversion.embed`.
     models, repeats, permutations, n_jobs : as in :func:`stylegan_surv.study.evaluate`.
     pictures : also look at the pictures without their faces, and for one picture under two names.
@@ -95,8 +97,8 @@ def demo(
         )
     else:
         latents = embed(
-            Chips.open(out / "cohort" / "chips"), cohort=cohort, generator=generator, out=out / "latents",
-            method=method, progress=stage("Embedding"),  # type: ignore[arg-type]
+            Chips.open(out / "cohort" / "chips"), cohort=cohort, generator=generator, encoder=encoder,
+            out=out / "latents", method=method, progress=stage("Embedding"),  # type: ignore[arg-type]
         )  # fmt: skip
     study = evaluate(
         latents, cohort, models, CLINICAL, repeats=repeats, permutations=permutations, seed=seed, n_jobs=n_jobs,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -39,11 +41,14 @@ def test_it_learns_to_recover_latents(generator, tmp_path):
     assert after < 0.6 < before
 
 
-def test_a_run_that_was_stopped_ends_as_if_it_never_had(generator, tmp_path, monkeypatch):
-    import importlib
+MODULE = importlib.import_module("stylegan_surv.inversion.train_encoder")  # the package exports its function
 
-    monkeypatch.setattr(importlib.import_module("stylegan_surv.inversion.train_encoder"), "SAVE_EVERY", 2)
-    recipe = EncoderRecipe(images=40, batch=8)
+
+@pytest.mark.parametrize("precision", ["float32", "bf16", "auto"])
+def test_a_run_that_was_stopped_ends_as_if_it_never_had(generator, tmp_path, monkeypatch, precision):
+    monkeypatch.setattr(MODULE, "SAVE_EVERY", 2)
+    monkeypatch.setattr(MODULE, "choose", lambda device: "bf16")
+    recipe = EncoderRecipe(images=40, batch=8, precision=precision)
     whole = train_encoder(generator, tmp_path / "a.safetensors", recipe)
 
     def stop(done: int, total: int) -> None:
@@ -54,6 +59,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_never_had(generator, tmp_path, mon
         train_encoder(generator, tmp_path / "b.safetensors", recipe, progress=stop)
     with pytest.raises(InputError, match="other settings"):
         train_encoder(generator, tmp_path / "b.safetensors", EncoderRecipe(images=48, batch=8))
+    monkeypatch.setattr(MODULE, "choose", lambda device: "float32")  # a busy moment: the run keeps its own
     seen: list[int] = []
     resumed = train_encoder(
         generator, tmp_path / "b.safetensors", recipe, progress=lambda done, total: seen.append(done)

@@ -29,6 +29,13 @@ PATH = click.Path(path_type=Path)
 @click.option("--images", type=click.IntRange(1), default=200_000, show_default=True)
 @click.option("--batch", type=click.IntRange(2), default=32, show_default=True)
 @click.option("--rate", type=float, default=1e-3, show_default=True, help="Adam's learning rate.")
+@click.option(
+    "--real",
+    type=click.FloatRange(0, 1),
+    default=0.25,
+    show_default=True,
+    help="Share of real chips in a step.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def command(

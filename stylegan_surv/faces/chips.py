@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -52,7 +53,9 @@ class Chips:
         folder = Path(folder)
         wanted = None if columns is None else list(columns)
         try:
-            return cls(folder, pd.read_parquet(folder / MANIFEST, columns=wanted))
+            table = pd.read_parquet(folder / MANIFEST, columns=wanted)
+            pa.default_memory_pool().release_unused()  # of a long table it keeps as much as the table takes
+            return cls(folder, table)
         except FileNotFoundError as error:
             hint = (
                 "the alignment was not finished: run it again" if (folder / JOURNAL).exists() else "run align"
@@ -116,7 +119,7 @@ class Chips:
 
     def path(self, photo_id: str) -> Path:
         """File of one chip."""
-        return self.folder / f"{photo_id}.png"
+        return chip_path(self.folder, photo_id)
 
     def landmarks(self, photo_id: str) -> NDArray[np.float64] | None:
         """The 68 landmarks of one chip in its pixels, ``[68, 2]``; None if it was made without detection."""
@@ -132,6 +135,11 @@ class Chips:
                 return np.asarray(image.convert("RGB"))
         except OSError as error:
             raise InputError(f"The chip {self.path(photo_id)} cannot be read: {error}") from error
+
+
+def chip_path(folder: Path, photo_id: str) -> Path:
+    """File of one chip in a folder of chips."""
+    return folder / f"{photo_id}.png"
 
 
 def read_rows(folder: Path) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.chips import Chips
+from stylegan_surv.faces.chips import Chips, chip_path
 
 if TYPE_CHECKING:
     from stylegan_surv.cohort import Cohort
@@ -31,7 +31,8 @@ class Photo:
     source_path: str | None = None
     source_sha256: str | None = None
     error: str | None = None
-    chip: str | None = None
+    folder: Path | None = None
+    chip_id: str | None = None
 
 
 class Source(Protocol):
@@ -51,9 +52,9 @@ class ChipFolder:
         self.photos = list(photos)
 
     def load(self, photo: Photo, resolution: int) -> Tensor:
-        if photo.chip is None:
+        if photo.folder is None or photo.chip_id is None:
             raise ValueError(photo.error or "no chip")
-        with Image.open(photo.chip) as image:
+        with Image.open(chip_path(photo.folder, photo.chip_id)) as image:
             return to_tensor(resample(image.convert("RGB"), resolution))
 
 
@@ -165,17 +166,17 @@ def _align(folder: Path, cohort: Cohort | None, target: Path | None, size: int) 
 
 
 def _from_chips(chips: Chips, cohort: Cohort | None) -> Source:
-    table = chips.table[list(COLUMNS)]
+    rows = zip(*(chips.table[name].tolist() for name in COLUMNS))
     if cohort is None:
-        rows = table.sort_values("photo_id").itertuples(index=False, name=None)
-        return ChipFolder([_photo(chips, row, row[0], row[0]) for row in rows])
-    by_name = {row[1]: row for row in table.itertuples(index=False, name=None)}
+        photos = [_photo(chips, row, row[0], row[0]) for row in rows]
+        return ChipFolder(sorted(photos, key=lambda photo: photo.photo_id))
+    by_name = {row[1]: row for row in rows}
     photos = []
     for entry in _records(cohort.table.sort_values("photo_id")):
         photos.append(_photo(chips, by_name.get(entry["photo"]), entry["photo_id"], entry["patient_id"]))
     if all(photo.error == NOT_ALIGNED for photo in photos):
         raise InputError(
-            f"None of the cohort's {len(photos)} photographs is among the {len(table)} chips of {chips.folder}: the "
+            f"None of the cohort's {len(photos)} photographs is among the {len(chips)} chips of {chips.folder}: the "
             f"table says {cohort.table['photo'].iloc[0]!r}, the chips {next(iter(by_name), None)!r}."
         )
     return ChipFolder(photos)
@@ -195,4 +196,4 @@ def _photo(chips: Chips, row: tuple[Any, ...] | None, photo_id: str, patient_id:
     chip_id, _, path, digest, status, error = row
     if status != "ok":
         return Photo(photo_id, patient_id, path, digest, str(error or "alignment failed"))
-    return Photo(photo_id, patient_id, path, digest, None, str(chips.path(chip_id)))
+    return Photo(photo_id, patient_id, path, digest, None, chips.folder, chip_id)
