@@ -71,7 +71,8 @@ def main(
         "held_out": len(held_out),
     }
     record["quality"] = quality(generator, held_out).as_card()
-    target = held_out[:photographs]
+    some = min(photographs, len(held_out))
+    target = held_out[torch.linspace(0, len(held_out) - 1, some).round().long()]  # names are in order of kind
     record["reconstruction"] = _means(reconstruct(generator, target, steps=steps)) | {"steps": steps}
     try:
         codes = load_encoder(encoder or name)(target)

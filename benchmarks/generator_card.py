@@ -176,19 +176,18 @@ def publish(
         path.chmod(0o644)  # safetensors writes for the owner alone
 
 
-def make_card(recipe: Recipe, images: int, hours: float, found: dict[str, Any]) -> dict[str, Any]:
+def make_card(recipe: Recipe, trained: dict[str, float], found: dict[str, Any]) -> dict[str, Any]:
     """The card of the bundled networks."""
     return {
         "name": recipe.name,
         "licence": "Apache-2.0",
         "data": "synthetic faces (SFHQ, SFHQ-T2I); no real person",
         "provenance": {"kind": "synthetic", "patients": [], "photos": []},
-        "recipe": f"configs/{recipe.name}.yaml; the encoder: train-encoder, docs/default-generator.md",
-        "images_seen": images,
-        "cpu_hours": hours,
+        "recipe": f"configs/{recipe.name}.yaml, then configs/{recipe.name}-gan.yaml; docs/default-generator.md",
+        **trained,
         "measures": {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in found.items()},
         "held_out": "seeded tenth of the chips without captions; the first 113,600 images of training included them",
-        "faults": "soft detail, washed-out ears, hair and backgrounds; unusual poses, hats and glasses are drawn badly",
+        "faults": "painted textures, dark patches, broken glasses and hats; the encoder loses the person",
     }
 
 
@@ -199,7 +198,9 @@ def main() -> None:
     parser.add_argument("--generator", default="synthetic-64", help="a file or a bundled name")
     parser.add_argument("--encoder", help="default: the generator's own")
     parser.add_argument("--recipe", type=Path, default=Path("configs/synthetic-64.yaml"))
-    parser.add_argument("--trained", default="0,0", help="images and CPU hours of all stages, for the card")
+    parser.add_argument(
+        "--trained", default="0,0,0", help="images, CPU hours and GPU minutes of all stages, for the card"
+    )
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--publish", action="store_true")
     parser.add_argument("--quick", action="store_true", help="reconstruction and face detection only")
@@ -215,13 +216,16 @@ def main() -> None:
     torch.set_num_threads(1)
     started, recipe = time.perf_counter(), read_recipe(options.recipe)
     chips = read_chips(options.photos, recipe.resolution, drop_captions=recipe.drop_captions)
-    train, held = (chips.subset(index) for index in hold_out(chips.ids, recipe.hold_out, recipe.seed))
+    into, aside = hold_out(chips.ids, recipe.hold_out, recipe.seed)
+    shuffled = np.random.default_rng(recipe.seed).permutation(aside).tolist()  # names are in order of kind
+    train, held = chips.subset(into), chips.subset(shuffled)
     generator = load_generator(options.generator)
     encoder = load_encoder(options.encoder or options.generator)
     centre(generator)
     found = measure(generator, encoder, train, held, options.quick, options.identity)
-    images, hours = options.trained.split(",")
-    card = make_card(recipe, int(images), float(hours), found)
+    images, hours, minutes = map(float, options.trained.split(","))
+    trained = {"images_seen": int(images), "cpu_hours": hours, "gpu_minutes": minutes}
+    card = make_card(recipe, trained, found)
     if options.publish:
         publish(generator, encoder, train, card, checkpoint.DATA, recipe.name)
     if options.pictures:
