@@ -46,7 +46,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "encoder": {"method": "encoder"},
     "hybrid (default)": {},
     "hybrid, 30 steps on VGG16": {"schedule": replace(COPY, steps=30), "perceptual": "vgg"},
-    "hybrid, 100 steps": {"schedule": replace(COPY, steps=100)},
     "hybrid, 100 steps on VGG16": {"schedule": replace(COPY, steps=100), "perceptual": "vgg"},
     "reference, W": {"preset": "reference", "perceptual": "vgg"},
     "reference, W+": {"preset": "reference-w+", "perceptual": "vgg"},

@@ -9,6 +9,7 @@ R² is what a survival model can hope for; LPIPS says how well the photograph is
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -18,18 +19,21 @@ from numpy.typing import NDArray
 
 from stylegan_surv import embed, load_generator
 from stylegan_surv.inversion import Schedule
+from stylegan_surv.inversion.inverter import METHODS
 from stylegan_surv.inversion.train_encoder import photographs
 
 TRUNCATION, COMPONENTS, FOLDS = 0.7, 20, 8
 PENALTIES = 10.0 ** np.arange(-2, 2.1, 0.5)  # times the mean diagonal of the Gram matrix
 
+HYBRID = METHODS["hybrid"] or Schedule()
 WAYS: dict[str, dict[str, Any]] = {
     "encoder": {"method": "encoder"},
     "encoder, 1 refinement": {"method": "encoder", "passes": 1},
-    "12 steps, penalty 0, whole picture": {"schedule": Schedule(steps=12, penalty=0)},
-    "12 steps, penalty 0": {"schedule": Schedule(steps=12, penalty=0, face_mask=True)},
-    "12 steps, penalty 1": {"schedule": Schedule(steps=12, penalty=1, face_mask=True)},
-    "12 steps, penalty 10": {"schedule": Schedule(steps=12, penalty=10, face_mask=True)},
+    "12 steps": {"schedule": replace(HYBRID, steps=12)},
+    "50 steps, penalty 0": {"schedule": replace(HYBRID, penalty=0)},
+    "50 steps, penalty 1": {"schedule": replace(HYBRID, penalty=1)},
+    "50 steps, penalty 10": {"schedule": replace(HYBRID, penalty=10)},
+    "50 steps, face mask": {"schedule": replace(HYBRID, face_mask=True)},
     "hybrid (default)": {},
 }
 Array = NDArray[np.float64]

@@ -1,7 +1,8 @@
 """How much of a planted truth comes back: simulated cohorts through camera, inversion and ridge Cox.
 
 ``python -m benchmarks.recovery --seeds 20 --n 1000 [--json]`` prints, for the true latents and each way of embedding,
-the mean over seeds of the photo model's C, of the oracle's C, and of the share of C − 0.5 that is recovered.
+the mean over seeds of the photo model's C, of the oracle's C, and of the share of C − 0.5 that is recovered. With
+``--work DIR`` every cohort's result is kept there, and the command goes on after an interruption.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -33,14 +35,30 @@ def one(way: str, n: int, seed: int, generator: str, encoder: str | None) -> dic
     }
 
 
+def kept(work: Path | None, name: str, *question: Any) -> dict[str, float]:
+    """The result of :func:`one`, from the folder ``work`` if it is there."""
+    file = None if work is None else work / f"{name}.json"
+    if file is not None and file.exists():
+        found: dict[str, float] = json.loads(file.read_text())
+        return found
+    found = one(*question)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found))
+    return found
+
+
 @click.command()
 @click.option("--seeds", default=20, show_default=True)
 @click.option("--n", default=1000, show_default=True)
 @click.option("--ways", default=",".join(WAYS), show_default=True)
 @click.option("--generator", default="synthetic-64", show_default=True)
 @click.option("--encoder", default=None, help="Another than the generator's own.")
+@click.option("--work", type=click.Path(path_type=Path), help="Where the cohorts' results are kept.")
 @click.option("--json", "as_json", is_flag=True)
-def main(seeds: int, n: int, ways: str, generator: str, encoder: str | None, as_json: bool) -> None:
+def main(
+    seeds: int, n: int, ways: str, generator: str, encoder: str | None, work: Path | None, as_json: bool
+) -> None:
     """Recover the planted truth over many seeds."""
     import torch
 
@@ -56,7 +74,7 @@ def main(seeds: int, n: int, ways: str, generator: str, encoder: str | None, as_
     )
     table: dict[str, dict[str, float]] = {}
     for way in ways.split(","):
-        rows = [one(way, n, seed, generator, encoder) for seed in range(seeds)]
+        rows = [kept(work, f"{way}-{n}-{seed}", way, n, seed, generator, encoder) for seed in range(seeds)]
         mean = {k: float(np.mean([row[k] for row in rows])) for k in keep}
         mean["recovered"] = (mean["photo_c"] - 0.5) / (mean["oracle_c"] - 0.5)
         mean["recovered_sd_over_seeds"] = float(np.std([row["recovered"] for row in rows]))
