@@ -15,7 +15,7 @@ from stylegan_surv.gan.memorisation import Nearest, identity_vectors, lpips_dist
 
 @pytest.fixture(scope="module")
 def images():
-    return sample(load_generator("synthetic-64"), 110, seed=3)
+    return sample(load_generator("synthetic-64"), 240, seed=3)
 
 
 def test_all_pairs_are_lpips(images):
@@ -25,28 +25,26 @@ def test_all_pairs_are_lpips(images):
 
 
 def test_copies_are_found(images):
-    train, held, fresh = images[:50], images[50:80], images[80:]
+    train, held, fresh = images[:80], images[80:160], images[160:]
     rng = torch.Generator().manual_seed(0)
-    copies = (
-        train[torch.randperm(50, generator=rng)[:30]] + 0.05 * torch.randn(30, 3, 64, 64, generator=rng)
-    ).clamp(-1, 1)
-    order = torch.randperm(50, generator=torch.Generator().manual_seed(0))[:30].numpy()
+    order = torch.randperm(len(train), generator=rng)[:30]
+    copies = (train[order] + 0.05 * torch.randn(30, 3, 64, 64, generator=rng)).clamp(-1, 1)
     caught = memorisation(copies, train, held, identity=False)
-    np.testing.assert_array_equal(caught.lpips.index, order)
+    np.testing.assert_array_equal(caught.lpips.index, order.numpy())
     summary = caught.as_card()["lpips"]
     assert summary["closer"] == summary["isolated"] == 1
     assert max(summary["p_isolated"], summary["p_closer"]) < 1e-6
     honest = memorisation(fresh, train, held, identity=False).as_card()["lpips"]
-    assert honest["isolated"] < 0.3
-    assert honest["p_isolated"] > 0.01
+    assert honest["isolated"] < 0.2
+    assert honest["p_isolated"] > 0.1
 
 
 def test_average_faces_are_near_to_all_and_no_copies(images):
-    train, held = images[:50], images[50:80]
+    train, held = images[:80], images[80:160]
     average = sample(load_generator("synthetic-64"), 30, seed=8, truncation_psi=0.3)
     summary = memorisation(average, train, held, identity=False).lpips.summary()
     assert summary["median"] < summary["held_out_median"]  # distance alone would accuse them
-    assert summary["p_isolated"] > 0.01  # as for honest samples above
+    assert summary["p_isolated"] > 0.1
 
 
 def test_identity_follows_the_person_and_not_the_picture(images):
