@@ -38,7 +38,7 @@ Start = Mapping[str, NDArray[np.float32]]  # photo_id → w_plus, where a run be
 
 METHODS: dict[Method, Schedule | None] = {
     "encoder": None,
-    "hybrid": Schedule(steps=50, target=0.003, pixel=5.0),
+    "hybrid": Schedule(steps=80, target=0.0005, pixel=5.0),
     "projector": Schedule(start="mean", steps=300, penalty=0.02, face_mask=True),
 }
 PRESETS: dict[str, tuple[Method, Schedule | None]] = {
