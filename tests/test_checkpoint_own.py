@@ -20,7 +20,7 @@ from stylegan_surv.gan import (
     load_generator,
     save_network,
 )
-from stylegan_surv.gan.checkpoint import sha256
+from stylegan_surv.gan.checkpoint import find, sha256
 
 
 @settings(max_examples=15, deadline=None)
@@ -78,6 +78,18 @@ def test_the_name_does_not_matter(suffix, tmp_path):
     assert again.card["config"]["resolution"] == 16
 
 
+def test_the_encoder_beside_a_generator_is_found_by_the_generators_file(tmp_path):
+    bundled = find("synthetic-64", ".encoder")
+    (tmp_path / "G.encoder.safetensors").write_bytes(bundled.read_bytes())
+    save_network(random_generator(), tmp_path / "G.safetensors", {})
+    assert (
+        load_encoder(tmp_path / "G.safetensors").card["sha256"] == load_encoder("synthetic-64").card["sha256"]
+    )
+    (tmp_path / "G.encoder.safetensors").unlink()
+    with pytest.raises(InputError, match="expected one of kind encoder"):
+        load_encoder(tmp_path / "G.safetensors")
+
+
 def test_half_precision_is_stored_and_float32_is_loaded(tmp_path):
     G = random_generator()
     save_network(G, tmp_path / "G.safetensors", {}, half=True)
@@ -105,7 +117,7 @@ def rewrite(path, change):
 
 
 FAULTS = {
-    "other kind": (lambda t, c: c.update(kind="encoder"), "holds encoder; expected a generator"),
+    "other kind": (lambda t, c: c.update(kind="encoder"), "holds encoder; expected one of kind generator"),
     "no card": (lambda t, c: c.clear(), "without a card"),
     "missing": (lambda t, c: t.pop("synthesis.b8.conv0.bias"), "synthesis.b8.conv0.bias"),
     "extra": (lambda t, c: t.update(extra=torch.zeros(1)), "extra"),

@@ -55,10 +55,14 @@ def sha256(path: str | Path) -> str:
 
 
 def find(name: str | Path, suffix: str = "") -> Path:
-    """A path as given, the bundled file of a zoo name (``synthetic-64``), or the best network in a run's folder."""
+    """A path as given, the bundled file of a zoo name (``synthetic-64``), or the best network in a run's folder.
+
+    With a ``suffix`` such as ``.encoder``, the file ``G.encoder.safetensors`` beside the generator ``G.safetensors``.
+    """
     path = Path(name)
     part = f"{suffix.removeprefix('.') or 'generator'}.safetensors"
-    for place in (path / "best" / part, path / part):
+    beside = [path.with_suffix(f"{suffix}.safetensors")] if suffix and path.is_file() else []
+    for place in (path / "best" / part, path / part, *beside):
         if place.is_file():
             return place
     bundled = DATA / f"{name}{suffix}.safetensors"
@@ -127,7 +131,9 @@ def _read_own(path: Path, network: str) -> Stored:
         raise Refused(f"{path.name} has a card that is not a JSON object")
     kind = KINDS[network]
     if card.get("kind") != kind:
-        raise InputError(f"{path.name} holds {card.get('kind', 'tensors without a card')}; expected a {kind}")
+        raise InputError(
+            f"{path.name} holds {card.get('kind', 'tensors without a card')}; expected one of kind {kind}"
+        )
     return Stored(state, card.pop("config", {}), card)
 
 

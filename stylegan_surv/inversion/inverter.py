@@ -289,7 +289,7 @@ def _partner(net: Generator, given: Generator | str | Path) -> Path:
     name = str(net.card.get("name")) if isinstance(given, Generator) else str(given)
     beside = Path(name).with_suffix(".encoder.safetensors")
     try:
-        return beside if beside.is_file() else find(name, ".encoder")
+        return find(name, ".encoder")
     except InputError as missing:
         raise InputError(
             f"There is no encoder for the generator {name} (looked for {beside}): train one with `stylegan-surv "
