@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -24,7 +25,7 @@ from stylegan_surv.gan.checkpoint import load_encoder
 from stylegan_surv.gan.data import of_patients, read_chips
 from stylegan_surv.gan.measures import features, frechet_distance, kernel_distance, reconstruct, sample
 from stylegan_surv.gan.perceptual import LPIPS
-from stylegan_surv.gan.provenance import patient_key
+from stylegan_surv.gan.provenance import intersect
 
 RESAMPLES = 2000
 
@@ -56,12 +57,11 @@ def measure(name: str | Path, real: torch.Tensor, inverted: int, steps: int) -> 
 
 def refuse_seen(card: dict[str, Any], patients: set[str]) -> None:
     """Stop if the generator was trained on one of these patients, or if its card does not say."""
-    seen = card.get("provenance") or {}
-    if seen.get("kind") != "photographs":
+    if (card.get("provenance") or {}).get("kind") != "photographs":
         raise InputError(
             "the tuned generator's card does not list its patients: nothing says who is held out"
         )
-    known = [p for p in patients if patient_key(p, seen["salt"]) in set(seen["patients"])]
+    known = intersect(pd.DataFrame({"patient_id": sorted(patients), "photo_id": ""}), card).patients
     if known:
         raise InputError(
             f"{len(known)} of {len(patients)} patients were in the training: give the run's split"

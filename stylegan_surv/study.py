@@ -429,18 +429,14 @@ def provenance(latents: Latents, cohort: Cohort, chips: Chips | None = None) -> 
         ``seen`` (patient identifiers), ``unknown`` (networks without a full record), ``leak`` (either of them is not
         empty), ``text``.
     """
-    from stylegan_surv.gan.provenance import chip_hashes, intersect
+    from stylegan_surv.gan.provenance import chip_hashes, intersect, lineage
 
-    cards = latents.metadata.get("provenance", {})
-    hashes = (
-        chip_hashes(chips)
-        if chips is not None and any(_lists_photos(card) for card in cards.values())
-        else None
-    )
-    found = {
-        role: intersect(cohort, {"provenance": cards.get(role) or {"kind": "unknown"}}, hashes)
-        for role in ("generator", "encoder")
-    }
+    # a projector's latents have seen no encoder; latents from elsewhere say nothing of either
+    seen_by = latents.metadata.get("provenance") or {"generator": None, "encoder": None}
+    cards = {role: {"provenance": step} for role, step in seen_by.items()}
+    listed = any(step.get("photos") for card in cards.values() for step in lineage(card))
+    hashes = chip_hashes(chips) if chips is not None and listed else None
+    found = {role: intersect(cohort, card, hashes) for role, card in cards.items()}
     unknown = [role for role, overlap in found.items() if not overlap.known]
     seen = sorted({p for overlap in found.values() for p in overlap.patients})
     said = []
@@ -454,15 +450,6 @@ def provenance(latents: Latents, cohort: Cohort, chips: Chips | None = None) -> 
     if not said:
         said.append("No patient of this study was among the training photographs of generator or encoder.")
     return {"leak": bool(seen or unknown), "seen": seen, "unknown": unknown, "text": " ".join(said)}
-
-
-def _lists_photos(card: Any) -> bool:
-    """Whether a provenance record, or one it builds on, holds hashes of photographs."""
-    while isinstance(card, dict):
-        if card.get("photos"):
-            return True
-        card = card.get("base")
-    return False
 
 
 def inside_and_outside(oof: pd.DataFrame, outcome: Outcome, seen: Sequence[str]) -> dict[str, Any]:

@@ -112,6 +112,25 @@ def test_unknown_stays_unknown_whatever_is_added(base):
     assert seen.patients == ("A",)
 
 
+def test_several_bases_are_all_followed(chips):
+    """An encoder has seen what its generator had seen and what the encoder it started from had seen."""
+    generator = {"provenance": record(chips[:2], ["A"])}
+    start = {"provenance": record(chips[2:4], ["B"], base=generator)}
+    made = json.loads(json.dumps({"provenance": record(chips[4:5], ["C"], base=[generator, start])}))
+    seen = intersect(study("A", "B", "C", "D"), made)
+    assert seen.known
+    assert seen.patients == ("A", "B", "C")
+    assert not intersect(study("A"), {"provenance": record([], [], base=[generator, {}])}).known
+    assert record([], [], base=[generator, generator])["base"] == generator["provenance"]
+
+
+def test_photographs_of_nobody_in_particular_do_not_rule_a_leak_out(chips):
+    card = {"provenance": record(chips[:2], None)}
+    seen = intersect(study("A", "B"), card, {"photo-1": perceptual_hash(chips[1])})
+    assert seen.patients == ("B",)
+    assert not seen.known
+
+
 def test_bundled_generator_has_seen_nobody():
     seen = intersect(study("A", "B"), load_generator("synthetic-64").card)
     assert seen.known

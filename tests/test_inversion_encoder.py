@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig, load_encoder
+from stylegan_surv.gan.data import ImageSet, hold_out
+from stylegan_surv.gan.provenance import intersect
 from stylegan_surv.inversion.encode import encode
 from stylegan_surv.inversion.train_encoder import (
     POOL,
@@ -76,6 +80,65 @@ def test_the_saved_encoder_is_the_averaged_one_and_inherits_provenance(generator
     images = torch.rand(2, 3, 32, 32)
     assert torch.allclose(read(images), made(images), atol=1e-6)
     assert read.card["provenance"] == {"kind": "unknown"}
+
+
+@pytest.fixture
+def faces() -> ImageSet:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    return ImageSet(
+        tuple(f"photo-{i}" for i in range(20)), pixels, (), tuple(f"P{i // 2}" for i in range(20))
+    )
+
+
+def test_its_card_names_the_patients_of_photographs_and_of_its_start(generator, faces, tmp_path):
+    generator.card["provenance"] = {"kind": "synthetic"}
+    recipe = EncoderRecipe(images=8, batch=8)
+    study = pd.DataFrame({"patient_id": ["P1", "P2", "Q"], "photo_id": ["a", "b", "c"]})
+    first = train_encoder(generator, tmp_path / "a.safetensors", recipe, photos=faces)
+    again = train_encoder(generator, tmp_path / "b.safetensors", recipe, start=first)
+    for made in (first, again):
+        seen = intersect(study, made.card)
+        assert (seen.known, seen.patients) == (True, ("P1", "P2"))
+    bare = train_encoder(generator, tmp_path / "c.safetensors", recipe, photos=replace(faces, owners=()))
+    assert not intersect(study, bare.card).known  # nobody has said whose they are
+    generator.card.clear()
+
+
+def test_held_out_patients_are_those_that_a_fine_tuning_run_leaves_out(generator, faces):
+    recipe = EncoderRecipe(hold_out=0.5, hold_out_seed=3)
+    chips = _Run(generator, recipe, faces, None).chips
+    assert chips.patients == faces.subset(hold_out(faces.patients, 0.5, 3)[0]).patients
+    assert 0 < len(set(chips.patients)) < 10
+
+
+def test_a_state_of_other_inputs_is_refused(generator, faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(MODULE, "SAVE_EVERY", 1)
+    recipe = EncoderRecipe(images=32, batch=8)
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_encoder(generator, tmp_path / "e.safetensors", recipe, progress=stop)
+    torch.manual_seed(9)
+    other = Generator(CONFIG).requires_grad_(False).eval()
+    with pytest.raises(InputError, match="other generator"):
+        train_encoder(other, tmp_path / "e.safetensors", recipe)
+    with pytest.raises(InputError, match="other start and photos"):
+        train_encoder(generator, tmp_path / "e.safetensors", recipe, photos=faces, start=Encoder(SHAPE))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_writes_nothing(generator, tmp_path):
+    with pytest.raises(InputError, match="loss became"):
+        train_encoder(generator, tmp_path / "e.safetensors", EncoderRecipe(images=80, batch=8, rate=1e30))
+    assert not (tmp_path / "e.safetensors").exists()
+
+
+def test_a_conditional_generator_gets_a_label_of_zeros(tmp_path):
+    torch.manual_seed(1)
+    conditional = Generator(replace(CONFIG, c_dim=3)).requires_grad_(False).eval()
+    made = train_encoder(conditional, tmp_path / "e.safetensors", EncoderRecipe(images=8, batch=8))
+    assert np.isfinite(recovery(conditional, made, n=32))
 
 
 def test_refinement_moves_towards_what_the_encoder_sees(generator):

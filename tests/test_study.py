@@ -173,6 +173,18 @@ def test_unknown_provenance_is_said_and_strict_refuses(folder: Path) -> None:
         ss.evaluate(unknown, cohort, strict=True, **how)
 
 
+def test_a_projector_needs_no_encoder_to_have_a_known_past() -> None:
+    from stylegan_surv.study import provenance
+
+    table, latents = make()
+    about = {"generator": "test", "provenance": {"generator": {"kind": "synthetic"}}}
+    ids = list(latents.ids), list(latents.patient_ids)
+    found = provenance(
+        ss.Latents.from_arrays(latents.w_plus, *ids, about), ss.read_cohort(table, check_photos=False)
+    )
+    assert not found["leak"]
+
+
 def test_patients_whom_the_networks_had_seen_do_not_count(folder: Path) -> None:
     from stylegan_surv.gan.provenance import patient_key
 

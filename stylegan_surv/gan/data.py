@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from stylegan_surv.cohort import Cohort, read_split
 from stylegan_surv.errors import InputError
 
+FINETUNE_SET = "finetune"  # the patients of a split that networks may see
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MIN_CHIPS = 16  # fewer cannot train anything; the message says so before hours are spent
 
@@ -129,6 +131,31 @@ def of_patients(images: ImageSet, owner: Mapping[str, str], chosen: Set[str] | N
     ]
     some = images.subset(keep)
     return ImageSet(some.ids, some.pixels, (*images.skipped, *left), tuple(owner[i] for i in some.ids))
+
+
+def of_cohort(
+    images: ImageSet, cohort: Cohort, split: str | Path | None = None, chosen: str = FINETUNE_SET
+) -> ImageSet:
+    """The images of a cohort's patients or, with ``split``, of those in its set ``chosen``.
+
+    Raises
+    ------
+    InputError
+        If the split has no such set, or none of the images is theirs.
+    """
+    patients = None
+    if split is not None:
+        sets = read_split(split)
+        patients = set(sets.loc[sets["set"] == chosen, "patient_id"])
+        if not patients:
+            there = ", ".join(sorted(set(sets["set"])))
+            raise InputError(f"{split} has no set {chosen!r}; it has: {there}. Name one with --set.")
+    return of_patients(images, dict(zip(cohort.table["photo_id"], cohort.table["patient_id"])), patients)
+
+
+def batch_of(n: int, resolution: int) -> int:
+    """How many images need the memory that ``n`` need at 64 px; at least one."""
+    return max(1, n * 64**2 // resolution**2)
 
 
 def captioned(chip: NDArray[np.uint8]) -> bool:

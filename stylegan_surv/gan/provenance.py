@@ -10,7 +10,7 @@ import hmac
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +44,9 @@ def chip_hashes(chips: Chips) -> dict[str, str]:
 
 def record(
     chips: Iterable[NDArray[np.uint8]],
-    patient_ids: Iterable[str],
+    patient_ids: Iterable[str] | None,
     *,
-    base: Mapping[str, Any] | None = None,
+    base: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     salt: str | None = None,
 ) -> dict[str, Any]:
     """The ``provenance`` of a network trained on these chips.
@@ -54,19 +54,25 @@ def record(
     Parameters
     ----------
     chips : the training chips, uint8 [H, W, 3] each.
-    patient_ids : whose they are; order and repetitions do not matter.
-    base : card of the network that training started from; what it had seen stays seen.
+    patient_ids : whose they are; order and repetitions do not matter. None: nobody has said so. Then the same
+        photographs are recognised, but other photographs of these people are not, and a leak is not ruled out.
+    base : card of the network that training started from, or of each of several; what they had seen stays seen.
     salt : key of the patient hashes; random by default.
     """
     salt = salt or secrets.token_hex(16)
     made: dict[str, Any] = {
-        "kind": "photographs",
+        "kind": "unnamed photographs" if patient_ids is None else "photographs",
         "salt": salt,
-        "patients": sorted({patient_key(p, salt) for p in patient_ids}),
+        "patients": sorted({patient_key(p, salt) for p in patient_ids or ()}),
         "photos": sorted({perceptual_hash(chip) for chip in chips}),
     }
-    if base is not None:
-        made["base"] = dict(base.get("provenance") or {"kind": "unknown"})
+    cards = [] if base is None else [base] if isinstance(base, Mapping) else list(base)
+    before: list[Any] = []
+    for card in cards:
+        step = card.get("provenance") or {"kind": "unknown"}
+        before += [] if step in before else [step]
+    if before:
+        made["base"] = before[0] if len(before) == 1 else before
     return made
 
 
@@ -76,7 +82,7 @@ class Overlap:
 
     Attributes
     ----------
-    known : whether the card lists everything that the network and its bases were trained on.
+    known : whether the card lists everybody whom the network and its bases were trained on.
     patients : patients of the study that were in its training, by identifier or by photograph; in the study's order.
     photos : photographs recognised by their perceptual hash.
     """
@@ -87,11 +93,12 @@ class Overlap:
 
 
 def lineage(card: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The provenance of a network, then of the one it was trained from, and so on."""
-    step: Any = card.get("provenance") or {"kind": "unknown"}
-    while isinstance(step, Mapping):
-        yield step
-        step = step.get("base")
+    """The provenance of a network, then of those it was trained from, and so on."""
+    steps: list[Any] = [card.get("provenance") or {"kind": "unknown"}]
+    for step in steps:  # grows on the way
+        yield step if isinstance(step, Mapping) else {"kind": "unknown"}
+        base = step.get("base") if isinstance(step, Mapping) else None
+        steps += [] if base is None else base if isinstance(base, list) else [base]
 
 
 def intersect(

@@ -13,6 +13,7 @@ survival signal may lie along any.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,12 +33,13 @@ from stylegan_surv.gan.data import ImageSet, hold_out, read_chips
 from stylegan_surv.gan.ema import ema_decay, update_ema
 from stylegan_surv.gan.precision import choose
 from stylegan_surv.gan.provenance import record
-from stylegan_surv.gan.state import load_state, save_state
+from stylegan_surv.gan.state import load_state, read_numbers, save_state
+from stylegan_surv.gan.train import Diverged
+from stylegan_surv.inversion.inverter import fingerprint
 from stylegan_surv.inversion.projector import latent_scale, shrink, squared_error
 from stylegan_surv.inversion.sources import to_tensor
 
 BETAS = (0.9, 0.99)
-CPU = torch.device("cpu")
 SAVE_EVERY = 100  # steps
 POOL = 16  # batches of faces that are drawn together, then photographed ``shots`` times, in a new order each time
 MOMENTS = 10_000  # draws of w for its covariance
@@ -51,8 +53,9 @@ class EncoderRecipe:
     ----------
     images : length of the run in images, samples and chips together.
     batch : images of one step.
-    real : share of a batch that is real chips, where there are any.
-    hold_out : share of the real chips that is left out, by the rule of `gan.data.hold_out`.
+    real : share of a batch that is real chips, where there are any; below 1.
+    hold_out : share of the patients of real chips that is left out, by the rule of `gan.data.hold_out`.
+    hold_out_seed : its seed; a fine-tuning run of the same seed and share leaves out the same patients.
     drop_captions : leave out real chips with a caption at an edge.
     rate : Adam's learning rate; rises over the first 2 % and falls to 0 along a cosine.
     truncation : samples are drawn at truncations between these two.
@@ -69,6 +72,7 @@ class EncoderRecipe:
     batch: int = 32
     real: float = 0.25
     hold_out: float = 0.0
+    hold_out_seed: int = 0
     drop_captions: bool = False
     rate: float = 1e-3
     truncation: tuple[float, float] = (0.7, 1.0)
@@ -97,7 +101,7 @@ def train_encoder(
     out: str | Path,
     recipe: EncoderRecipe | None = None,
     *,
-    photos: Chips | str | Path | None = None,
+    photos: Chips | str | Path | ImageSet | None = None,
     start: Encoder | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Encoder:
@@ -105,12 +109,18 @@ def train_encoder(
 
     Parameters
     ----------
-    generator : the network to invert.
+    generator : the network to invert; the encoder is trained on its device.
     out : the encoder's file. The state of an unfinished run lies beside it (``<out>.state``); the same call goes on.
     recipe : settings.
-    photos : aligned real chips, optional. They are named in the card's provenance.
+    photos : aligned real chips, optional; as an :class:`~stylegan_surv.gan.data.ImageSet` they have owners, and the
+        card's provenance names these patients. Without owners it knows the photographs alone.
     start : encoder to start from, of the same shape.
     progress : called with (images, total).
+
+    Raises
+    ------
+    InputError
+        If the file ``<out>.state`` is of another run, or the loss is no longer finite.
 
     Returns
     -------
@@ -139,40 +149,46 @@ class _Run:
         self,
         generator: Generator,
         recipe: EncoderRecipe,
-        photos: Chips | str | Path | None,
+        photos: Chips | str | Path | ImageSet | None,
         start: Encoder | None,
     ) -> None:
         self.generator, self.step = generator, 0
+        self.device = generator.mapping.w_avg.device
         self.auto = recipe.precision == "auto"
-        self.recipe = replace(recipe, precision=choose(CPU)) if self.auto else recipe
+        self.recipe = replace(recipe, precision=_bf16_or_single(self.device)) if self.auto else recipe
         self.chips = None if photos is None else _read(photos, generator.config.resolution, recipe)
         self.base = None if start is None else start.card
+        self.inputs = _inputs(generator, start, self.chips)
         shape = _shape(generator) if start is None else start.shape
         torch.manual_seed(recipe.seed)
-        self.net, self.average = Encoder(shape), Encoder(shape)
+        self.net, self.average = Encoder(shape).to(self.device), Encoder(shape).to(self.device)
         if start is not None:
             self.net.load_state_dict(start.state_dict())
         self.average.load_state_dict(self.net.state_dict())
         self.average.eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=recipe.rate, betas=BETAS)
-        self.perceptual = LPIPS()
+        self.perceptual = LPIPS().to(self.device)
         self.scale = latent_scale(generator)[1]
         self.whitening = whitening(generator)
         self.pool = -1  # number of the faces in memory
         self.faces = self.truth = torch.empty(0)
 
     def resume(self, path: Path) -> None:
-        numbers = load_state(path, self._objects())
+        numbers = read_numbers(path)
         if self.auto:
             self.recipe = replace(self.recipe, precision=numbers["recipe"]["precision"])
-        if numbers["recipe"] != _plain(self.recipe):
+        others = [name for name, value in self.inputs.items() if numbers.get("inputs", {}).get(name) != value]
+        others += ["settings"] if numbers["recipe"] != _plain(self.recipe) else []
+        if others:
             raise InputError(
-                f"{path.name} is a run with other settings; delete it, or use the same settings."
+                f"{path.name} is a run with other {' and '.join(others)}; delete it, or give the same ones."
             )
+        load_state(path, self._objects())
         self.step = int(numbers["step"])
 
     def save(self, path: Path) -> None:
-        save_state(path, self._objects(), {"step": self.step, "recipe": _plain(self.recipe)})
+        numbers = {"step": self.step, "recipe": _plain(self.recipe), "inputs": self.inputs}
+        save_state(path, self._objects(), numbers)
 
     def _objects(self) -> dict[str, Any]:
         return {"net": self.net, "average": self.average, "optimiser": self.optimiser}
@@ -185,6 +201,11 @@ class _Run:
         loss = self._sample_loss(rng, step, recipe.batch - real)
         if self.chips is not None and real:
             loss = loss + self._chip_loss(self.chips, rng, real)
+        if not loss.isfinite():
+            raise Diverged(
+                f"the encoder's loss became {loss.item()} at image {step * recipe.batch}; the last saved state is "
+                "good: delete it and start again with a lower rate."
+            )
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.rate_at(step)
         self.optimiser.zero_grad(set_to_none=True)
@@ -199,14 +220,15 @@ class _Run:
         recipe = self.recipe
         images, truth = self._drawn(step, n)
         if recipe.camera[1]:
-            images = photographs(images, rng.uniform(*recipe.camera, n), recipe.seed, step * recipe.batch)
+            strengths = rng.uniform(*recipe.camera, n)
+            images = photographs(images, strengths, recipe.seed, step * recipe.batch)
         with self._precision():
             w, offsets = (part.float() for part in self.net.split(images))
         loss: Tensor = recipe.latent * ((w - truth) @ self.whitening).square().sum()
         return loss + recipe.offsets * offsets.square().mean(dim=(1, 2)).sum() / self.scale**2
 
     def _precision(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bf16")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
 
     def _drawn(self, step: int, n: int) -> tuple[Tensor, Tensor]:
         """The faces [n, 3, R, R] of a step and their w [n, w_dim]; a function of the seed and the step."""
@@ -215,7 +237,7 @@ class _Run:
             self.pool, (self.faces, self.truth) = number, self._draw(number, POOL * n)
         shot, part = divmod(within, POOL)
         order = np.random.default_rng([self.recipe.seed, number, shot]).permutation(POOL * n)
-        at = torch.from_numpy(order[part * n : (part + 1) * n])
+        at = torch.from_numpy(order[part * n : (part + 1) * n]).to(self.device)
         return self.faces[at], self.truth[at]
 
     @torch.no_grad()
@@ -223,14 +245,16 @@ class _Run:
         rng = np.random.default_rng([self.recipe.seed, number])
         z = torch.from_numpy(rng.standard_normal((n, self.generator.config.z_dim), np.float32))
         psi = torch.from_numpy(rng.uniform(*self.recipe.truncation, (n, 1, 1)).astype(np.float32))
-        w_plus = self.generator.mapping.w_avg.lerp(self.generator.mapping(z), psi)
+        w_avg = self.generator.mapping.w_avg
+        w_plus = w_avg.lerp(mapped(self.generator, z), psi.to(self.device))
         faces = [self.generator.synthesis(part).clamp(-1, 1) for part in w_plus.split(self.recipe.batch)]
         return torch.cat(faces), w_plus[:, 0]
 
     def _chip_loss(self, chips: ImageSet, rng: np.random.Generator, n: int) -> Tensor:
         recipe = self.recipe
-        images = chips.images(rng.integers(len(chips), size=n))
-        images = torch.where(torch.from_numpy(rng.random((n, 1, 1, 1)) < 0.5), images, images.flip(3))
+        images = chips.images(rng.integers(len(chips), size=n), self.device)
+        turned = torch.from_numpy(rng.random((n, 1, 1, 1)) < 0.5).to(self.device)
+        images = torch.where(turned, images, images.flip(3))
         with self._precision():
             w, offsets = (part.float() for part in self.net.split(images))
             drawn = self.generator.synthesis(w[:, None] + offsets).float()
@@ -242,11 +266,13 @@ class _Run:
 
     def card(self) -> dict[str, Any]:
         """Licence, data and whom the encoder has seen."""
-        source = self.generator.card
-        inherited = source.get("provenance") or {"kind": "unknown"}
-        provenance: Any = inherited
-        if self.chips is not None:
-            provenance = record(self.chips.pixels, self.chips.ids, base=source)
+        source, chips = self.generator.card, self.chips
+        before = [source] if self.base is None else [source, self.base]
+        provenance: Any = source.get("provenance") or {"kind": "unknown"}
+        if chips is not None:
+            provenance = record(chips.pixels, chips.owners or None, base=before)
+        elif self.base is not None:
+            provenance = record([], [], base=before)
         return {
             "name": source.get("name"),
             "licence": source.get("licence"),
@@ -274,7 +300,7 @@ def recovery(
     parts = []
     for first in range(0, n, 32):
         z = torch.randn(32, generator.config.z_dim, generator=rng)
-        truth = generator.mapping(z, truncation_psi=truncation_psi)
+        truth = mapped(generator, z, truncation_psi=truncation_psi)
         shots = photographs(generator.synthesis(truth).clamp(-1, 1), camera, seed, first)
         parts.append((truth[:, 0], encoder.split(shots)[0]))
     w, guess = (torch.cat(side) for side in zip(*parts))
@@ -289,7 +315,7 @@ def whitening(generator: Generator) -> Tensor:
     direction keep part of their smallness (the average variance is added), so that nothing is blown up.
     """
     z = torch.randn(MOMENTS, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
-    values, vectors = torch.linalg.eigh(generator.mapping(z)[:, 0].T.cov())
+    values, vectors = torch.linalg.eigh(mapped(generator, z)[:, 0].T.cov())
     values = values.clamp_min(0)
     inverse = 1 / (values + values.mean())
     root: Tensor = vectors * (inverse / (values * inverse).sum()).sqrt()
@@ -297,14 +323,22 @@ def whitening(generator: Generator) -> Tensor:
 
 
 def photographs(images: Tensor, strength: float | NDArray[np.float64], seed: int, first: int) -> Tensor:
-    """Generated faces [n, 3, R, R] in [−1, 1], each through its own simulated camera."""
-    faces = ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    """Generated faces [n, 3, R, R] in [−1, 1], each through its own simulated camera; on the device of ``images``."""
+    faces = ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     strengths = np.broadcast_to(strength, len(faces)).tolist()
     shots = [
         photograph(face, seed=seed, index=first + i, strength=s)
         for i, (face, s) in enumerate(zip(faces, strengths))
     ]
-    return torch.stack([to_tensor(shot) for shot in shots])
+    return torch.stack([to_tensor(shot) for shot in shots]).to(images.device)
+
+
+def mapped(generator: Generator, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
+    """W+ [n, num_ws, w_dim] of normal draws [n, z_dim]; a conditional generator gets a label of zeros."""
+    w_avg, classes = generator.mapping.w_avg, generator.config.c_dim
+    labels = torch.zeros(len(z), classes, device=w_avg.device) if classes else None
+    w_plus: Tensor = generator.mapping(z.to(w_avg), labels, truncation_psi=truncation_psi)
+    return w_plus
 
 
 def _shape(generator: Generator) -> EncoderConfig:
@@ -315,10 +349,27 @@ def _shape(generator: Generator) -> EncoderConfig:
     )
 
 
-def _read(photos: Chips | str | Path, resolution: int, recipe: EncoderRecipe) -> ImageSet:
+def _read(photos: Chips | str | Path | ImageSet, resolution: int, recipe: EncoderRecipe) -> ImageSet:
     folder = photos.folder if isinstance(photos, Chips) else photos
-    chips = read_chips(folder, resolution, drop_captions=recipe.drop_captions)
-    return chips.subset(hold_out(chips.ids, recipe.hold_out)[0])
+    chips = (
+        folder
+        if isinstance(folder, ImageSet)
+        else read_chips(folder, resolution, drop_captions=recipe.drop_captions)
+    )
+    return chips.subset(hold_out(chips.patients, recipe.hold_out, recipe.hold_out_seed)[0])
+
+
+def _inputs(generator: Generator, start: Encoder | None, chips: ImageSet | None) -> dict[str, str | None]:
+    """What a run is made of, besides its settings."""
+    pixels = None if chips is None else hashlib.sha256(chips.pixels.tobytes()).hexdigest()
+    encoder = None if start is None else fingerprint(start)
+    return {"generator": fingerprint(generator), "start": encoder, "photos": pixels}
+
+
+def _bf16_or_single(device: torch.device) -> str:
+    """bf16 where it is faster; never fp16, which would need a loss scale."""
+    chosen = choose(device)
+    return chosen if chosen == "bf16" else "float32"
 
 
 def _plain(recipe: EncoderRecipe) -> dict[str, Any]:
