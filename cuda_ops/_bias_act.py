@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from cuda_ops import _dispatch, _native, reference
@@ -36,9 +38,9 @@ def bias_act(
         ``"linear"``, ``"relu"``, ``"lrelu"``, ``"tanh"``, ``"sigmoid"``, ``"elu"``, ``"selu"``,
         ``"softplus"`` or ``"swish"``.
     alpha
-        Negative slope of lrelu, 0.2 by default; the others have none.
+        Negative slope of lrelu, 0 or more, 0.2 by default; the others have none.
     gain
-        Factor after the activation; by default sqrt(2) for relu, lrelu and swish, else 1.
+        Positive factor after the activation; by default sqrt(2) for relu, lrelu and swish, else 1.
     clamp
         Largest magnitude of the result, after the gain; None for no limit.
     impl
@@ -47,7 +49,7 @@ def bias_act(
     Raises
     ------
     ValueError
-        Unknown activation, wrong bias shape or dtype, or a clamp that is not positive.
+        Unknown activation, wrong bias shape or dtype, a negative alpha, or a gain or clamp that is not positive.
     """
     if act not in ACTIVATIONS:
         raise ValueError(f"act must be one of {', '.join(ACTIVATIONS)}, got {act!r}")
@@ -66,6 +68,11 @@ def bias_act(
     spec = ACTIVATIONS[act]
     alpha = spec.alpha if alpha is None else float(alpha)
     gain = spec.gain if gain is None else float(gain)
+    # the kernels compute the derivative from the result, which must therefore have the sign of x + b
+    if not 0 <= alpha < math.inf:
+        raise ValueError(f"alpha must be finite and not negative, got {alpha}")
+    if not 0 < gain < math.inf:
+        raise ValueError(f"gain must be finite and positive, got {gain}")
     if _dispatch.choose("bias_act", x, impl) == "native":
         return _native.bias_act(x, b, dim, act, alpha, gain, clamp)
     return reference.bias_act(x, b, dim, act, alpha, gain, clamp)

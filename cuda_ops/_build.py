@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -59,6 +59,7 @@ class Recipe:
     name: str
     steps: tuple[Step, ...]
     identity: tuple[str, ...]  # what the commands do not show: versions, sources, processor
+    remarks: tuple[str, ...] = ()  # what was decided against the user's wish, and why; for the log
 
     @property
     def key(self) -> str:
@@ -113,15 +114,58 @@ def version_of(tool: str) -> str:
         raise BuildError(f"{tool} --version failed: {problem}") from problem
 
 
-def architectures() -> tuple[str, ...]:
-    """CUDA architectures to build for: `TORCH_CUDA_ARCH_LIST`, or those of the visible devices."""
-    if wished := os.environ.get("TORCH_CUDA_ARCH_LIST", "").replace(";", " ").split():
-        return tuple(name.removesuffix("+PTX").replace(".", "") for name in wished)
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-    found = {"{}{}".format(*torch.cuda.get_device_capability(i)) for i in devices}
-    if not found:
+@dataclass(frozen=True)
+class Architectures:
+    """CUDA architectures to build for ("80", or "90+PTX" for later ones too), and why not others."""
+
+    names: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def architectures(nvcc: str) -> Architectures:
+    """Those of `TORCH_CUDA_ARCH_LIST` that ``nvcc`` knows, and those of visible devices that none of them fits."""
+    listed = os.environ.get("TORCH_CUDA_ARCH_LIST", "").replace(".", "").replace(";", " ").split()
+    visible = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    devices = sorted({"{}{}".format(*torch.cuda.get_device_capability(i)) for i in visible})
+    if not listed and not devices:
         raise BuildError("no CUDA device is visible and TORCH_CUDA_ARCH_LIST is not set")
-    return tuple(sorted(found))
+    known = [name for name in listed if not _refusal(nvcc, name)]
+    missing = [device for device in devices if not any(_fits(name, device) for name in known)]
+    wanted = dict.fromkeys((*listed, *missing))
+    refused = {name: refusal for name in wanted if (refusal := _refusal(nvcc, name))}
+    remarks = [f"architecture {name} is left out: {refusal}" for name, refusal in refused.items()]
+    if listed:
+        why = "is added: a visible device has it, and none that is listed fits"
+        remarks += [f"architecture {name} {why}" for name in missing if name not in refused]
+    names = tuple(name for name in wanted if name not in refused)
+    if not names:
+        raise BuildError("; ".join(remarks))
+    return Architectures(names, tuple(remarks))
+
+
+def _fits(name: str, device: str) -> bool:
+    """Whether code for ``name`` runs on a device (CUDA C++ programming guide, binary and PTX compatibility)."""
+    number = name.removesuffix("+PTX")
+    if not number.isdigit():  # "90a": for that device and no other
+        return number[:-1] == device
+    (major, minor), actual = divmod(int(number), 10), divmod(int(device), 10)
+    if name.endswith("+PTX") and (major, minor) <= actual:
+        return True
+    return number == device or (major == actual[0] and minor < actual[1] and device not in _EMBEDDED)
+
+
+_EMBEDDED = ("87",)  # Orin: runs no binaries of desktop devices
+
+
+@cache
+def _refusal(nvcc: str, name: str) -> str:
+    """What nvcc says against an architecture, or nothing. Its own list leaves out some that it knows, such as 90a."""
+    command = [nvcc, "--dryrun", _targets(name)[0], "-cubin", "-x", "cu", os.devnull, "-o", os.devnull]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        raise BuildError(f"{shlex.join(command)} failed: {problem}") from problem
+    return _tail(done.stdout + done.stderr) if done.returncode else ""
 
 
 def cpu_recipe() -> Recipe:
@@ -141,11 +185,12 @@ def cuda_recipe() -> Recipe:
     """How the kernels for the visible GPUs are built."""
     if torch.version.cuda is None:
         raise BuildError(f"this torch ({torch.__version__}) is built without CUDA")
-    return cuda_recipe_for(architectures(), torch.version.cuda)
+    chosen = architectures(find_nvcc())
+    return replace(cuda_recipe_for(chosen.names, torch.version.cuda), remarks=chosen.remarks)
 
 
 def cuda_recipe_for(names: tuple[str, ...], torch_cuda: str, libraries: Path | None = None) -> Recipe:
-    """Recipe for given architectures ("80", "90"); ``libraries`` is searched before torch's own."""
+    """Recipe for given architectures ("80", "90+PTX"); ``libraries`` is searched before torch's own."""
     cxx, nvcc = find_compiler(), find_nvcc()
     release = version_of(nvcc).partition("release ")[2].partition(",")[0]
     if release.partition(".")[0] != torch_cuda.partition(".")[0]:
@@ -154,7 +199,7 @@ def cuda_recipe_for(names: tuple[str, ...], torch_cuda: str, libraries: Path | N
         )
     include = Path(nvcc).resolve().parent.parent / "include"
     toolkit = include if (include / "cuda_runtime_api.h").exists() else Path("/usr/local/cuda/include")
-    targets = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in names]
+    targets = dict.fromkeys(target for name in names for target in _targets(name))
     device = ("-O3", "-std=c++17", "-Xcompiler=-fPIC", "-Xptxas=-v", "--threads=2", *targets)
     steps = [
         Step(f"{name}.o", (str(SOURCES / f"{name}.cu"),), (nvcc, *device, "-c", "@in"))
@@ -166,6 +211,13 @@ def cuda_recipe_for(names: tuple[str, ...], torch_cuda: str, libraries: Path | N
     linker = (nvcc, "-shared", *search)
     steps.append(link("cuda_ops_cuda.so", steps, linker, ("-ltorch_cuda", "-ltorch_cpu", "-lc10")))
     return Recipe("cuda", tuple(steps), (*identity(), version_of(cxx), version_of(nvcc)))
+
+
+def _targets(name: str) -> tuple[str, ...]:
+    number = name.removesuffix("+PTX")
+    binary = f"-gencode=arch=compute_{number},code=sm_{number}"
+    ptx = f"-gencode=arch=compute_{number},code=compute_{number}"
+    return (binary, ptx) if name.endswith("+PTX") else (binary,)
 
 
 def _compile(cxx: str, source: str, flags: tuple[str, ...]) -> Step:
@@ -238,7 +290,10 @@ def build_log(recipe: Recipe) -> Path:
 
 def forget(recipe: Recipe) -> None:
     """Remove a library and the memory of its failure, so that the next use builds it again."""
-    failure_log(recipe).unlink(missing_ok=True)
+    try:
+        failure_log(recipe).unlink(missing_ok=True)
+    except OSError as problem:
+        raise BuildError(f"the cache folder {cache_folder()} cannot be used: {problem}") from problem
     shutil.rmtree(cache_folder() / recipe.key, ignore_errors=True)
 
 
@@ -253,11 +308,12 @@ def _build_into(target: Path, recipe: Recipe) -> None:
         (folder / "build.ninja").write_text(ninja_file(recipe))
         started = time.monotonic()
         code, output = _run([find_ninja(), "-v", "-C", str(folder)], BUILD_SECONDS)
+        output = "\n".join((output.rstrip(), *recipe.remarks)) + "\n"
         if code > 0:  # negative: killed from outside, not the sources' fault
             failure_log(recipe).write_text(output)
         if code != 0:
             raise BuildError(f"the build ended with status {code}:\n{_tail(output)}")
-        (folder / "build.log").write_text(f"{output}\n{time.monotonic() - started:.1f} s\n")
+        (folder / "build.log").write_text(f"{output}{time.monotonic() - started:.1f} s\n")
         folder.rename(target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -124,7 +124,9 @@ def _third(
             ACTIVATIONS["sigmoid"].code: lambda: torch.full_like(u, -2.0),
             ACTIVATIONS["softplus"].code: lambda: -torch.exp(-u),
         }.get(act, lambda: torch.zeros_like(u))()
-        return torch.where(saved.abs() >= clamp, 0.0, curve / gain)
+        # a clipped result holds the limit rounded to its dtype
+        limit = torch.full((), clamp, dtype=torch.float64, device=saved.device).to(saved.dtype)
+        return torch.where(saved.abs() >= limit, 0.0, curve / gain)
     x = saved if b is None else saved + b.reshape([-1 if axis == dim else 1 for axis in range(saved.ndim)])
     s = torch.sigmoid(x)
     curve = gain * s * (1 - s) * (3 * (1 - 2 * s) + x * (1 - 6 * s + 6 * s * s))

@@ -18,7 +18,8 @@ class DeviceStatus:
     """Compiled kernels for one kind of device."""
 
     device: str
-    implementation: str  # "native", "torch" or "reference": what a call gets where the kernels are the faster
+    # what a call gets where the kernels are the faster: "native", "torch", "reference", or "none" (an error)
+    implementation: str
     reason: str
     library: str | None
     cached: bool  # built already
@@ -72,7 +73,7 @@ def rebuild() -> Status:
         try:
             _build.forget(recipe())
         except _build.BuildError:
-            continue  # nothing to forget: this device has no recipe here
+            continue  # nothing that can be forgotten; the status tells why
     _dispatch.forget()
     return status()
 
@@ -89,15 +90,19 @@ def _device(device: str, build: bool) -> DeviceStatus:
         return DeviceStatus(device, _dispatch.mode, reason, None, cached, log)
     if not build and not cached:
         return DeviceStatus(device, _fallback(), "not built yet: the first use builds", None, False, log)
-    backend = _dispatch.backend(device)
+    try:
+        backend = _dispatch.backend(device)
+    except RuntimeError as problem:  # of STYLEGAN_SURV_OPS=require, which a report must survive
+        backend = _dispatch.Backend(device, None, str(problem))
     log = _log(_build.build_log(recipe))
     if backend.library is None:
         return DeviceStatus(device, _fallback(), backend.reason, None, False, log)
-    return DeviceStatus(device, "native", "built and loaded", str(backend.library), True, log)
+    reason = "; ".join(("built and loaded", *recipe.remarks))
+    return DeviceStatus(device, "native", reason, str(backend.library), True, log)
 
 
 def _fallback() -> str:
-    return "reference" if _dispatch.mode == "reference" else "torch"
+    return {"reference": "reference", "require": "none"}.get(_dispatch.mode, "torch")
 
 
 def _found(find: Callable[[], str]) -> str:
@@ -110,7 +115,7 @@ def _found(find: Callable[[], str]) -> str:
 
 def _architectures() -> tuple[str, ...]:
     try:
-        return _build.architectures()
+        return _build.architectures(_build.find_nvcc()).names
     except _build.BuildError:
         return ()
 

@@ -9,6 +9,8 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,10 +117,8 @@ def test_a_failing_compiler_is_tried_once_and_again_when_asked(tmp_path):
     assert tried > 0
     assert_fell_back(use(environment), "an earlier build failed")
     assert calls(tmp_path) == tried
-    doctor = [sys.executable, "-m", "stylegan_surv", "doctor", "--rebuild", "--json"]
-    done = subprocess.run(doctor, env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    cpu = json.loads(done.stdout)["devices"][0]
+    report, _ = doctor("--rebuild", "--json", **environment)
+    cpu = json.loads(report)["devices"][0]
     assert calls(tmp_path) > tried
     assert cpu["implementation"] == "torch"
     assert "boom: no such flag" in cpu["log"]
@@ -218,6 +218,121 @@ def test_the_key_tells_configurations_apart(cache, monkeypatch):
     monkeypatch.setenv("CXX", str(compiler(cache)))
     keys.add(_build.cpu_recipe().key)
     assert len(keys) == 4
+
+
+def nvcc_that_knows(folder, monkeypatch, known):
+    """The only nvcc here: prints a version, and refuses architectures as nvcc does."""
+    (folder / "bin").mkdir()
+    script(
+        folder / "bin" / "nvcc",
+        f"""import re, sys
+if "--version" in sys.argv: print("Cuda compilation tools, release 13.0, V13.0.88"); sys.exit()
+for name in re.findall(r"arch=compute_(\\w+)", " ".join(sys.argv)):
+    if name not in {known!r}:
+        print(f"nvcc fatal   : Unsupported gpu architecture 'compute_{{name}}'", file=sys.stderr); sys.exit(1)
+""",
+    )
+    monkeypatch.setenv("CUDA_HOME", str(folder))
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+
+
+def see_devices(monkeypatch, *capabilities):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: bool(capabilities))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: len(capabilities))
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda i: capabilities[i])
+
+
+def code_of(recipe):
+    """What the device sources are compiled to."""
+    words = next(step for step in recipe.steps if step.output == "bias_act.o").words()
+    return [word.partition(",code=")[2] for word in words if word.startswith("-gencode")]
+
+
+@pytest.mark.parametrize(
+    ("listed", "devices", "code", "remarks"),
+    [
+        ("", [(9, 0), (8, 0), (9, 0)], "sm_80 sm_90", []),
+        ("8.0;9.0", [], "sm_80 sm_90", []),
+        ("8.0 9.0+PTX", [], "sm_80 sm_90 compute_90", []),
+        ("8.0;8.0+PTX", [], "sm_80 compute_80", []),
+        (
+            "7.0;8.0",
+            [],
+            "sm_80",
+            ["70 is left out: nvcc fatal   : Unsupported gpu architecture 'compute_70'"],
+        ),
+        ("8.0", [(8, 6)], "sm_80", []),
+        ("8.0", [(8, 7)], "sm_80 sm_87", ["87 is added"]),
+        ("8.6", [(8, 0)], "sm_86 sm_80", ["80 is added"]),
+        ("8.0+PTX", [(12, 0)], "sm_80 compute_80", []),
+        ("9.0+PTX", [(8, 0), (9, 0)], "sm_90 compute_90 sm_80", ["80 is added"]),
+        ("9.0a", [(9, 0)], "sm_90a", []),
+        ("7.0+PTX", [(8, 0)], "sm_80", ["70+PTX is left out", "80 is added"]),
+        ("8.0", [(15, 0)], "sm_80", ["150 is left out"]),
+    ],
+)
+def test_the_architectures_are_those_listed_known_and_visible(
+    tmp_path, monkeypatch, listed, devices, code, remarks
+):
+    nvcc_that_knows(tmp_path, monkeypatch, ("80", "86", "87", "90", "90a"))
+    see_devices(monkeypatch, *devices)
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", listed)
+    recipe = _build.cuda_recipe()
+    assert code_of(recipe) == code.split()
+    assert len(recipe.remarks) == len(remarks)
+    for got, wanted in zip(recipe.remarks, remarks, strict=True):
+        assert f"architecture {wanted}" in got
+
+
+def test_without_a_known_architecture_the_reason_is_nvccs(tmp_path, monkeypatch):
+    nvcc_that_knows(tmp_path, monkeypatch, ("80",))
+    see_devices(monkeypatch)
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "5.2;Ampere")
+    with pytest.raises(_build.BuildError, match=r"52 is left out: .*'compute_52'; .*'compute_Ampere'"):
+        _build.cuda_recipe()
+    monkeypatch.delenv("TORCH_CUDA_ARCH_LIST")
+    with pytest.raises(_build.BuildError, match="TORCH_CUDA_ARCH_LIST is not set"):
+        _build.cuda_recipe()
+
+
+@pytest.mark.parametrize("before", ["", "print('boom'); sys.exit(1)"])
+def test_the_log_ends_with_what_was_decided(cache, before):
+    recipe = replace(tiny_recipe(cache, compiler(cache, before)), remarks=("architecture 70 is left out",))
+    with pytest.raises(_build.BuildError, match="70 is left out") if before else nullcontext():
+        _build.build(recipe)
+    assert "architecture 70 is left out" in _build.build_log(recipe).read_text()
+
+
+def doctor(*options, **environment):
+    """(report, standard error) of the command in a fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stylegan_surv", "doctor", *options],
+        env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--rebuild",)])
+def test_doctor_reports_where_kernels_are_required_and_fail(tmp_path, options):
+    broken = compiler(tmp_path, "print('boom: no such flag'); sys.exit(1)")
+    report, error = doctor(
+        *options, CXX=str(broken), STYLEGAN_SURV_OPS="require", STYLEGAN_SURV_CACHE=str(tmp_path / "cache")
+    )
+    assert error == ""
+    (row,) = (line for line in report.splitlines() if line.startswith("cpu kernels"))
+    assert "none: STYLEGAN_SURV_OPS=require" in row
+    assert "boom: no such flag" in report
+
+
+@pytest.mark.parametrize("options", [(), ("--rebuild",)])
+def test_doctor_reports_where_a_file_is_in_place_of_the_cache(tmp_path, options):
+    (tmp_path / "file").write_text("in the way")
+    report, error = doctor(*options, STYLEGAN_SURV_CACHE=str(tmp_path / "file"))
+    assert error == ""
+    (row,) = (line for line in report.splitlines() if line.startswith("cpu kernels"))
+    assert f"torch: the cache folder {tmp_path / 'file'}" in row
+    assert "cannot be used" in row
 
 
 def test_doctor_tells_what_runs_and_why(monkeypatch):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -142,7 +143,7 @@ class TestUpfirdn2d:
         if case is not None:
             x, f, g = case
             wanted, bound = exact(x, f, g, flip, -1.3)
-            assert_close(fast_torch.upfirdn2d(x, f, g, flip, -1.3), wanted, 2 * bound, dtype)
+            assert_close(fast_torch.upfirdn2d(x, f, g, flip, -1.3), wanted, bound, dtype)
 
     @settings(PROPERTY, max_examples=30)
     @given(**UPFIRDN)
@@ -189,7 +190,8 @@ class TestUpfirdn2d:
 
 def bias_act_numbers(act, dtype, clamp, layout, seed, device="cpu", size=(3, 5, 4, 7)):
     generator = torch.Generator().manual_seed(seed)
-    x = (2 * torch.randn(size, generator=generator, dtype=torch.float64)).to(dtype)
+    spread = 2 if clamp is None else max(2, clamp)  # so that some elements are clipped
+    x = (spread * torch.randn(size, generator=generator, dtype=torch.float64)).to(dtype)
     b = torch.randn(size[1], generator=generator, dtype=torch.float64).to(dtype)
     if layout == "channels_last":
         x = x.contiguous(memory_format=torch.channels_last)
@@ -203,7 +205,7 @@ class TestBiasAct:
     @given(
         act=st.sampled_from(list(ACTIVATIONS)),
         dtype=DTYPES,
-        clamp=st.sampled_from([None, 0.75, 256.0]),
+        clamp=st.sampled_from([None, 0.7, 0.75, 181.02, 256.0]),
         layout=LAYOUTS,
         size=st.tuples(st.integers(0, 3), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)),
         seed=st.integers(0, 2**16),
@@ -213,20 +215,22 @@ class TestBiasAct:
         os.environ["CUDA_OPS_EMU_ORDER"] = ORDERS[seed % 3]
         x, b = bias_act_numbers(act, dtype, clamp, layout, seed, device, size)
         dy, v = torch.randn_like(x), torch.randn_like(x)
+        limit = clamp or 1e9
+        unclipped = reference.bias_act(x.double(), b.double(), 1, act, 0.3, 1.4, None).abs().cpu()
+        kink = 0.05 + torch.finfo(dtype).eps * limit  # so close to it either slope is right
+        near = (unclipped - limit).abs() < kink
         results = []
         for run, kind in ((_native.bias_act, dtype), (reference.bias_act, torch.float64)):
             xs, bs = x.to(kind).detach().requires_grad_(), b.to(kind).detach().requires_grad_()
             extra = (namespace,) if run is _native.bias_act else ()
             y = run(xs, bs, 1, act, 0.3, 1.4, clamp, *extra)
-            near = (y.detach().abs() - (clamp or 1e9)).abs() < 0.05  # the kink: either slope is right
             dys = dy.to(kind).requires_grad_()
             dx, db = torch.autograd.grad(y, (xs, bs), dys, create_graph=True)
             ddx, ddy = torch.autograd.grad((dx * v.to(kind)).sum(), (xs, dys), allow_unused=True)
             results.append(
                 [y.detach(), dx.detach(), db.detach(), ddx if ddx is not None else 0 * dx.detach(), ddy]
             )
-        keep = ~near.cpu()
-        smooth = keep & ((x + b.reshape(1, -1, 1, 1)).abs() > 0.02).cpu()  # away from the corner of relu
+        smooth = ~near & ((x + b.reshape(1, -1, 1, 1)).abs() > 0.02).cpu()  # away from the corner of relu
         # derivatives come from the rounded result: where it saturates, that is all there is to know
         slack = {torch.float64: 1e-12, torch.float32: 4e-6, torch.float16: 1e-2, torch.bfloat16: 8e-2}[dtype]
         for name, got, wanted in zip(("y", "dx", "db", "ddx", "ddy"), *results, strict=True):
@@ -267,6 +271,32 @@ class TestBiasAct:
                 (value,) = torch.autograd.grad(value.sum(), z, create_graph=True)
             thirds.append(value.detach())
         torch.testing.assert_close(*thirds, rtol=1e-9, atol=1e-9)
+
+    @pytest.mark.parametrize("clamp", [256 * 0.5**0.5, 0.7])  # neither is a float16 or bfloat16
+    @pytest.mark.parametrize("dtype", list(TOLERANCE))
+    def test_no_gradient_of_any_order_passes_a_clipped_element(self, kernels, dtype, clamp):
+        for act in ACTIVATIONS:
+            x = torch.tensor([[1000.0, -1000.0]], dtype=dtype, device=kernels[1])
+            clipped = reference.bias_act(x.double(), None, 1, act, 0.3, 1.4, None).abs() > clamp
+            z = x.requires_grad_()
+            value = _native.bias_act(z, None, 1, act, 0.3, 1.4, clamp, kernels[0])
+            for order in range(1, 4):
+                (value,) = torch.autograd.grad(value.sum(), z, create_graph=True, materialize_grads=True)
+                assert not value[clipped].any(), f"{act}, order {order}: {value.tolist()}"
+                value = value + 0 * z  # linear pieces have no graph left
+
+    def test_a_bias_axis_of_one_entry_may_have_any_stride(self, kernels):
+        """numpy's new axes have stride 0, and torch keeps it."""
+        x = torch.from_numpy(np.random.default_rng(0).normal(size=(32, 32))[None, None]).to(kernels[1])
+        assert x.stride()[:2] == (0, 0)
+        b = torch.ones(1, dtype=x.dtype, device=x.device)
+        for act in ("lrelu", "swish"):
+            results = []
+            for run, extra in ((_native.bias_act, (kernels[0],)), (reference.bias_act, ())):
+                xs, bs = x.detach().requires_grad_(), b.detach().requires_grad_()
+                y = run(xs, bs, 1, act, 0.2, 1.4, 0.75, *extra)
+                results.append((y.detach(), *torch.autograd.grad(y.square().sum(), (xs, bs))))
+            torch.testing.assert_close(*results)
 
     def test_the_bias_axis_may_be_any(self, kernels):
         x = torch.randn(4, 6, 8, device=kernels[1])

@@ -89,6 +89,25 @@ def test_the_production_build_fits_its_budget_links_and_registers(cache):
     assert done.returncode == 0, done.stderr
 
 
+@needs_nvcc
+def test_nvcc_takes_the_architectures_that_are_asked_of_it(monkeypatch):
+    """A listed one that it no longer knows is left out, "+PTX" included; of the others it says nothing."""
+    nvcc = _build.find_nvcc()
+    version = _build.version_of(nvcc).partition("release ")[2].partition(",")[0]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", version)
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "2.0+PTX;8.0;9.0a;9.0+PTX")
+    recipe = _build.cuda_recipe()
+    assert _build.architectures(nvcc).names == ("80", "90a", "90+PTX")
+    (remark,) = recipe.remarks
+    assert "20+PTX is left out" in remark
+    assert "compute_20" in remark
+    step = next(step for step in recipe.steps if step.output == "bias_act.o")
+    dry = subprocess.run([*step.words(), "-o", step.output, "--dryrun"], capture_output=True, text=True)
+    assert dry.returncode == 0, dry.stderr
+    assert "compute_90" in dry.stderr
+
+
 @pytest.mark.slow
 @needs_nvcc
 def test_every_supported_architecture_compiles_within_the_budget(cache, monkeypatch):

@@ -127,6 +127,21 @@ def test_bias_act_is_its_formula(act):
     np.testing.assert_allclose(clamped.numpy(), wanted.clip(-0.5, 0.5), atol=1e-12)
 
 
+@pytest.mark.parametrize("impl", ["reference", "torch", "native"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"act": "lrelu", "alpha": -0.5}, r"alpha must be finite and not negative, got -0\.5"),
+        ({"act": "tanh", "gain": 0.0}, r"gain must be finite and positive, got 0\.0"),
+        ({"act": "softplus", "gain": -1.0}, r"gain must be finite and positive, got -1\.0"),
+        ({"gain": float("nan")}, "gain must be finite and positive, got nan"),
+    ],
+)
+def test_a_result_that_does_not_tell_its_derivative_is_refused(wrong, message, impl):
+    with pytest.raises(ValueError, match=message):
+        bias_act(torch.zeros(1, 3), **wrong, impl=impl)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

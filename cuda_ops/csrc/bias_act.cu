@@ -17,6 +17,7 @@ template <class T, int act, int order, int n>
 __global__ void bias_act_kernel(BiasActArgs a, BiasActParams<Acc<T>> p) {
   using A = Acc<T>;
   using P = Pack<T, n>;
+  const BiasActParams<A> q = as_saved<T, act, order>(p);
   const bool one_bias = a.bias_stride % n == 0;
   const int64_t step = int64_t(gridDim.x) * blockDim.x;
   for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < a.count / n; i += step) {
@@ -34,7 +35,7 @@ __global__ void bias_act_kernel(BiasActArgs a, BiasActParams<Acc<T>> p) {
                                     : e / a.bias_stride % a.bias_size;
         b = load(static_cast<const T*>(a.b)[channel]);
       }
-      store(y.at[k], bias_act_rule<act, order, A>(load(s.at[k]), b, load(dy.at[k]), load(ddx.at[k]), p));
+      store(y.at[k], bias_act_rule<act, order, A>(load(s.at[k]), b, load(dy.at[k]), load(ddx.at[k]), q));
     }
     static_cast<P*>(a.y)[i] = y;
   }

@@ -61,7 +61,18 @@ CUDA_OPS_FN A curvature(A u) {
   return A(0);
 }
 
-// One element of BiasActArgs (api.h). With y = gain u saved, d(gain slope)/dy has no gain left.
+// The limit as a clipped result has it: rounded to T. Swish saves x, and its result is computed anew, unrounded.
+template <class T, int act, int order>
+CUDA_OPS_FN BiasActParams<Acc<T>> as_saved(BiasActParams<Acc<T>> p) {
+  if constexpr (order >= 1 && act != kSwish) {
+    T limit;
+    store(limit, p.clamp);
+    p.clamp = load(limit);
+  }
+  return p;
+}
+
+// One element of BiasActArgs (api.h), with the limit of as_saved(). With y = gain u saved, d(gain slope)/dy has no gain left.
 template <int act, int order, class A>
 CUDA_OPS_FN A bias_act_rule(A s, A b, A dy, A ddx, const BiasActParams<A>& p) {
   if constexpr (order == 0) {

@@ -4,6 +4,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <stdexcept>
@@ -136,10 +137,12 @@ Tensor bias_act_order(
   const Tensor s = like(saved, y);
   const Tensor first = dy ? like(*dy, y) : s, second = ddx ? like(*ddx, y) : s;
   const Tensor bias = b ? torch::stable::contiguous(*b) : s;
+  // torch leaves the stride of a dimension of one entry open: it may be 0
+  const int64_t bias_stride = s.size(dim) == 1 ? std::max<int64_t>(s.numel(), 1) : y.stride(dim);
   run(s, cuda_ops::BiasActArgs{
       s.const_data_ptr(), b ? bias.const_data_ptr() : nullptr, dy ? first.const_data_ptr() : nullptr,
       ddx ? second.const_data_ptr() : nullptr, y.mutable_data_ptr(), dtype_code(s), int32_t(act), order,
-      s.numel(), s.size(dim), y.stride(dim), alpha, gain, clamp});
+      s.numel(), s.size(dim), bias_stride, alpha, gain, clamp});
   return y;
 }
 

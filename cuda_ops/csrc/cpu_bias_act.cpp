@@ -34,7 +34,7 @@ struct Loop {
   template <bool vector_bias>
   void compute(int64_t begin, int64_t end, const A* b, T* y) const {
     const T *s = static_cast<const T*>(a.s), *dy = static_cast<const T*>(a.dy), *ddx = static_cast<const T*>(a.ddx);
-    const BiasActParams<A> q = p;
+    const BiasActParams<A> q = as_saved<T, act, order>(p);
     const A one = *b;
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) {

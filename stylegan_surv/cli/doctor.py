@@ -38,7 +38,7 @@ def _print(found: Status) -> None:
         "allocator": found.allocator,
         "compiler": found.compiler,
         "nvcc": found.nvcc,
-        "CUDA architectures": ", ".join(found.architectures) or "none visible",
+        "CUDA architectures": ", ".join(found.architectures) or "none",
         "cache": found.cache,
     }
     for device in found.devices:
