@@ -4,7 +4,7 @@
 of noise with a tiny generator of random weights (32 px), so that what is measured is the handling, not the network.
 The chips are made here: every name is a link to one of a few pictures, with a full manifest. ``million`` embeds
 100,000 and divides time, memory and files into what a run costs once and what each photograph adds; `network_ms`, the
-time of a real network per photograph, is to be added (``python -m benchmarks.inversion --rates``).
+time of a real network per photograph, is to be added (``python -m benchmarks.inversion … --time speed``).
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.faces.mask import face_mask
 from stylegan_surv.gan import LPIPS, Encoder, EncoderConfig, Generator, GeneratorConfig
-from stylegan_surv.inversion import Schedule, embed, project
+from stylegan_surv.inversion import Latents, Schedule, embed, project
 from stylegan_surv.inversion.inverter import plan
 from stylegan_surv.inversion.latents import read_noise
 from stylegan_surv.inversion.noise import NoiseMaps
-from stylegan_surv.inversion.projector import exchangeable
+from stylegan_surv.inversion.projector import _Slots, exchangeable
 from stylegan_surv.inversion.verify import verify
 
 FEW = Schedule(steps=4)
@@ -121,6 +121,16 @@ def test_a_photograph_that_changed_is_redone_and_the_others_are_kept(networks, c
     assert second.select(first.ids).w_plus.tobytes() == first.w_plus.tobytes()
 
 
+def test_a_photograph_that_failed_is_tried_again_once_it_has_a_chip(networks, chips, tmp_path):
+    """Its face is found by now: the original, and its hash, are the same."""
+    first = run(networks, copy_of(chips, tmp_path, "p05"), method="encoder", out=tmp_path / "a")
+    assert list(first.failed["photo_id"]) == ["p05"]
+    assert run(networks, Chips.open(tmp_path), method="encoder", out=tmp_path / "a").frame.equals(first.frame)
+    second = run(networks, chips, method="encoder", out=tmp_path / "a")
+    assert len(second) == 11
+    assert second.select(first.ids).w_plus.tobytes() == first.w_plus.tobytes()
+
+
 def test_a_chip_that_cannot_be_read_is_a_failed_row(networks, chips, tmp_path):
     broken = copy_of(chips, tmp_path, "none")
     (tmp_path / "p02.png").write_bytes(b"no picture")
@@ -137,6 +147,27 @@ def test_wrong_requests_say_what_is_expected(networks, chips, tmp_path):
     wrong = Encoder(EncoderConfig(32, 6, 8, channel_base=256, channel_max=8))
     with pytest.raises(InputError, match="do not belong together"):
         run((networks[0], wrong), chips)
+    with pytest.raises(InputError, match="no 'stepps'; expected one of space, start"):
+        run(networks, chips, schedule={"stepps": 3})
+    for wrong in ({"space": "W+"}, {"start": "avg"}):
+        with pytest.raises(InputError, match=r"expected one of (w, w|encoder, mean, previous)"):
+            Schedule(**wrong)
+
+
+@pytest.mark.parametrize(
+    "images", [np.full((2, 3, 32, 32), 255, np.uint8), torch.full((2, 3, 32, 32), -1.01)]
+)
+def test_pictures_in_other_units_are_refused(networks, images):
+    with pytest.raises(InputError, match=r"values from (255 to 255|-1.01 to -1.01); expected −1 to 1"):
+        run(networks, images, method="encoder")
+    nearly = torch.full((2, 3, 32, 32), 1.0005)
+    nearly[0, 0, 0, 0] = torch.nan
+    assert list(run(networks, nearly, method="encoder").ids) == ["1"]
+
+
+def test_parts_of_a_schedule_replace_the_methods_own(networks):
+    settings = plan("projector", None, {"penalty": 1.0, "steps": 7})
+    assert settings.schedule == replace(plan("projector", None, None).schedule, penalty=1.0, steps=7)
 
 
 def test_projecting_brings_the_picture_closer_than_the_encoder(networks):
@@ -217,6 +248,8 @@ def test_exchangeable_slots_are_told_from_others(networks):
             return (a - b).square().mean(dim=(1, 2, 3)) * (1 + 1e-6 * (torch.arange(len(a)) == 0))
 
     assert exchangeable(networks[0], LPIPS(), 4)
+    assert exchangeable(networks[0], LPIPS(), 4, networks[1])
+    assert not exchangeable(networks[0], LPIPS(), 4, lambda images: Uneven()(images, 0 * images))
     assert exchangeable(networks[0], Uneven(), 1)
     assert not exchangeable(networks[0], Uneven(), 4)
 
@@ -248,6 +281,24 @@ def test_previous_latents_are_gone_on_from(networks):
     assert np.allclose(again.w_plus, first.w_plus, atol=1e-6)
 
 
+def test_previous_latents_are_part_of_what_a_run_is(networks, tmp_path):
+    images = torch.zeros(2, 3, 32, 32)
+    first = run(networks, images, method="encoder")
+    options = {"method": "projector", "schedule": Schedule(start="previous", steps=1)}
+    run(networks, images, start=first, out=tmp_path / "l", **options)
+    run(networks, images, start=first.select(["1", "0"]), out=tmp_path / "l", **options)
+    other = Latents.from_arrays(first.w_plus + 1, metadata=first.metadata)
+    with pytest.raises(Refused, match="start_sha256"):
+        run(networks, images, start=other, out=tmp_path / "l", **options)
+    other.metadata["generator_sha256"] = "another"
+    with pytest.raises(Refused, match="of another generator"):
+        run(networks, images, start=other, **options)
+    with pytest.raises(InputError, match="such a schedule is missing"):
+        run(networks, images, start=first)
+    with pytest.raises(InputError, match="the latents are missing"):
+        run(networks, images, **options)
+
+
 def test_the_penalty_keeps_latents_near_their_start(networks):
     images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(6)) * 2 - 1
     start = run(networks, images, method="encoder").w_plus
@@ -274,12 +325,40 @@ def test_the_mask_makes_the_background_not_matter(networks):
 
 def test_the_reference_preset_is_what_the_paper_says(networks):
     settings = plan(None, "reference", None)
-    assert settings.method == "projector"
+    assert (settings.method, settings.perceptual) == ("projector", "vgg")
+    assert plan(None, "reference", None, perceptual="alex").perceptual == "alex"
+    assert plan(None, None, None).perceptual == "alex"
     schedule = settings.schedule
     assert (schedule.steps, schedule.space, schedule.start, schedule.noise) == (1000, "w", "mean", True)
     t = torch.tensor([0.0, 0.025, 0.05, 0.5, 0.875, 0.9999])
     assert schedule.rate_at(t).tolist() == pytest.approx([0.002, 0.052, 0.1, 0.1, 0.05, 0.0], abs=1e-6)
     assert schedule.exploration_at(t)[[0, 3, 4]].tolist() == pytest.approx([0.05, 0.05 / 9, 0.0])
+
+
+def test_the_reference_preset_without_its_weights_says_what_to_do(networks, tmp_path, monkeypatch):
+    monkeypatch.setenv("STYLEGAN_SURV_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match=r"fetch-weights lpips-vgg.*--perceptual alex"):
+        run(networks, torch.zeros(1, 3, 32, 32), preset="reference", schedule=None)
+
+
+def test_a_step_knows_its_slots_on_any_device():
+    """``meta`` stands for a GPU: tensors of it and of the CPU do not mix either."""
+    start, images = torch.zeros(1, 1, 8, device="meta"), torch.zeros(1, 3, 32, 32, device="meta")
+    slots = _Slots(2, 8, start, images, lambda pictures: [pictures])
+    slots.adam(torch.zeros_like(slots.value), torch.zeros(2, device="meta"), slots.busy)
+    assert slots.value.device.type == "meta"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("schedule", [FEW, replace(FEW, noise=True, exploration=0.05, face_mask=True)])
+def test_a_gpu_embeds_as_the_cpu_does(networks, schedule):
+    images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(10)) * 2 - 1
+    found = [
+        run([copy.deepcopy(net).to(device) for net in networks], images, schedule=schedule)
+        for device in ("cpu", "cuda")
+    ]
+    assert found[1].failed.empty
+    assert found[1].rows["lpips"].to_numpy() == pytest.approx(found[0].rows["lpips"].to_numpy(), abs=0.02)
 
 
 def test_optimised_noise_maps_are_stored_and_redraw_the_picture(networks, tmp_path):
@@ -288,7 +367,7 @@ def test_optimised_noise_maps_are_stored_and_redraw_the_picture(networks, tmp_pa
     for name, strength in generator.named_parameters():
         if name.endswith("noise_strength"):
             strength.fill_(0.5)
-    target = generator.synthesis(generator.mapping(torch.randn(3, 8))).lerp(images, 0.3)
+    target = generator.synthesis(generator.mapping(torch.randn(3, 8))).lerp(images, 0.3).clamp(-1, 1)
     schedule = Schedule(steps=40, noise=True, noise_weight=0.0, penalty=0.0, lpips=0.0)
     latents = run(
         (generator, networks[1]), target, out=tmp_path / "l", photo_ids=list("cab"), schedule=schedule

@@ -16,6 +16,8 @@ from stylegan_surv.cli import main
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig, load_encoder, save_network
 from stylegan_surv.gan.data import hold_out
+from stylegan_surv.gan.provenance import intersect
+from stylegan_surv.inversion import Latents
 
 CONFIG = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
 SHAPE = EncoderConfig(32, CONFIG.num_ws, CONFIG.w_dim, channel_base=256, channel_max=8)
@@ -91,10 +93,60 @@ def test_a_wrong_request_exits_with_2_and_one_message(place, capsys, monkeypatch
     assert "seed = 0, not 1" in err
 
 
+def test_what_cannot_be_written_is_said_before_the_work(place, capsys, monkeypatch, tmp_path):
+    for sheet in (tmp_path / "nowhere" / "s.png", tmp_path / "s.doc"):
+        code, _, err = embed(capsys, monkeypatch, place, "--sheet", sheet, out="unwritten")
+        assert (code, (place / "unwritten").exists()) == (2, False)
+        assert "cannot be written" in err
+    embed(capsys, monkeypatch, place, out="inside")
+    for out in (place / "inside" / "x.parquet", tmp_path / "nowhere" / "x.csv"):
+        code, _, err = run(capsys, monkeypatch, "latents", "export", place / "inside", out)
+        assert code == 2
+        assert "not in the dataset itself" in err
+
+
+def test_the_dial_is_on_the_command_line(place, capsys, monkeypatch):
+    common = ("embed", "--photos", place / "chips", "--generator", place / "tiny.safetensors")
+    dial = (
+        "--steps",
+        2,
+        "--target",
+        0.01,
+        "--penalty",
+        0.5,
+        "--space",
+        "w",
+        "--start",
+        "mean",
+        "--passes",
+        1,
+    )
+    assert run(capsys, monkeypatch, *common, "-o", place / "dialled", *dial)[0] == 1
+    settings = Latents.open(place / "dialled").metadata["settings"]
+    wanted = {"steps": 2, "target": 0.01, "penalty": 0.5, "space": "w", "start": "mean", "pixel": 5.0}
+    assert {name: settings["schedule"][name] for name in wanted} == wanted
+    assert settings["passes"] == 1
+    assert (
+        run(capsys, monkeypatch, *common, "-o", place / "on", "--steps", 1, "--start", place / "dialled")[0]
+        == 1
+    )
+    assert "start_sha256" in Latents.open(place / "on").metadata
+    code, _, err = embed(capsys, monkeypatch, place, "--steps", 2, out="never")
+    assert code == 2
+    assert "A schedule belongs to the projector" in err
+
+
 def test_latents_are_verified_compacted_and_exported(place, capsys, monkeypatch):
     embed(capsys, monkeypatch, place, "--batch", 1, out="many")
     code, out, _ = run(capsys, monkeypatch, "latents", "verify", place / "many", "--photos", place / "chips")
     assert (code, out) == (0, "All shards and rows are sound.\n")
+    pd.read_csv(place / "clinical.csv").iloc[:3].to_csv(place / "half.csv", index=False)
+    part = ("--cohort", place / "half.csv", "--photos", place / "chips")
+    embed(capsys, monkeypatch, place, *part[:2], out="half")
+    assert run(capsys, monkeypatch, "latents", "verify", place / "half", *part)[0] == 0
+    assert (
+        "has not been embedded" in run(capsys, monkeypatch, "latents", "verify", place / "half", *part[2:])[1]
+    )
     code, out, _ = run(capsys, monkeypatch, "latents", "compact", place / "many")
     assert "1 file" in out
     for name in ("x.npz", "x.csv", "x.parquet"):
@@ -138,6 +190,23 @@ def test_seeds_tell_chance_from_the_photograph(place, capsys, monkeypatch):
     )
     assert code == 2
     assert "another generator" in err
+    torch.manual_seed(1)
+    save_network(Encoder(SHAPE), place / "other.encoder.safetensors", {"name": "other"})
+    code, _, err = run(
+        capsys,
+        monkeypatch,
+        "latents",
+        "seeds",
+        place / "certain",
+        *options,
+        "--encoder",
+        place / "other.encoder.safetensors",
+    )
+    assert code == 2
+    assert "another encoder" in err
+    assert (
+        run(capsys, monkeypatch, "latents", "seeds", place / "certain", *options, "--device", "cpu")[0] == 0
+    )
 
 
 def test_verify_names_what_is_wrong(place, capsys, monkeypatch, tmp_path):
@@ -165,19 +234,29 @@ def test_the_contact_sheet_is_written_on_request_only(place, capsys, monkeypatch
     assert Image.open(tmp_path / "sheet.png").size == (1024, 2 * 146)
 
 
-def test_train_encoder_writes_an_encoder_that_embed_finds(place, capsys, monkeypatch, tmp_path):
+def test_train_encoder_learns_from_the_patients_of_one_set(place, capsys, monkeypatch, tmp_path):
     (tmp_path / "tiny.safetensors").write_bytes((place / "tiny.safetensors").read_bytes())
     target = tmp_path / "tiny.encoder.safetensors"
     rng = np.random.default_rng(1)
     pictures = [rng.integers(0, 255, (32, 32, 3)).astype(np.uint8) for _ in range(24)]
     Chips.create(tmp_path / "chips", pictures, [f"q{i}" for i in range(24)])
+    patients = [f"P{i}" for i in range(24)]
+    rows = [f"P{i},q{i}.jpg,{i + 1},1" for i in range(24)]
+    (tmp_path / "clinical.csv").write_text("\n".join(["patient_id,photo,time,event", *rows]))
+    sets = [f"P{i},{'finetune' if i < 20 else 'evaluate'}" for i in range(24)]
+    (tmp_path / "split.csv").write_text("\n".join(["patient_id,set", *sets]))
     options = ("--images", 16, "--batch", 8, "--photos", tmp_path / "chips", "--hold-out", 0.2, "--json")
+    options = (*options, "--cohort", tmp_path / "clinical.csv", "--split", tmp_path / "split.csv")
     made = ("train-encoder", "--generator", tmp_path / "tiny.safetensors", "-o", target, *options)
     code, out, _ = run(capsys, monkeypatch, *made)
     assert code == 0
     assert json.loads(out)["images"] == 16
     card = load_encoder(target).card
-    assert card["provenance"]["kind"] == "photographs"
-    learnt_from, aside = hold_out([f"q{i}" for i in range(24)], 0.2)
+    learnt_from, aside = hold_out(patients[:20], 0.2)
     assert aside
+    table = pd.DataFrame({"patient_id": patients, "photo_id": patients})
+    assert intersect(table, card).patients == tuple(patients[i] for i in learnt_from)
     assert len(card["provenance"]["photos"]) == len(learnt_from)
+    code, _, said = run(capsys, monkeypatch, *made, "--set", "nobody")
+    assert code == 2
+    assert "evaluate, finetune" in said

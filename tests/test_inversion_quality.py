@@ -33,6 +33,8 @@ def test_a_summary_counts_patients_and_marks_outliers(folder):
     assert summary.quality["lpips"][0] == pytest.approx(0.15)
     assert "identity" not in summary.quality
     assert "2 to look at: b, c" in str(summary)
+    assert summarise(folder, {"lpips": 0.15}).review == ("b", "c")
+    assert summarise(folder, {"distance": 5.0}).review == ()
 
 
 def test_low_identity_is_marked_and_missing_is_not():

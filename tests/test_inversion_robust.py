@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,9 +22,20 @@ import torch
 
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.chips import Chips
-from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig, save_network
-from stylegan_surv.inversion import Latents, Schedule, embed
+from stylegan_surv.gan import (
+    Encoder,
+    EncoderConfig,
+    Generator,
+    GeneratorConfig,
+    load_encoder,
+    load_generator,
+    save_network,
+)
+from stylegan_surv.inversion import Latents, Schedule, cluster, embed
+from stylegan_surv.inversion.embed import embed_to
+from stylegan_surv.inversion.inverter import Inverter, Settings
 from stylegan_surv.inversion.latents import LatentsWriter, iterate, read_metadata, shards
+from stylegan_surv.inversion.sources import open_source
 
 CONFIG = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
 SHAPE = EncoderConfig(32, CONFIG.num_ws, CONFIG.w_dim, channel_base=256, channel_max=8)
@@ -145,6 +159,65 @@ def test_a_second_process_on_one_output_is_refused(place, undisturbed):
     assert f"Process {os.getpid()} is writing" in message
     assert "Traceback" not in message
     assert same(Latents.open(out), undisturbed)
+
+
+def test_two_threads_of_a_worker_keep_their_noise_maps_apart(place, monkeypatch):
+    """Maps are swapped in the generator's buffers, which the threads share."""
+    generator, encoder = load_generator(place / "tiny.safetensors"), load_encoder(place / "tiny.safetensors")
+    for name, strength in generator.named_parameters():
+        if name.endswith("noise_strength"):
+            strength.fill_(0.5)
+    settings = Settings("hybrid", batch=2, schedule=Schedule(steps=4, noise=True, noise_weight=0.0))
+    inverter = Inverter(generator, encoder, settings)
+    monkeypatch.setattr(cluster, "_inverter", lambda *_: inverter)
+    photos = open_source(place / "chips").photos
+    chunks = [photos[:2], photos[2:4]]
+
+    def work(chunk):
+        return np.stack([row["w_plus"] for row in cluster._work("g", "e", settings, "cpu", chunk)])
+
+    alone = [work(chunk) for chunk in chunks]
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(work, chunks))
+    assert np.array_equal(alone, together)
+
+
+def test_workers_that_come_later_get_work_too_and_all_get_the_device(place, monkeypatch):
+    pytest.importorskip("distributed")
+
+    class Completed(list):
+        """Stands for `distributed.as_completed`."""
+
+        add, count = list.append, list.__len__
+
+        def __iter__(self):
+            while self:
+                yield self.pop(0)
+
+    class Client:
+        dashboard_link, workers, sent = "", 1, []
+
+        def nthreads(self):
+            return {str(i): 2 for i in range(self.workers)}
+
+        def submit(self, *job, **_):
+            self.sent.append(job)
+            return SimpleNamespace(result=list)
+
+    client = Client()
+    monkeypatch.setattr("distributed.as_completed", Completed)
+    monkeypatch.setattr(cluster, "_connect", lambda *_: nullcontext(client))
+    source = open_source(place / "chips")
+    done = cluster.cluster_stream("slurm:20", "g", "e", Settings(), 1, "cuda")(source, source.photos)
+    next(done)
+    assert len(client.sent) == 1 + 4
+    client.workers = 3
+    next(done)
+    assert len(client.sent) == 2 + 12
+    assert len(list(done)) == PHOTOS - 2
+    where = {"generator": place / "tiny.safetensors", "cluster": "slurm:20", "device": "cuda"}
+    embed_to(place / "sent", place / "chips", **where, **OPTIONS)
+    assert {job[4] for job in client.sent} == {"cuda"}
 
 
 @pytest.mark.slow

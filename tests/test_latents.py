@@ -67,6 +67,15 @@ def test_a_second_process_is_refused(tmp_path):
         pass
 
 
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(store.fcntl, "flock", none)
+    with pytest.raises(InputError, match=r"Cannot lock .*No locks available.*file locks"):
+        LatentsWriter(tmp_path, META).__enter__()
+
+
 def test_other_settings_are_refused_with_the_difference(tmp_path):
     with LatentsWriter(tmp_path, META):
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import stylegan_surv as ss
 from stylegan_surv.faces import Chips
 from stylegan_surv.faces.edits import EDITS, brighter, darker, no_clothing, other_background, rotated
+from stylegan_surv.inversion import Schedule
 from stylegan_surv.survival.outcome import Outcome
 from stylegan_surv.survival.stability import (
     Again,
@@ -166,3 +168,8 @@ def test_networks_that_are_not_those_of_the_latents_are_not_used(drawn: Any) -> 
     _, w_plus, names, about = drawn
     for changed in ({"generator": None}, {"generator_sha256": "ab" * 32}, {"generator": "unknown-64"}):
         assert Again.of(ss.Latents.from_arrays(w_plus, names, names, {**about, **changed})) is None
+    went_on = {
+        **about["settings"],
+        "schedule": asdict(Schedule(start="previous")),
+    }  # nor are earlier latents guessed
+    assert Again.of(ss.Latents.from_arrays(w_plus, names, names, {**about, "settings": went_on})) is None

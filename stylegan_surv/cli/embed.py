@@ -24,7 +24,15 @@ PATH = click.Path(path_type=Path)
 @click.option("--preset", help="The published protocol for comparison: reference or reference-w+.")
 @click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Photographs at a time.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--perceptual", type=click.Choice(["alex", "vgg"]), default="alex", show_default=True)
+@click.option("--perceptual", type=click.Choice(["alex", "vgg"]), help="Default: alex; vgg with a preset.")
+@click.option("--passes", type=click.IntRange(0), default=0, show_default=True, help="Encoder refinements.")
+@click.option("--steps", type=click.IntRange(1), help="At most so many projector steps.")
+@click.option("--target", type=float, help="LPIPS at which a photograph is finished.")
+@click.option(
+    "--penalty", type=click.FloatRange(0), help="The dial: 0 copies, large values stay at the start."
+)
+@click.option("--space", type=click.Choice(["w", "w+"]), help="One vector for all layers, or one per layer.")
+@click.option("--start", help="encoder, mean, or a folder of earlier latents to go on from.")
 @click.option("--identity", is_flag=True, help="Grade the identity similarity as well (slower).")
 @click.option("--cluster", help="local, local:N, slurm:N or the address of a Dask scheduler.")
 @click.option("--device", default="cpu", show_default=True)
@@ -36,6 +44,7 @@ def command(
     generator: str,
     out: Path,
     sheet: Path | None,
+    start: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -47,14 +56,21 @@ def command(
     from stylegan_surv.cohort import read_cohort
     from stylegan_surv.inversion.embed import CHIPS, embed_to
     from stylegan_surv.inversion.latents import Latents
-    from stylegan_surv.inversion.quality import contact_sheet, summarise
+    from stylegan_surv.inversion.quality import check_picture, contact_sheet, summarise
 
+    if sheet is not None:
+        check_picture(sheet)
+    previous = Latents.open(start) if start not in (None, "encoder", "mean") else None
+    given = {name: options.pop(name) for name in ("steps", "target", "penalty", "space")}
+    given["start"] = start if previous is None else "previous"
+    schedule = {name: value for name, value in given.items() if value is not None}
     if options["cluster"]:
         logging.basicConfig(format="%(message)s")
         logging.getLogger("stylegan_surv").setLevel(logging.INFO)
     cohort = None if table is None else read_cohort(table, photos, check_photos=False)
     with progress_bar("Embedding") as report:
-        embed_to(out, photos, cohort=cohort, generator=generator, progress=report, **options)
+        options |= {"cohort": cohort, "generator": generator, "schedule": schedule or None, "start": previous}
+        embed_to(out, photos, progress=report, **options)
     if sheet is not None:
         contact_sheet(Latents.open(out), out / CHIPS if (out / CHIPS).exists() else photos, sheet, generator)
     summary = summarise(out)

@@ -23,16 +23,24 @@ def command() -> None:
 @FOLDER
 @click.option("--cohort", type=click.Path(path_type=Path), help="Clinical table, for the table by subgroup.")
 @click.option("--by", help="Column of the clinical table.")
+@click.option(
+    "--review",
+    multiple=True,
+    type=(click.Choice(["lpips", "distance", "identity"]), float),
+    help="Another threshold for what needs a look, such as lpips 0.2.",
+)
 @AS_JSON
-def info(folder: Path, cohort: Path | None, by: str | None, as_json: bool) -> None:
+def info(
+    folder: Path, cohort: Path | None, by: str | None, review: tuple[tuple[str, float], ...], as_json: bool
+) -> None:
     """What a dataset holds, where it came from, and how good it is."""
     from stylegan_surv.cohort import read_cohort
     from stylegan_surv.inversion.latents import read_metadata
-    from stylegan_surv.inversion.quality import by_subgroup, summarise
+    from stylegan_surv.inversion.quality import REVIEW, by_subgroup, summarise
 
     if (cohort is None) != (by is None):
         raise click.UsageError("--cohort and --by belong together")
-    metadata, summary = read_metadata(folder), summarise(folder)
+    metadata, summary = read_metadata(folder), summarise(folder, {**REVIEW, **dict(review)})
     known = {name: metadata.get(name) for name in ("generator", "method", "num_ws", "w_dim", "version")}
     groups = None
     if cohort is not None and by is not None:
@@ -54,12 +62,16 @@ def info(folder: Path, cohort: Path | None, by: str | None, as_json: bool) -> No
 @command.command("verify")
 @FOLDER
 @click.option("--photos", type=click.Path(path_type=Path), help="Chips, to compare with what was embedded.")
+@click.option("--cohort", "table", type=click.Path(path_type=Path), help="The table that `embed` was given.")
 @AS_JSON
-def verify_command(folder: Path, photos: Path | None, as_json: bool) -> None:
+def verify_command(folder: Path, photos: Path | None, table: Path | None, as_json: bool) -> None:
     """Check every shard and row. Exit code 1 if something is wrong."""
+    from stylegan_surv.cohort import read_cohort
     from stylegan_surv.inversion.verify import verify
 
-    faults = verify(folder, photos)
+    if table is not None and photos is None:
+        raise click.UsageError("--cohort says which of --photos belong to the run: give both")
+    faults = verify(folder, photos, None if table is None else read_cohort(table, photos, check_photos=False))
     if as_json:
         echo_json({"faults": faults})
     else:
@@ -77,6 +89,7 @@ def verify_command(folder: Path, photos: Path | None, as_json: bool) -> None:
 @click.option("--encoder", help="The dataset's own; by default the generator's.")
 @click.option("--sample", default=16, show_default=True, help="Photographs.")
 @click.option("--seeds", default=3, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
 @AS_JSON
 def seeds_command(folder: Path, photos: Path, as_json: bool, **options: Any) -> None:
     """Invert a sample again with other seeds: how much of a latent is chance?"""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from stylegan_surv.errors import InputError
@@ -21,10 +22,11 @@ CHUNKS_PER_WORKER = 4  # handed out at a time, so that the scheduler's memory do
 RETRIES = 3
 log = logging.getLogger(__name__)
 Rows = list[dict[str, Any]]
+_one_at_a_time = Lock()  # a worker's threads share the networks, and noise maps take turns in their buffers
 
 
 def cluster_stream(
-    where: str, generator: object, encoder: object, settings: Settings, size: int
+    where: str, generator: object, encoder: object, settings: Settings, size: int, device: str = "cpu"
 ) -> Callable[[Source, Sequence[Photo]], Iterator[Rows]]:
     """Work on the cluster ``where``: "local", "local:N", "slurm:N" or a scheduler's address.
 
@@ -32,6 +34,7 @@ def cluster_stream(
     ----------
     generator, encoder : names or files; every worker must be able to read them, and the chips.
     size : photographs of one chunk.
+    device : of the networks, on every worker.
     """
     if not all(isinstance(net, str | Path | None) for net in (generator, encoder)):
         raise InputError(
@@ -48,18 +51,18 @@ def cluster_stream(
             client = stack.enter_context(_connect(where, stack))
             log.info("Dask dashboard: %s", client.dashboard_link)
 
-            def submit() -> Any:
-                chunk = next(parts, None)
-                if chunk is None:
-                    return None
-                return client.submit(_work, generator, encoder, settings, chunk, pure=False, retries=RETRIES)
+            running = as_completed()
 
-            window = max(1, len(client.scheduler_info()["workers"])) * CHUNKS_PER_WORKER
-            running = as_completed([f for f in (submit() for _ in range(window)) if f is not None])
+            def hand_out() -> None:
+                window = max(1, len(client.nthreads())) * CHUNKS_PER_WORKER  # workers come and go
+                while running.count() < window and (chunk := next(parts, None)) is not None:
+                    job = (_work, generator, encoder, settings, device, chunk)
+                    running.add(client.submit(*job, pure=False, retries=RETRIES))
+
+            hand_out()
             for future in running:
                 rows: Rows = future.result()
-                if (following := submit()) is not None:
-                    running.add(following)
+                hand_out()
                 yield rows
 
     return stream
@@ -95,14 +98,15 @@ def _connect(where: str, stack: ExitStack) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _inverter(generator: str | Path, encoder: str | Path | None, settings: Settings) -> Inverter:
+def _inverter(generator: str | Path, encoder: str | Path | None, settings: Settings, device: str) -> Inverter:
     import torch
     from distributed import get_worker
 
     torch.set_num_threads(get_worker().state.nthreads)
-    return Inverter(*networks(generator, encoder, settings), settings)
+    return Inverter(*networks(generator, encoder, settings, device), settings)
 
 
-def _work(generator: Any, encoder: Any, settings: Settings, photos: list[Photo]) -> Rows:
-    inverter = _inverter(generator, encoder, settings)
-    return inverter.rows(inverter.load(ChipFolder(photos), photos))
+def _work(generator: Any, encoder: Any, settings: Settings, device: str, photos: list[Photo]) -> Rows:
+    with _one_at_a_time:
+        inverter = _inverter(generator, encoder, settings, device)
+        return inverter.rows(inverter.load(ChipFolder(photos), photos))

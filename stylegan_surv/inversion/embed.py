@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stylegan_surv import __version__
-from stylegan_surv.errors import InputError
+from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import Encoder, Generator
-from stylegan_surv.inversion.inverter import Inverter, Method, Settings, networks, plan
+from stylegan_surv.inversion.inverter import Inverter, Method, Settings, Start, fingerprint, networks, plan
 from stylegan_surv.inversion.latents import Latents, LatentsWriter
 from stylegan_surv.inversion.projector import Perceptual, Schedule
 from stylegan_surv.inversion.sources import Photo, Source, open_source
@@ -35,12 +35,12 @@ def embed(
     out: str | Path | None = None,
     method: Method | None = None,
     preset: str | None = None,
-    schedule: Schedule | None = None,
+    schedule: Schedule | Mapping[str, Any] | None = None,
     batch: int = 16,
     seed: int = 0,
     passes: int = 0,
     identity: bool = False,
-    perceptual: str | Perceptual = "alex",
+    perceptual: str | Perceptual | None = None,
     start: Latents | None = None,
     photo_ids: Sequence[str] | None = None,
     patient_ids: Sequence[str] | None = None,
@@ -63,13 +63,13 @@ def embed(
     out : path, optional
         Folder of the latents dataset. A run that was interrupted goes on there; photographs that have
         changed since are redone; another generator or other settings are refused. Without it nothing is
-        written.
+        written, and optimised noise maps are not kept.
     method : {"hybrid", "encoder", "projector"}
         Encoder and as many projector steps as each photograph needs (default); encoder alone; projector from the mean.
     preset : {"reference", "reference-w+"}, optional
         The published protocol, for comparison: 1,000 steps from the mean, in W or W+.
-    schedule : Schedule, optional
-        Replaces the method's own.
+    schedule : Schedule or mapping, optional
+        Replaces the method's own, or some of its values: ``{"penalty": 1.0}``.
     batch : int
         The one batch shape of the run. Results are the same to the last bit whatever else is in the batch.
     seed : int
@@ -80,9 +80,10 @@ def embed(
         Grade the identity similarity too (slower).
     perceptual : {"alex", "vgg"} or callable
         The projector's image distance: LPIPS on AlexNet or VGG16 (`stylegan-surv fetch-weights lpips-vgg`), or your
-        own function of two batches of images.
+        own function of two batches of images. By default AlexNet; VGG16, as published, with a preset.
     start : Latents, optional
-        Where ``Schedule(start="previous")`` begins; photographs that are not in it begin at the mean.
+        Where ``Schedule(start="previous")`` begins, latents of the same generator; photographs that are not in it
+        begin at the mean.
     photo_ids, patient_ids : sequences of str, optional
         Names of an array's rows.
     cluster : str, optional
@@ -150,8 +151,8 @@ def _prepare(
     encoder: Encoder | str | Path | None = None,
     method: Method | None = None,
     preset: str | None = None,
-    schedule: Schedule | None = None,
-    perceptual: str | Perceptual = "alex",
+    schedule: Schedule | Mapping[str, Any] | None = None,
+    perceptual: str | Perceptual | None = None,
     start: Latents | None = None,
     photo_ids: Sequence[str] | None = None,
     patient_ids: Sequence[str] | None = None,
@@ -159,12 +160,12 @@ def _prepare(
     device: str = "cpu",
     **others: Any,
 ) -> _Task:
-    own = None if isinstance(perceptual, str) else perceptual
-    known = perceptual if isinstance(perceptual, str) else type(perceptual).__name__
+    own = None if perceptual is None or isinstance(perceptual, str) else perceptual
+    known = perceptual if perceptual is None or isinstance(perceptual, str) else type(perceptual).__name__
     settings = plan(method, preset, schedule, perceptual=known, **others)
-    net, partner = networks(generator, encoder, settings, device)
-    first = None if start is None else dict(zip(start.ids, start.w_plus))
-    inverter = Inverter(net, partner, settings, own, first)
+    here = "cpu" if cluster is not None else device  # the machine that hands out work may have no GPU
+    net, partner = networks(generator, encoder, settings, here)
+    inverter = Inverter(net, partner, settings, own, None if start is None else _first(start, net))
     source = open_source(
         photos,
         cohort,
@@ -181,8 +182,21 @@ def _prepare(
             raise InputError(
                 "On a cluster `out` is needed, and neither `start` nor a `perceptual` of your own can be sent."
             )
-        work = cluster_stream(cluster, generator, encoder, settings, settings.batch * BATCHES_PER_CHUNK)
+        work = cluster_stream(
+            cluster, generator, encoder, settings, settings.batch * BATCHES_PER_CHUNK, device
+        )
     return _Task(work, source, inverter.metadata(), inverter)
+
+
+def _first(latents: Latents, net: Generator) -> Start:
+    shape = (net.config.num_ws, net.config.w_dim)
+    known = latents.metadata.get("generator_sha256")
+    if latents.w_plus.shape[1:] != shape or known not in (None, fingerprint(net)):
+        raise Refused(
+            f"The latents to start from are of another generator (SHA-256 {known}, num_ws and w_dim "
+            f"{latents.w_plus.shape[1:]}; expected {fingerprint(net)}, {shape})."
+        )
+    return dict(zip(latents.ids, latents.w_plus))
 
 
 def _tell(progress: Progress | None, done: int, total: int) -> None:
@@ -227,7 +241,12 @@ def inverter_stream(inverter: Inverter) -> Work:
 def to_disk(task: _Task, writer: LatentsWriter, progress: Progress | None) -> None:
     """Invert what is not stored yet, and store it chunk by chunk."""
     photos = task.source.photos
-    writer.discard(p.photo_id for p in photos if p.source_sha256 != writer.present.get(p.photo_id))
+    writer.discard(
+        photo.photo_id
+        for photo in photos
+        if photo.source_sha256 != writer.present.get(photo.photo_id)
+        or (photo.photo_id in writer.failed and photo.error is None)  # it has a chip by now
+    )
     pending = {photo.photo_id for photo in photos} - writer.present.keys()
     done = len(photos) - len(pending)
     _tell(progress, done, len(photos))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import LPIPS, Generator
-from stylegan_surv.inversion.inverter import fingerprint
+from stylegan_surv.inversion.inverter import DISPLAY_ONLY, fingerprint
 from stylegan_surv.inversion.projector import shrink, squared_error
 
 BALL = 5.0  # distance of the locality's anchors from the pivot in w (Roich et al., section 3.3: α = 5)
@@ -46,7 +46,7 @@ def tune(
     locality : weight of staying the same elsewhere in the latent space, so that edits keep their meaning.
     seed : of the anchors where that is checked.
     """
-    tuned = copy.deepcopy(generator)
+    tuned = _display_copy(generator)
     weights = [p.requires_grad_(True) for p in tuned.synthesis.parameters() if p.ndim == 4]
     optimiser = torch.optim.Adam(weights, lr=rate)
     perceptual = LPIPS().to(image.device)
@@ -74,11 +74,19 @@ def tune(
     return tuned.requires_grad_(False)
 
 
+def _display_copy(generator: Generator) -> Generator:
+    """A copy that does not pass for the original: without its hash, and refused where latents are made."""
+    tuned = copy.deepcopy(generator)
+    tuned.card = {k: v for k, v in generator.card.items() if k != "sha256"} | {"use": DISPLAY_ONLY}
+    return tuned
+
+
 @torch.no_grad()
 def _anchor(generator: Generator, w_plus: Tensor, rng: torch.Generator) -> Tensor:
     """A point near the pivot, on the way to a random sample of the generator."""
     z = torch.randn(1, generator.config.z_dim, generator=rng).to(w_plus)
-    away = generator.mapping(z) - w_plus
+    label = w_plus.new_zeros(1, generator.config.c_dim) if generator.config.c_dim else None
+    away = generator.mapping(z, label) - w_plus
     anchor: Tensor = w_plus + BALL * away / away.norm(dim=2, keepdim=True).clamp_min(1e-8)
     return anchor
 
@@ -89,7 +97,7 @@ def save_delta(tuned: Generator, generator: Generator, path: str | Path, image: 
     changed = {name: (value - base[name]) for name, value in tuned.state_dict().items()}
     small = {name: value.half().cpu().contiguous() for name, value in changed.items() if bool(value.any())}
     bound = {"generator_sha256": fingerprint(generator), "photograph_sha256": _hash(image)}
-    save_file(small, path, metadata={**bound, "use": "display only"})
+    save_file(small, path, metadata={**bound, "use": DISPLAY_ONLY})
 
 
 def load_delta(generator: Generator, path: str | Path, image: Tensor | None = None) -> Generator:
@@ -108,7 +116,7 @@ def load_delta(generator: Generator, path: str | Path, image: Tensor | None = No
         raise Refused(
             f"{path} was tuned for another photograph; name another file, or delete it to tune again."
         )
-    tuned = copy.deepcopy(generator)
+    tuned = _display_copy(generator)
     state = tuned.state_dict()
     for name, value in delta.items():
         state[name] += value.to(state[name])

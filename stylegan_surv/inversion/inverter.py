@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stylegan_surv.errors import InputError
+from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces.mask import face_mask
 from stylegan_surv.gan import LPIPS, Encoder, Generator, load_encoder, load_generator
 from stylegan_surv.gan.checkpoint import find
@@ -35,6 +35,8 @@ from stylegan_surv.inversion.sources import Photo, Source
 
 Method = Literal["encoder", "hybrid", "projector"]
 Start = Mapping[str, NDArray[np.float32]]  # photo_id → w_plus, where a run begins from earlier latents
+
+DISPLAY_ONLY = "display only"  # a card's "use": this generator was bent to one photograph
 
 METHODS: dict[Method, Schedule | None] = {
     "encoder": None,
@@ -88,6 +90,16 @@ class Inverter:
         perceptual: Perceptual | None = None,
         start: Start | None = None,
     ) -> None:
+        if generator.card.get("use") == DISPLAY_ONLY:
+            raise Refused(
+                "This generator was tuned to draw one photograph, for display only; give the original."
+            )
+        previous = settings.schedule is not None and settings.schedule.start == "previous"
+        if previous != (start is not None):
+            raise InputError(
+                "Latents to start from and a schedule with start = 'previous' belong together; "
+                f"{'the latents are' if previous else 'such a schedule is'} missing."
+            )
         self.generator, self.encoder, self.settings, self.start = generator, encoder, settings, start or {}
         self.device = generator.mapping.w_avg.device
         self.lpips = LPIPS().to(self.device)
@@ -103,12 +115,17 @@ class Inverter:
             raise InputError(
                 f"perceptual is {net!r}; expected 'alex', 'vgg' or a function of two batches of images."
             )
-        return LPIPS("vgg").to(self.device)
+        try:
+            return LPIPS("vgg").to(self.device)
+        except InputError as missing:
+            raise InputError(
+                f"{missing}, or say --perceptual alex (the protocol with another distance)"
+            ) from missing
 
     @cached_property
     def exchangeable(self) -> bool:
         """Whether a photograph's place in the batch changes no bit of its latent, on this machine."""
-        return exchangeable(self.generator, self.perceptual, self.settings.batch)
+        return exchangeable(self.generator, self.perceptual, self.settings.batch, self.encoder)
 
     def metadata(self) -> dict[str, Any]:
         """What the dataset must know of its origin."""
@@ -120,6 +137,7 @@ class Inverter:
             **{f"{name}_sha256": fingerprint(net) for name, net in known.items()},
             "num_ws": self.generator.config.num_ws,
             "w_dim": self.generator.config.w_dim,
+            **({"start_sha256": _digest(self.start)} if self.start else {}),
             **({"noise": NoiseMaps(self.generator).total} if plan is not None and plan.noise else {}),
             "method": self.settings.method,
             "settings": asdict(self.settings),
@@ -238,14 +256,25 @@ def fingerprint(net: Generator | Encoder) -> str:
     known = net.card.get("sha256")
     if known:
         return str(known)
+    return _digest({name: tensor.detach().cpu().numpy() for name, tensor in net.state_dict().items()})
+
+
+def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(net.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    for name, array in sorted(arrays.items()):
+        digest.update(name.encode() + array.tobytes())
     return digest.hexdigest()
 
 
-def plan(method: Method | None, preset: str | None, schedule: Schedule | None, **others: Any) -> Settings:
-    """Settings of a run; a preset implies its method, and a schedule replaces the method's own."""
+def plan(
+    method: Method | None,
+    preset: str | None,
+    schedule: Schedule | Mapping[str, Any] | None,
+    perceptual: str | None = None,
+    **others: Any,
+) -> Settings:
+    """Settings of a run; a preset implies its method and VGG16; a schedule, or parts of one, replace the method's."""
+    others["perceptual"] = perceptual or ("alex" if preset is None else "vgg")
     if others.get("batch", 1) < 1:
         raise InputError(f"batch is {others['batch']}; expected 1 or more.")
     if preset is not None:
@@ -259,7 +288,14 @@ def plan(method: Method | None, preset: str | None, schedule: Schedule | None, *
         raise InputError(f"method is {method!r}; expected one of {', '.join(METHODS)}.")
     if method == "encoder" and schedule is not None:
         raise InputError("A schedule belongs to the projector; with method 'encoder' it does nothing.")
-    return Settings(method, schedule=schedule or METHODS[method], **others)
+    own = METHODS[method]
+    if own is None or schedule is None:
+        return Settings(method, schedule=own, **others)
+    if not isinstance(schedule, Schedule):
+        if unknown := sorted(schedule.keys() - asdict(own).keys()):
+            raise InputError(f"A schedule has no {unknown[0]!r}; expected one of {', '.join(asdict(own))}.")
+        schedule = Schedule(**{**asdict(own), **schedule})
+    return Settings(method, schedule=schedule, **others)
 
 
 def networks(

@@ -31,7 +31,7 @@ METADATA_FILE = "_latents.json"
 LOCK_FILE = "_lock"
 FORMAT = 1
 # settings that make two runs the same run; anything else in the metadata may differ between sessions
-IDENTITY = ("generator_sha256", "encoder_sha256", "num_ws", "w_dim", "method", "settings")
+IDENTITY = ("generator_sha256", "encoder_sha256", "start_sha256", "num_ws", "w_dim", "method", "settings")
 ROWS_PER_SHARD = 8192  # of a compacted dataset: 84 MB of 10 × 256 latents
 TEXT = ("photo_id", "patient_id", "source_path", "source_sha256", "status", "error")
 NUMBERS = ("lpips", "mse", "identity", "distance", "steps", "seed")
@@ -291,6 +291,8 @@ class LatentsWriter:
     ----------
     present : dict
         ``photo_id → source_sha256`` of what is stored already.
+    failed : set
+        ``photo_id`` of the stored rows that have no latent.
 
     Raises
     ------
@@ -302,13 +304,20 @@ class LatentsWriter:
         self.folder = Path(folder)
         self.metadata = {"format": FORMAT, "version": __version__, **metadata}
         self.present: dict[str, str | None] = {}
+        self.failed: set[str] = set()
         self._lock: int | None = None
 
     def __enter__(self) -> LatentsWriter:
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file; expected a folder for the latents.")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _acquire(self.folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _acquire(self.folder)
+        except OSError as fault:
+            raise InputError(
+                f"Cannot lock {self.folder} for writing ({fault.strerror or fault}); choose a folder that you may "
+                "write to, on a file system that has file locks (flock)."
+            ) from fault
         try:
             for leftover in self.folder.glob(".*.tmp"):
                 leftover.unlink()
@@ -347,8 +356,12 @@ class LatentsWriter:
         self.metadata = stored
 
     def _index(self, path: Path) -> None:
-        table = read_shard(path, ["photo_id", "source_sha256"])
-        self.present.update(zip(table["photo_id"].to_pylist(), table["source_sha256"].to_pylist()))
+        table = read_shard(path, ["photo_id", "source_sha256", "status"])
+        self._note(table.to_pylist())
+
+    def _note(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.present.update((row["photo_id"], row.get("source_sha256")) for row in rows)
+        self.failed.update(row["photo_id"] for row in rows if row["status"] != "ok")
 
     def _replace(self, name: str, write: Any) -> None:
         """Let ``write(path)`` fill a temporary file, then rename it to ``name``; leaves nothing on failure."""
@@ -374,7 +387,7 @@ class LatentsWriter:
         if again:
             raise ValueError(f"{again[0]!r} is in the dataset already")
         self._add_shard([to_table(rows, schema_of(self.metadata))])
-        self.present.update((row["photo_id"], row.get("source_sha256")) for row in rows)
+        self._note(rows)
 
     def _add_shard(self, tables: Iterable[pa.Table]) -> None:
         existing = shards(self.folder)
@@ -382,7 +395,7 @@ class LatentsWriter:
         self._replace(f"part-{number:06d}.parquet", lambda path: write_tables(path, tables))
 
     def discard(self, photo_ids: Iterable[str]) -> None:
-        """Forget these rows (their photographs have changed); shards are rewritten without them."""
+        """Forget these rows (they are to be made anew); shards are rewritten without them."""
         gone = set(photo_ids) & self.present.keys()
         for path in shards(self.folder) if gone else []:
             table = read_shard(path)
@@ -396,6 +409,7 @@ class LatentsWriter:
                 path.unlink()
         for name in gone:
             del self.present[name]
+        self.failed -= gone
 
     def compact(self, rows_per_shard: int = ROWS_PER_SHARD) -> int:
         """Merge shards into few files; returns how many remain.
@@ -483,6 +497,9 @@ def _acquire(folder: Path) -> int:
         raise Refused(
             f"Process {owner} is writing to {folder}; wait for it, or choose another folder."
         ) from busy
+    except OSError:  # a file system without locks
+        os.close(handle)
+        raise
     with suppress(OSError):  # the number is a courtesy; on a full disk there is none
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)

@@ -12,20 +12,22 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan import LPIPS, Generator
+from stylegan_surv.gan import LPIPS, Encoder, Generator
 from stylegan_surv.inversion.noise import NoiseMaps
 
 LPIPS_SIZE = 256  # perceptual features are computed at this size at most (Karras et al. 2020, appendix D)
 W_SAMPLES = 10_000  # for the mean and the scale of w (the same appendix)
 EXPLORATION_ENDS = 0.75  # of the steps (the same appendix)
 BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
+Space = Literal["w", "w+"]
+StartFrom = Literal["encoder", "mean", "previous"]
 
 
 class Perceptual(Protocol):
@@ -72,8 +74,8 @@ class Schedule:
     face_mask : count pixels by the face mask, so that background and clothing do not steer the latent.
     """
 
-    space: Literal["w", "w+"] = "w+"
-    start: Literal["encoder", "mean", "previous"] = "encoder"
+    space: Space = "w+"
+    start: StartFrom = "encoder"
     steps: int = 30
     target: float | None = None
     rate: float = 0.1
@@ -89,6 +91,11 @@ class Schedule:
     face_mask: bool = False
 
     def __post_init__(self) -> None:
+        for name, allowed in (("space", get_args(Space)), ("start", get_args(StartFrom))):
+            if getattr(self, name) not in allowed:
+                raise InputError(
+                    f"The schedule has {name} = {getattr(self, name)!r}; expected one of {', '.join(allowed)}."
+                )
         if self.steps < 1 or self.rate <= 0 or min(self.penalty, self.lpips, self.pixel) < 0:
             raise InputError(
                 f"The schedule has steps = {self.steps}, rate = {self.rate}, penalty = {self.penalty}, lpips = "
@@ -182,7 +189,7 @@ class _Slots:
         self.moment2 = BETAS[1] * self.moment2 + (1 - BETAS[1]) * gradient.square()
         mean, variance = self.moment1 / (1 - BETAS[0] ** t), self.moment2 / (1 - BETAS[1] ** t)
         after = self.value - rate[:, None] * mean / (variance.sqrt() + ADAM_EPS)
-        self.value = torch.where(move[:, None], after, self.value)
+        self.value = torch.where(move.to(after.device)[:, None], after, self.value)
 
 
 class _Objective:
@@ -306,11 +313,13 @@ def project(
     return Projection(objective.styles(result).contiguous(), steps, noise)
 
 
-def exchangeable(generator: Generator, perceptual: Perceptual, batch: int) -> bool:
+def exchangeable(
+    generator: Generator, perceptual: Perceptual, batch: int, encoder: Encoder | None = None
+) -> bool:
     """Whether a photograph's numbers are the same, in every bit, in whichever slot of the batch it is.
 
     Not always: a batch of 5 may be computed as 4 and 1, or divided among threads, and some rows meet another kernel.
-    Found out by trying: pictures and gradients of a batch, and of the same batch turned by one place.
+    Found out by trying: pictures, codes and gradients of a batch, and of the same batch turned by one place.
     """
     if batch == 1:
         return True
@@ -323,7 +332,9 @@ def exchangeable(generator: Generator, perceptual: Perceptual, batch: int) -> bo
         small = shrink(drawn)
         loss = perceptual(small, torch.zeros_like(small)) + drawn.square().mean(dim=(1, 2, 3))
         (gradient,) = torch.autograd.grad(loss.sum(), styles)
-        found.append((drawn.detach(), loss.detach(), gradient))
+        with torch.no_grad():
+            codes = [] if encoder is None else [encoder(drawn)]
+        found.append((drawn.detach(), loss.detach(), gradient, *codes))
     return all(torch.equal(a.roll(1, 0), b) for a, b in zip(*found))
 
 

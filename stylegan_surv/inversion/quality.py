@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,18 +75,18 @@ def quality_frame(folder: str | Path) -> pd.DataFrame:
     return frame.drop_duplicates("photo_id").sort_values("photo_id").reset_index(drop=True)
 
 
-def needs_review(frame: pd.DataFrame) -> NDArray[np.bool_]:
-    """Rows beyond a threshold of :data:`REVIEW`."""
+def needs_review(frame: pd.DataFrame, limits: Mapping[str, float] = REVIEW) -> NDArray[np.bool_]:
+    """Rows beyond a threshold."""
     mark = np.zeros(len(frame), dtype=bool)
-    for name, limit in REVIEW.items():
+    for name, limit in limits.items():
         values = frame[name].to_numpy(float)
         with np.errstate(invalid="ignore"):
             mark |= values < limit if name == "identity" else values > limit
     return mark
 
 
-def summarise(folder: str | Path) -> Summary:
-    """Count, grade and list; reads no latents, so that it is quick and small whatever the size."""
+def summarise(folder: str | Path, limits: Mapping[str, float] = REVIEW) -> Summary:
+    """Count, grade and list what is beyond the ``limits``; reads no latents: quick and small, whatever the size."""
     read_metadata(folder)
     frame = quality_frame(folder)
     good, bad = frame[frame["status"] == "ok"], frame[frame["status"] != "ok"]
@@ -95,7 +96,7 @@ def summarise(folder: str | Path) -> Summary:
         if len(values):
             tail = 0.05 if name == "identity" else 0.95
             quality[name] = (float(np.median(values)), float(np.quantile(values, tail)))
-    review = tuple(good.loc[needs_review(good), "photo_id"])
+    review = tuple(good.loc[needs_review(good, limits), "photo_id"])
     return Summary(
         len(good), good["patient_id"].nunique(), dict(zip(bad["photo_id"], bad["error"])), quality, review
     )
@@ -141,6 +142,7 @@ def contact_sheet(
     worst : how many.
     by : the quality that decides, one of :data:`QUALITY`.
     """
+    check_picture(out)
     values = latents.rows[by].to_numpy(float) if by in QUALITY else np.array([])
     if not np.isfinite(values).any():
         raise InputError(
@@ -153,7 +155,7 @@ def contact_sheet(
     source = open_source(photos)
     known = {photo.photo_id: photo for photo in source.photos}
     with torch.no_grad():
-        drawn = net.synthesis(torch.from_numpy(latents.w_plus[order])).clamp(-1, 1)
+        drawn = net.synthesis(torch.from_numpy(latents.w_plus[order]).to(net.mapping.w_avg)).clamp(-1, 1)
     sheet = Image.new("RGB", (COLUMNS * 2 * CELL, -(-len(order) // COLUMNS) * (CELL + CAPTION)), "white")
     names = [str(name) for name in latents.ids[order]]
     for place, (name, picture, value) in enumerate(zip(names, drawn, values[order])):
@@ -166,6 +168,13 @@ def contact_sheet(
     return names
 
 
+def check_picture(path: str | Path) -> None:
+    """Whether a picture can be written there, before the work that it is to show."""
+    suffix, folder = Path(path).suffix, Path(path).parent
+    if Image.registered_extensions().get(suffix.lower()) not in Image.SAVE or not folder.is_dir():
+        raise InputError(f"{path} cannot be written: name a .png or .jpg file in a folder that exists.")
+
+
 def _picture(image: torch.Tensor) -> Image.Image:
-    pixels = ((image + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    pixels = ((image + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
     return Image.fromarray(pixels).resize((CELL, CELL), Image.Resampling.LANCZOS)

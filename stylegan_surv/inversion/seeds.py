@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import Encoder, Generator
@@ -24,7 +25,7 @@ class SeedVariance:
     ----------
     photos, seeds : how many of each were compared.
     within : between seeds of one photograph.
-    between : between photographs (of their means over seeds).
+    between : between photographs, beyond what chance gives their means over the seeds.
     """
 
     photos: int
@@ -35,7 +36,15 @@ class SeedVariance:
     @property
     def reliability(self) -> float:
         """Share of the variance that belongs to the photograph (intraclass correlation), 0 to 1."""
-        return self.between**2 / (self.between**2 + self.within**2)
+        total = self.between**2 + self.within**2
+        return self.between**2 / total if total else 0.0
+
+    @classmethod
+    def of(cls, w_plus: NDArray[np.floating[Any]]) -> SeedVariance:
+        """Of latents [seeds, photos, ...] in standard deviations of w (one-way analysis of variance)."""
+        within = w_plus.var(axis=0, ddof=1).mean()
+        between = max(w_plus.mean(axis=0).var(axis=0, ddof=1).mean() - within / len(w_plus), 0.0)
+        return cls(w_plus.shape[1], len(w_plus), float(np.sqrt(within)), float(np.sqrt(between)))
 
     def as_dict(self) -> dict[str, float]:
         """For JSON."""
@@ -72,10 +81,15 @@ def seed_variance(
     latents = Latents.open(folder)
     stored = dict(latents.metadata["settings"])
     plan = stored["schedule"]
+    if plan is not None and plan["start"] == "previous":
+        raise Refused(
+            f"{folder} went on from earlier latents, which are not in it; ask where those were made."
+        )
     settings = Settings(**{**stored, "schedule": None if plan is None else Schedule(**plan)})
     net, partner = networks(generator, encoder, settings, device)
-    if fingerprint(net) != latents.metadata["generator_sha256"]:
-        raise Refused(f"{folder} was made with another generator; give it by name or file.")
+    for role, network in (("generator", net), ("encoder", partner)):
+        if network is not None and fingerprint(network) != latents.metadata.get(f"{role}_sha256"):
+            raise Refused(f"{folder} was made with another {role}; give it by name or file.")
     source = open_source(photos)
     known = {photo.photo_id: photo for photo in source.photos}
     names = [name for name in latents.ids if name in known]
@@ -89,7 +103,4 @@ def seed_variance(
         inverter = Inverter(net, partner, replace(settings, seed=seed))
         rows = inverter.rows(inverter.load(source, [known[names[i]] for i in chosen]))
         found.append([row["w_plus"] for row in rows if row["status"] == "ok"])
-    w_plus = np.asarray(found, dtype=float) / inverter.scale
-    within = np.sqrt(w_plus.var(axis=0, ddof=1).mean())
-    between = np.sqrt(w_plus.mean(axis=0).var(axis=0, ddof=1).mean())
-    return SeedVariance(w_plus.shape[1], seeds, float(within), float(between))
+    return SeedVariance.of(np.asarray(found, dtype=float) / inverter.scale)

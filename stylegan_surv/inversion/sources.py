@@ -21,6 +21,8 @@ from stylegan_surv.faces.chips import Chips, chip_path
 if TYPE_CHECKING:
     from stylegan_surv.cohort import Cohort
 
+SLACK = 1e-3  # by which an array may leave [−1, 1], for rounding
+
 
 @dataclass(frozen=True, slots=True)
 class Photo:
@@ -143,6 +145,13 @@ def _from_array(
 ) -> Source:
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
         raise InputError(f"The images have shape {list(images.shape)}; expected [n, 3, side, side].")
+    images = images.detach().cpu()
+    finite = images.float().nan_to_num(0, 0, 0)  # others are failed rows
+    if len(images) and finite.abs().max() > 1 + SLACK:
+        raise InputError(
+            f"The images have values from {finite.min():g} to {finite.max():g}; expected −1 to 1 (of 0…255: "
+            "x / 127.5 − 1)."
+        )
     if photo_ids is None:
         photo_ids = [str(i) for i in range(len(images))] if cohort is None else list(cohort.table["photo_id"])
     if patient_ids is None and cohort is not None:

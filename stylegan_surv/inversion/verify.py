@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,13 +27,17 @@ from stylegan_surv.inversion.latents import (
 )
 from stylegan_surv.inversion.sources import open_source
 
+if TYPE_CHECKING:
+    from stylegan_surv.cohort import Cohort
 
-def verify(folder: str | Path, photos: Any = None) -> list[str]:
+
+def verify(folder: str | Path, photos: Any = None, cohort: Cohort | None = None) -> list[str]:
     """Everything that is wrong with a dataset, in words; empty if nothing is.
 
     Parameters
     ----------
     photos : what was embedded (Chips or a folder of chips), to find photographs that are missing or have changed.
+    cohort : says which of them belong to the run.
     """
     folder = Path(folder)
     metadata = read_metadata(folder)
@@ -59,7 +63,7 @@ def verify(folder: str | Path, photos: Any = None) -> list[str]:
         f"{name} is stored {count} times; run `latents compact`" for name, count in seen.items() if count > 1
     ]
     if photos is not None:
-        faults += _against(open_source(photos).photos, hashes)
+        faults += _against(open_source(photos, cohort).photos, hashes)
     return faults
 
 
@@ -103,6 +107,10 @@ def export(folder: str | Path, out: str | Path) -> int:
     out = Path(out)
     if out.suffix not in (".npz", ".csv", ".parquet"):
         raise InputError(f"{out.name} ends in {out.suffix!r}; expected .npz, .csv or .parquet.")
+    if not out.parent.is_dir() or Path(folder).resolve() in out.resolve().parents:
+        raise InputError(
+            f"{out} cannot be written: name a folder that exists and is not in the dataset itself."
+        )
     metadata = read_metadata(folder)
     if out.suffix == ".npz":
         return _export_arrays(folder, out)

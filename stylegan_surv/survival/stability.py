@@ -243,6 +243,8 @@ class Again:
             if wanted and (network is None or fingerprint(network) != wanted):
                 return None  # a later network under the same name
         schedule = settings.get("schedule")
+        if schedule and schedule["start"] == "previous":
+            return None  # the latents that it began with are not at hand
         options = {k: settings[k] for k in ("batch", "seed", "passes", "perceptual")}
         options |= {"method": about["method"], "schedule": None if schedule is None else Schedule(**schedule)}
         return cls(net, partner, options)
