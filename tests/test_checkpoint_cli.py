@@ -56,6 +56,12 @@ def test_every_network_of_a_file_can_be_converted(pkl, tmp_path):
     assert load_discriminator(tmp_path / "D.safetensors").config.resolution == 16
 
 
+@pytest.mark.parametrize("layout", ["ours", "rosinality"])
+def test_a_folder_that_is_not_there(pkl, tmp_path, layout):
+    with pytest.raises(InputError, match=r"cannot save .*nowhere/n\.pt"):
+        run("convert", pkl, tmp_path / "nowhere" / "n.pt", "--to", layout)
+
+
 def test_to_rosinality_and_back(pkl, tmp_path):
     said = run("convert", pkl, tmp_path / "n.pt", "--to", "rosinality")
     assert "n_mlp=2" in said

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ from click.testing import CliRunner
 from PIL import Image
 from training import blobs, small_recipe
 
+from stylegan_surv.cli import cli
 from stylegan_surv.cohort import Cohort, read_cohort
-from stylegan_surv.errors import InputError
+from stylegan_surv.errors import InputError, Refused
+from stylegan_surv.gan import Generator, GeneratorConfig, watch
 from stylegan_surv.gan.checkpoint import load_encoder, load_generator, read_card, save_network
-from stylegan_surv.gan.data import read_chips
+from stylegan_surv.gan.data import ImageSet, read_chips
 from stylegan_surv.gan.finetune import Run, finetune, fresh_networks, train
-from stylegan_surv.gan.provenance import patient_key
-from stylegan_surv.gan.recipe import Recipe, read_recipe
+from stylegan_surv.gan.provenance import lineage, patient_key
+from stylegan_surv.gan.recipe import Recipe, make_recipe, read_recipe
+from stylegan_surv.gan.train import Trainer
 
 N = 40
 
@@ -92,7 +96,24 @@ def test_a_runs_folder_names_its_best_networks(base: Path, photos: Path, tmp_pat
     assert torch.equal(load_generator(run.folder).synthesis.b4.const, best["synthesis.b4.const"])
     on = finetune(run.folder, photos, tmp_path / "on", recipe(images=8))  # with its own encoder
     seen = load_generator(on.folder).card["provenance"]
-    assert seen["base"]["patients"] == load_generator(run.folder).card["provenance"]["patients"] != []
+    assert seen["base"] == load_generator(run.folder).card["provenance"]
+    assert len(seen["photos"]) == run.trained_on
+
+
+def test_whom_base_and_encoder_have_seen_is_never_forgotten(base: Path, photos: Path, tmp_path: Path) -> None:
+    """Neither the encoder's own patients nor, when `train` goes on from a run, that run's."""
+    path = base.with_name("encoder.safetensors")
+    of_encoder = {"kind": "photographs", "salt": "s", "patients": ["x"], "photos": []}
+    save_network(load_encoder(path), path, {"provenance": of_encoder})
+    run = tune(base, photos, tmp_path / "run")
+    on = train(recipe(images=8), photos, tmp_path / "on", start=run.folder)
+    for folder, steps in ((run.folder, 3), (on.folder, 4)):
+        card = load_generator(folder).card
+        assert card["licence"] == "Apache-2.0"
+        assert of_encoder in (found := list(lineage(card)))
+        assert {"kind": "synthetic"} in found
+        assert len(found) == steps
+        assert found[0]["kind"] == "unnamed photographs"  # no cohort says whose they are
 
 
 def test_generator_moves_and_average_starts_from_the_base(base: Path, photos: Path, tmp_path: Path) -> None:
@@ -216,6 +237,7 @@ def test_only_patients_of_the_finetune_set_are_used(
     assert run.trained_on % 2 == 0  # both photographs of a patient are on the same side
     seen = load_generator(run.folder / "generator.safetensors").card["provenance"]
     assert seen["base"] == {"kind": "synthetic"}
+    assert seen["kind"] == "photographs"
     listed = [f"P{i}" for i in range(20) if patient_key(f"P{i}", seen["salt"]) in seen["patients"]]
     assert len(listed) == run.trained_on // 2
     assert all(int(p[1:]) < 14 for p in listed)
@@ -230,6 +252,35 @@ def test_split_without_cohort_and_strangers_are_refused(
         path.rename(photos / f"x{path.name}")
     with pytest.raises(InputError, match=r"none of 40 chips .*belongs to a patient"):
         tune(base, photos, tmp_path / "run", cohort=cohort)
+
+
+def test_sets_of_any_name(base: Path, photos: Path, cohort: Cohort, tmp_path: Path) -> None:
+    sets = {"patient_id": [f"P{i}" for i in range(20)], "set": ["train"] * 14 + ["test"] * 6}
+    pd.DataFrame(sets).to_csv(tmp_path / "split.csv", index=False)
+    options: dict[str, Any] = {"cohort": cohort, "split": tmp_path / "split.csv"}
+    with pytest.raises(InputError, match=r"no set 'finetune'; it has: test, train.*--set"):
+        tune(base, photos, tmp_path / "run", **options)
+    run = tune(base, photos, tmp_path / "run", recipe(images=8), chosen="train", **options)
+    assert run.trained_on + run.held_out == 28
+
+
+def test_a_discriminator_that_is_missing_is_named_and_a_bad_one_refused(
+    base: Path, photos: Path, tmp_path: Path
+) -> None:
+    gan = recipe(images=8, adversarial={})
+    run = tune(base, photos, tmp_path / "run", gan)
+    assert "fresh" in run.notes[0]
+    assert read_card(run.folder)["notes"] == list(run.notes)
+    assert json.loads((run.folder / "log.jsonl").read_text().splitlines()[0])["note"] == run.notes[0]
+    beside = base.with_name("base.discriminator.safetensors")
+    save_network(fresh_networks(small_recipe(resolution=64))[1], beside, {})
+    with pytest.raises(InputError, match=r"is for .*\(64, 3, 0\); the generator has \(32, 3, 0\)"):
+        tune(base, photos, tmp_path / "other", gan)
+    beside.write_bytes(b"damaged")
+    with pytest.raises(Refused):
+        tune(base, photos, tmp_path / "other", gan)
+    save_network(fresh_networks(small_recipe())[1], beside, {})
+    assert tune(base, photos, tmp_path / "other", gan).notes == ()
 
 
 def test_freeze_needs_the_bases_discriminator(base: Path, photos: Path, tmp_path: Path) -> None:
@@ -279,6 +330,35 @@ def test_cards_say_whether_the_networks_copy(base: Path, photos: Path, tmp_path:
     assert few.memorisation == {}
     said = read_card(few.folder / "best" / "generator.safetensors")["memorisation"]
     assert said == f"not measured: {few.held_out} photographs held out, 20 needed"
+
+
+def test_the_look_for_copies_can_be_interrupted_and_is_not_repeated(
+    base: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    class Guard:
+        def __init__(self, seen: ImageSet, held_out: ImageSet, **options: Any) -> None:
+            assert isinstance(seen, ImageSet)  # bytes: as floats they would not fit into memory
+            assert isinstance(held_out, ImageSet)
+            looks.append(len(held_out))
+            options["progress"](1, 2)
+
+        def __call__(self, samples: torch.Tensor) -> Guard:
+            return self
+
+        def as_card(self) -> dict[str, Any]:
+            return {"lpips": {"closer": 0.0, "isolated": 0.0}}
+
+    monkeypatch.setattr(watch, "Guard", Guard)
+    settings = recipe(hold_out=0.5, images=8, check_images=8)
+    first = tune(base, photos, tmp_path / "run", settings, stop=lambda: bool(looks))
+    assert (first.images, first.finished, first.memorisation) == (8, False, {})
+    for _ in range(2):
+        again = tune(base, photos, tmp_path / "run", settings)
+        assert again.finished
+        assert again.memorisation["lpips"]["closer"] == 0
+    assert len(looks) == 2
 
 
 def test_tensorboard_has_the_logs_numbers(base: Path, photos: Path, tmp_path: Path) -> None:
@@ -338,6 +418,24 @@ def test_a_file_that_is_damaged_in_the_middle_of_a_run(base: Path, photos: Path,
         tune(base, photos, tmp_path / "run", recipe(images=48))
 
 
+def test_another_base_of_the_same_shape_is_another_run(base: Path, photos: Path, tmp_path: Path) -> None:
+    """Its card would name a network that the run never began with."""
+    tune(base, photos, tmp_path / "run", recipe(images=8))
+    save_network(fresh_networks(small_recipe(seed=5))[0], base, {})
+    with pytest.raises(InputError, match="run with other base generator"):
+        tune(base, photos, tmp_path / "run", recipe(images=8))
+
+
+def test_bases_and_places_that_cannot_be_used(base: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file is a file; expected a folder"):
+        tune(base, photos, tmp_path / "file")
+    grey = GeneratorConfig(32, 16, 16, mapping_layers=2, channel_base=128, channel_max=8, img_channels=1)
+    save_network(Generator(grey), base, {})
+    with pytest.raises(InputError, match="1 colour channels; expected an unconditional generator"):
+        tune(base, photos, tmp_path / "run")
+
+
 def test_empty_tiny_and_missing_folders_are_refused(photos: Path, base: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="has 0 usable chips; training needs at least 16"):
@@ -357,6 +455,33 @@ def test_wrong_recipes_name_every_wrong_setting(tmp_path: Path) -> None:
         read_recipe(tmp_path / "r.yaml")
     with pytest.raises(InputError, match="cannot read the recipe"):
         read_recipe(tmp_path / "none.yaml")
+    (tmp_path / "r.yaml").write_text("- name: x\n")
+    with pytest.raises(InputError, match="is a list; expected settings"):
+        read_recipe(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"samples": 0, "reconstruction": None}, "samples is 0"),
+        ({"samples": 5}, "16 real and 10 drawn images at a time, in groups of 4 and 2"),
+        ({"micro_batch": 6}, "6 real and 14 drawn"),
+        ({"reconstruction": None, "adversarial": None}, "nothing would be learnt"),
+    ],
+)
+def test_settings_that_do_not_go_together(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        make_recipe({"name": "x", "images": 8, **changes})
+
+
+def test_shipped_recipes_have_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A wheel has them inside the package, the sources at the top."""
+    monkeypatch.chdir(tmp_path)
+    assert read_recipe("finetune", images=9) == read_recipe(CONFIGS / "finetune.yaml", images=9)
+    with pytest.raises(InputError, match=r"one of .*finetune-64"):
+        read_recipe("finetun")
+    inside = tomllib.loads((CONFIGS.parent / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert inside["targets"]["wheel"]["force-include"] == {"configs": "stylegan_surv/configs"}
 
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -377,13 +502,66 @@ def test_clinical_recipes_leave_colour_and_laterality_alone() -> None:
             assert not ranges or (not ranges.flip and ranges.hue == ranges.saturation == ranges.tint == 0)
 
 
-def test_training_from_scratch_goes_on_from_its_own_networks(photos: Path, tmp_path: Path) -> None:
+def test_training_from_scratch_goes_on_from_its_own_networks(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mapping is fitted to what the encoder has learnt: when a run goes on from another, not before."""
+    fitted: list[Path] = []
+    monkeypatch.setattr(Trainer, "fit_mapping", lambda trainer: fitted.append(trainer.out))
     settings = recipe(adversarial={"path_weight": 0}, images=16)
     first = train(settings, photos, tmp_path / "a")
     (first.folder / "discriminator.safetensors").unlink()  # then a fresh one is made
     second = train(settings, photos, tmp_path / "b", start=first.folder)
     assert second.finished
     assert (second.folder / "discriminator.safetensors").exists()
+    assert fitted == [tmp_path / "b"]
+    assert "fresh" in second.notes[0]
+
+
+def test_training_goes_on_from_a_generator_alone(base: Path, photos: Path, tmp_path: Path) -> None:
+    """Without an encoder, where the recipe needs none; the resolution is the generator's, not the recipe's."""
+    settings = recipe(reconstruction=None, adversarial={}, images=8, check_images=8, resolution=64)
+    run = train(settings, photos, tmp_path / "run", start=base)
+    assert load_generator(run.folder).config.resolution == 32
+    with pytest.raises(InputError, match="there is none"):
+        train(recipe(), photos, tmp_path / "other", start=base)
+
+
+def test_train_says_what_it_did(photos: Path, tmp_path: Path) -> None:
+    from stylegan_surv.cli.train import command
+
+    (photos / "p03.png").write_bytes(b"not a picture")
+    (tmp_path / "r.yaml").write_text(json.dumps(recipe().model_dump(mode="json")))
+    options = ["--photos", photos, "-o", tmp_path / "run", "--recipe", tmp_path / "r.yaml", "--images", 8]
+    done = CliRunner().invoke(command, [*map(str, options), "--seed", "1"])
+    assert "8 images, finished" in done.stdout
+    assert "skipped p03: unreadable" in done.stderr
+    done = CliRunner().invoke(command, [*map(str, options), "--seed", "1", "--json"])
+    assert json.loads(done.stdout.splitlines()[-1])["skipped"] == 1
+
+
+def test_commands_know_other_columns_and_no_device_that_is_not_there(
+    base: Path, photos: Path, tmp_path: Path
+) -> None:
+    rows = [(f"P{i // 2}", f"p{i:02d}.png", 1.0, 1) for i in range(N)]
+    table = tmp_path / "t.csv"
+    pd.DataFrame(rows, columns=["patient_id", "photo", "os", "event"]).to_csv(table, index=False)
+    options = [table, "--column", "time=os", "--sets", "train=.8,test=.2", "-o", tmp_path / "split.csv"]
+    done = CliRunner().invoke(cli, ["split", *map(str, options)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    settings = recipe(images=8)
+    words = [
+        *command_line(base, photos, tmp_path / "run", settings)[2:],
+        "--cohort",
+        table,
+        "--column",
+        "time=os",
+    ]
+    words += ["--split", tmp_path / "split.csv", "--set", "train"]
+    done = CliRunner().invoke(cli, [str(word) for word in words], catch_exceptions=False)
+    assert "8 images, finished" in done.stdout
+    with pytest.raises(InputError, match="the device 'cuda:99' cannot be used here"):
+        CliRunner().invoke(cli, [*map(str, words), "--device", "cuda:99"], catch_exceptions=False)
 
 
 def test_command_line(base: Path, photos: Path, tmp_path: Path) -> None:

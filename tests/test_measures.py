@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
 from stylegan_surv import InputError
-from stylegan_surv.gan import LPIPS, load_generator
+from stylegan_surv.gan import LPIPS, Encoder, EncoderConfig, Generator, GeneratorConfig, load_generator
+from stylegan_surv.gan.data import ImageSet
 from stylegan_surv.gan.measures import (
     features,
     frechet_distance,
@@ -24,6 +25,7 @@ from stylegan_surv.gan.measures import (
     reconstruct,
     sample,
 )
+from stylegan_surv.gan.watch import reconstruction_errors
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +190,31 @@ def test_quality_of_a_generator_against_itself_and_against_noise(faces):
     assert own.as_card()["n"] == 48
     with pytest.raises(InputError, match="39 real images"):
         quality(faces, torch.zeros(39, 3, 64, 64))
+
+
+def test_large_images_go_through_in_small_batches():
+    """At twice the resolution a quarter as many, and nothing else changes."""
+    torch.manual_seed(0)
+    shape = GeneratorConfig(128, 8, 8, mapping_layers=2, channel_base=128, channel_max=4)
+    net, encoder = Generator(shape), Encoder(EncoderConfig(128, shape.num_ws, 8, 128, 4))
+    drawn: list[int] = []
+    net.synthesis.register_forward_pre_hook(lambda _, given: drawn.append(len(given[0])))
+    images = sample(net, 20)
+    assert drawn == [8, 8, 4]
+    assert torch.equal(images[8:16], sample(net, 16)[8:])
+    drawn.clear()
+    reconstruct(net, images[:9], steps=1)
+    assert drawn == [8, 8, 1, 1]
+    drawn.clear()
+    pixels = images.add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    photos = ImageSet(tuple(map(str, range(20))), pixels)
+    errors, sheet = reconstruction_errors(net, encoder, photos, LPIPS())
+    assert drawn == [16, 16, 4, 4]
+    assert sheet.shape == (60, 3, 128, 128)  # 16 originals, theirs twice, then of the other 4
+    torch.testing.assert_close(sheet[48:52], photos.images(slice(16, 20)))
+    assert errors["mse"] == pytest.approx(
+        float(
+            (sheet[[*range(16), *range(48, 52)]] - sheet[[*range(16, 32), *range(52, 56)]]).square().mean()
+        ),
+        rel=1e-4,
+    )

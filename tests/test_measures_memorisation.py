@@ -9,6 +9,8 @@ import torch.nn.functional as F
 
 from stylegan_surv import InputError
 from stylegan_surv.gan import LPIPS, load_generator
+from stylegan_surv.gan import memorisation as module
+from stylegan_surv.gan.data import ImageSet
 from stylegan_surv.gan.measures import sample
 from stylegan_surv.gan.memorisation import Nearest, identity_vectors, lpips_distances, memorisation
 
@@ -61,7 +63,7 @@ def test_both_measures_are_given(images):
     steps = []
     both = memorisation(images[:2], images[2:5], images[5:25], progress=lambda i, n: steps.append((i, n)))
     assert set(both.as_card()) == {"lpips", "identity"}
-    assert steps[-1] == (23, 23)
+    assert [s for s in steps if s[0] == s[1]] == [(3, 3), (3, 3), (20, 20), (3, 3), (2, 2)]  # in parts
 
 
 def test_nearest_is_the_two_smallest_of_each_row():
@@ -70,6 +72,22 @@ def test_nearest_is_the_two_smallest_of_each_row():
     assert nearest.distance.tolist() == [1.0, 4.0]
     assert nearest.isolation.tolist() == [0.5, 4 / 6]
     assert nearest.held_out_isolation.tolist() == [0.2]
+
+
+def test_large_photographs_are_compared_in_small_parts(images, monkeypatch):
+    """As bytes, at no more than 128 px, and never many of them as floats."""
+    read = []
+    vectors = module.lpips_vectors
+    monkeypatch.setattr(module, "lpips_vectors", lambda x, net: read.append(len(x)) or vectors(x, net))
+    monkeypatch.setattr(module, "CHUNK", 64)
+    monkeypatch.setattr(module, "HELD", 20)
+    large = F.interpolate(images[:30], scale_factor=4, mode="bilinear").add(1).mul(127.5).round().byte()
+    photos = ImageSet(tuple(map(str, range(30))), large.permute(0, 2, 3, 1).numpy())
+    found = lpips_distances(photos.subset(range(7)), photos)
+    assert max(read) == 4
+    small = F.interpolate(photos.images(), size=(128, 128), mode="bilinear", antialias=True)
+    monkeypatch.undo()
+    torch.testing.assert_close(found, lpips_distances(small[:7], small), rtol=1e-4, atol=1e-5)
 
 
 def test_nothing_to_compare_with(images):

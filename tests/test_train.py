@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from training import SMALL, blobs, everything, gradients, small_recipe, small_trainer
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan import atomic, precision
+from stylegan_surv.gan import atomic, parallel, precision
 from stylegan_surv.gan.finetune import fresh_networks
 from stylegan_surv.gan.train import STATE_FILE, Diverged, Trainer
 
@@ -206,6 +206,28 @@ def test_state_knows_the_batch_size(tmp_path: Path) -> None:
         small_trainer(tmp_path, micros=1).resume()
 
 
+def test_state_knows_the_pixels(tmp_path: Path) -> None:
+    """The same file names, aligned again, are other images."""
+    steps(small_trainer(tmp_path), 1).save()
+    recipe = small_recipe()
+    nets = dict(zip(("generator", "discriminator", "encoder"), fresh_networks(recipe)))
+    with pytest.raises(InputError, match="other pixels"):
+        Trainer(recipe, blobs(seed=1), tmp_path, **nets).resume()
+
+
+def test_the_first_process_says_whether_a_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one may come to look after the first has saved its own beginning."""
+    steps(small_trainer(tmp_path), 1).save()
+    late = small_trainer(tmp_path)
+    votes: list[bool] = []
+    monkeypatch.setattr(parallel, "rank", lambda: 1)
+    monkeypatch.setattr(parallel, "agree", lambda flag: votes.append(flag) or False)
+    assert not late.resume()
+    assert votes == [False]
+
+
 def test_stop_saves_and_returns(tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path)
     trainer.run(stop=lambda: trainer.step == 3)
@@ -225,10 +247,13 @@ def test_rates_cool_down_and_layers_differ(tmp_path: Path) -> None:
     assert all(g["lr"] == pytest.approx(0.2 * g["base"]) for g in groups)
 
 
-def test_frozen_parts_do_not_move(tmp_path: Path) -> None:
-    adversarial = {"freeze": 1}
+@pytest.mark.parametrize(
+    "adversarial", [{"freeze": 1}, {"freeze": 1, "path_weight": 2.0, "style_mixing": 0.9}]
+)
+def test_frozen_parts_do_not_move(adversarial: dict[str, Any], tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path, freeze_mapping=True, adversarial=adversarial)
     before = everything(trainer)
+    assert trainer.fit_mapping() is None
     after = everything(steps(trainer, 3))
     moved = {k for k in before if k in after and not torch.equal(before[k], after[k])}
     assert not any(k.startswith(("D/b32", "G/mapping.fc")) for k in moved)

@@ -17,8 +17,9 @@ from stylegan_surv.gan.augment import AdaptiveP, Ranges, augment
 from stylegan_surv.gan.data import captioned, hold_out, sample_order
 from stylegan_surv.gan.ema import ema_decay, update_ema
 from stylegan_surv.gan.feature_critic import spectral_norm
-from stylegan_surv.gan.networks import binomial_filter, downsample
+from stylegan_surv.gan.networks import binomial_filter, downsample, minibatch_stddev
 from stylegan_surv.gan.objective import Gaussian, fit_mapping, root_by_products, shifted, symmetric_root
+from stylegan_surv.gan.watch import by_chance
 
 STILL = Ranges(shift=0, scale=0, rotation=0, stretch=0, brightness=0, contrast=0)
 
@@ -43,6 +44,15 @@ def test_hold_out_depends_on_the_name_alone(names: list[str], seed: int) -> None
 
 def test_hold_out_share() -> None:
     assert len(hold_out([f"p{i}" for i in range(4000)], 0.1)[1]) == pytest.approx(400, abs=60)
+
+
+def test_checks_take_one_photograph_of_every_patient_first() -> None:
+    whose = [f"P{i // 3}" for i in range(30)]
+    order = by_chance(whose, 0)
+    assert sorted(order) == list(range(30))
+    assert all(len({whose[i] for i in order[k : k + 10]}) == 10 for k in (0, 10, 20))
+    assert (order == by_chance(whose, 0)).all()
+    assert (order != by_chance(whose, 1)).any()
 
 
 def test_caption_detector() -> None:
@@ -246,6 +256,16 @@ def test_code_noise_keeps_the_moments_of_codes(tmp_path: Path) -> None:
     torch.testing.assert_close(moved.T.cov(), codes.T.cov(), rtol=0.05, atol=0.08)
     kept = torch.corrcoef(torch.stack([codes[:, 0], moved[:, 0]]))[0, 1]
     assert 0.8 < kept < 0.95  # the mean of sqrt(1 - share) over shares up to a half is .86
+
+
+def test_any_batch_can_be_divided_into_groups() -> None:
+    """The largest that divides it, up to four: 6 images are two groups of 3."""
+    x = torch.randn(6, 2, 4, 4)
+    added = minibatch_stddev(x, 4)[:, 2:]
+    for k in (0, 1):
+        expected = x[k::2].var(dim=0, unbiased=False).add(1e-8).sqrt().mean()
+        torch.testing.assert_close(added[k::2], expected.expand(3, 1, 4, 4))
+    assert minibatch_stddev(torch.randn(5, 2, 4, 4), 4).shape == (5, 3, 4, 4)
 
 
 def test_downsampling_is_the_strided_filter() -> None:

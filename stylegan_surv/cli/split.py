@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from stylegan_surv.cli._common import echo_json
+from stylegan_surv.cli._common import columns_option, echo_json
 
 
 @click.command("split")
@@ -19,9 +19,12 @@ from stylegan_surv.cli._common import echo_json
     help="Names and shares of the sets; the shares sum to 1.",
 )
 @click.option("--stratify", default="event", show_default=True, help="Columns to balance, by comma.")
+@columns_option
 @click.option("--seed", default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-def command(table: str, out: str, sets: str, stratify: str, seed: int, as_json: bool) -> None:
+def command(
+    table: str, out: str, sets: str, stratify: str, columns: dict[str, str], seed: int, as_json: bool
+) -> None:
     """Divide the patients of the clinical table CSV into sets; all photographs of a patient stay together."""
     from stylegan_surv.cohort import read_cohort, split_cohort
     from stylegan_surv.errors import InputError
@@ -32,9 +35,9 @@ def command(table: str, out: str, sets: str, stratify: str, seed: int, as_json: 
         )
     if not Path(out).parent.is_dir():
         raise InputError(f"There is no folder {Path(out).parent}.")
-    cohort = read_cohort(table)
-    columns = [name for name in stratify.split(",") if name]
-    split = split_cohort(cohort, _shares(sets), seed, columns)
+    cohort = read_cohort(table, columns=columns)
+    balanced = [name for name in stratify.split(",") if name]
+    split = split_cohort(cohort, _shares(sets), seed, balanced)
     split.to_csv(out, index=False)
     events = cohort.patients["event"].groupby(split["set"])
     counts = {str(name): {"patients": len(group), "events": int(group.sum())} for name, group in events}

@@ -7,29 +7,34 @@ from pathlib import Path
 import click
 
 from stylegan_surv.cli._common import progress_bar
-
-PATH = click.Path(path_type=Path)
+from stylegan_surv.cli.finetune import echo_run, run_options
 
 
 @click.command("train")
-@click.option(
-    "--recipe", "settings", type=PATH, required=True, help="YAML file with all settings, see configs/."
-)
-@click.option("--photos", type=PATH, required=True, help="Folder of face chips.")
-@click.option(
-    "-o", "--out", type=PATH, required=True, help="Folder of the run; an interrupted run there goes on."
-)
-@click.option("--start", help="Start from a run's folder or a bundled name.")
-@click.option("--device", default="cpu", show_default=True)
-def command(settings: Path, photos: Path, out: Path, start: str | None, device: str) -> None:
-    """Train a generator with its encoder on a folder of chips."""
+@run_options
+@click.option("--start", help="Start from a run's folder, a generator's file or a bundled name.")
+def command(
+    photos: Path,
+    out: Path,
+    settings: Path,
+    images: int | None,
+    seed: int | None,
+    device: str,
+    as_json: bool,
+    start: str | None,
+) -> None:
+    """Train a generator with its encoder on a folder of chips.
+
+    Interrupt it whenever you like: the same command goes on where it stopped.
+    """
     from stylegan_surv.gan import parallel
     from stylegan_surv.gan.finetune import Interrupted, train
     from stylegan_surv.gan.recipe import read_recipe
 
+    recipe = read_recipe(settings, images=images, seed=seed)
     with parallel.session(device) as place, progress_bar("Training") as report:
         show = report if parallel.rank() == 0 else None
-        run = train(
-            read_recipe(settings), photos, out, start=start, stop=Interrupted(), progress=show, device=place
-        )
-    click.echo(f"{run.images} images; networks, sheets and log: {run.folder}")
+        run = train(recipe, photos, out, start=start, stop=Interrupted(), progress=show, device=place)
+        first = parallel.rank() == 0
+    if first:
+        echo_run(run, as_json)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -12,8 +13,9 @@ from torch import Tensor
 from stylegan_surv.errors import InputError
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file: under a temporary name, flushed to the disk, renamed.
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary name to write to; what is there at the end is flushed to the disk and renamed to ``path``.
 
     Raises
     ------
@@ -22,14 +24,20 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """
     partial = Path(f"{path}.partial")
     try:
-        save_file(dict(tensors), partial, metadata=dict(metadata))
+        yield partial
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
-    except Exception as fault:  # OSError, or the class that safetensors has for it
+    except Exception as fault:  # OSError, or the classes that safetensors and torch have for it
         raise InputError(
             f"cannot save {path} ({fault}); what was there before is intact: make room, then give the same "
             "command again"
         ) from fault
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, :func:`whole`."""
+    with whole(path) as partial:
+        save_file(dict(tensors), partial, metadata=dict(metadata))

@@ -8,7 +8,7 @@ held-out error), ``log.jsonl`` and sheets of samples and held-out reconstruction
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from stylegan_surv.cohort import Cohort, read_split
-from stylegan_surv.errors import InputError
+from stylegan_surv.cohort import Cohort
+from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import parallel, provenance
 from stylegan_surv.gan.checkpoint import load_discriminator, load_encoder, load_generator
-from stylegan_surv.gan.data import MIN_CHIPS, ImageSet, hold_out, of_patients, read_chips
+from stylegan_surv.gan.data import FINETUNE_SET, MIN_CHIPS, ImageSet, hold_out, of_cohort, read_chips
 from stylegan_surv.gan.networks import (
     Discriminator,
     DiscriminatorConfig,
@@ -31,9 +31,9 @@ from stylegan_surv.gan.networks import (
 )
 from stylegan_surv.gan.recipe import Recipe
 from stylegan_surv.gan.train import Trainer
-from stylegan_surv.gan.watch import Watcher
+from stylegan_surv.gan.watch import PARTS, Watcher
 
-FINETUNE_SET = "finetune"  # the patients of a split that generators may see
+FRESH = "no discriminator was found with the base: training began with a fresh one"
 Progress = Callable[[int, int], None]
 
 
@@ -65,6 +65,7 @@ class Run:
     skipped : (photo, reason) of those that could not be used.
     best : held-out error of the best snapshot, by name; empty if nothing was held out.
     memorisation : whether the best snapshot copies (`gan.memorisation`); empty if too few were held out.
+    notes : what its user has to know.
     """
 
     folder: Path
@@ -75,6 +76,11 @@ class Run:
     skipped: tuple[tuple[str, str], ...]
     best: dict[str, float]
     memorisation: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+class _Stopped(Exception):
+    """The final comparison was interrupted."""
 
 
 def never() -> bool:
@@ -97,18 +103,22 @@ def train(
 
     Parameters
     ----------
-    recipe : all settings.
+    recipe : all settings; with ``start``, its resolution is replaced by that of the networks.
     photos : folder of face chips.
     out : folder of the run; one that was interrupted there goes on.
-    start : another run's folder, with ``generator.safetensors``, ``encoder.safetensors`` and, if it is there,
-        ``discriminator.safetensors`` to start from; or the name of a bundled pair such as ``synthetic-64``.
-    card : licence, data and provenance to write into the networks' cards.
+    start : another run's folder, with ``generator.safetensors``, ``encoder.safetensors`` (where the recipe has a
+        reconstruction part) and, if it is there, ``discriminator.safetensors`` to start from; or a generator as in
+        :func:`finetune`, such as ``synthetic-64``.
+    card : entries of the networks' cards, instead of the licence, data and provenance that the run knows of.
     """
-    images = read_chips(photos, recipe.resolution, drop_captions=recipe.drop_captions)
     if start is None:
         nets: dict[str, Any] = dict(zip(("generator", "discriminator", "encoder"), fresh_networks(recipe)))
     else:
-        nets = _networks_of(start, recipe, device)
+        last = Path(start).is_dir()  # not its best networks: a discriminator belongs to the last ones
+        recipe, nets = _networks_of(
+            {k: Path(start) / f"{k}.safetensors" if last else start for k in PARTS}, recipe, device
+        )
+    images = read_chips(photos, recipe.resolution, drop_captions=recipe.drop_captions)
     return _run(recipe, images, Path(out), nets, card or {}, start is None, stop, progress, device)
 
 
@@ -120,6 +130,7 @@ def finetune(
     *,
     cohort: Cohort | None = None,
     split: str | Path | None = None,
+    chosen: str = FINETUNE_SET,
     encoder: str | Path | None = None,
     stop: Callable[[], bool] = never,
     progress: Progress | None = None,
@@ -133,8 +144,9 @@ def finetune(
     photos : folder of face chips, aligned as the base's were.
     out : folder of the run; one that was interrupted there goes on.
     recipe : settings; its resolution is replaced by the base's.
-    cohort : says whose each photograph is. Without it every photograph counts as a patient of its own.
-    split : what ``stylegan-surv split`` wrote: only patients of the set ``finetune`` are used.
+    cohort : says whose each photograph is. Without it every photograph counts as a patient of its own, and the cards
+        name no patients.
+    split : what ``stylegan-surv split`` wrote: only patients of its set ``chosen`` are used.
     encoder : encoder to train along; by default the base's own, where the recipe has a reconstruction part.
 
     Raises
@@ -142,42 +154,30 @@ def finetune(
     InputError
         If the photographs are too few, belong to nobody in the cohort, or the recipe asks for what the base lacks.
     """
-    generator = load_generator(base, device)
-    recipe = recipe.model_copy(update={"resolution": generator.config.resolution})
-    if generator.config.c_dim:
-        raise InputError(
-            f"{base} is conditional (labels of {generator.config.c_dim}); fine-tuning is for unconditional"
-        )
+    recipe, nets = _networks_of(dict.fromkeys(PARTS, base) | {"encoder": encoder or base}, recipe, device)
     images = read_chips(photos, recipe.resolution, drop_captions=recipe.drop_captions)
     if cohort is not None:
-        chosen = None
-        if split is not None:
-            sets = read_split(split)
-            chosen = set(sets.loc[sets["set"] == FINETUNE_SET, "patient_id"])
-        images = of_patients(images, dict(zip(cohort.table["photo_id"], cohort.table["patient_id"])), chosen)
+        images = of_cohort(images, cohort, split, chosen)
     elif split is not None:
         raise InputError(
             "a split names patients: give the cohort table too, which says whose each photograph is"
         )
-    nets: dict[str, Any] = {"generator": _raw(base, generator, device), "average": generator}
-    nets["discriminator"] = _discriminator(base, generator, recipe, device) if recipe.adversarial else None
-    nets["encoder"] = _encoder(encoder or base, generator, device) if recipe.reconstruction else None
-    train_on, _ = hold_out(images.patients, recipe.hold_out, recipe.seed)
-    seen = images.subset(train_on)
-    card = {
-        "licence": generator.card.get("licence", "not stated"),
-        "data": f"fine-tuned on {len(seen)} photographs of {len(set(seen.patients))} patients",
-        "base": generator.card.get("sha256"),
-        "provenance": provenance.record(
-            seen.pixels, seen.patients, base=generator.card, salt=_salt(generator, seen)
-        ),
+    return _run(recipe, images, Path(out), nets, {}, False, stop, progress, device)
+
+
+def _card(nets: Mapping[str, Any], seen: ImageSet) -> dict[str, Any]:
+    """Licence, data, base and provenance of networks that go on from ``nets`` with these photographs."""
+    base = nets["generator"].card
+    bases = [net.card for net in (nets["generator"], nets.get("encoder")) if net is not None and net.card]
+    # the key of the patients' hashes: the same when a run goes on, another for another run
+    salt = parallel.fingerprint([str(base.get("sha256")), *seen.ids, *seen.patients]) * 2
+    whose = f" of {len(set(seen.owners))} patients" if seen.owners else ""
+    return {
+        "licence": base.get("licence", "not stated"),
+        "data": f"{'fine-tuned' if base else 'trained'} on {len(seen)} photographs{whose}",
+        "base": base.get("sha256"),
+        "provenance": provenance.record(seen.pixels, seen.owners or None, base=bases, salt=salt),
     }
-    return _run(recipe, images, Path(out), nets, card, False, stop, progress, device)
-
-
-def _salt(generator: Generator, seen: ImageSet) -> str:
-    """The key of the patients' hashes: the same when a run goes on, another for another run."""
-    return parallel.fingerprint([str(generator.card.get("sha256")), *seen.ids, *seen.patients]) * 2
 
 
 def _run(
@@ -198,24 +198,47 @@ def _run(
     into, aside = hold_out(images.patients, recipe.hold_out, recipe.seed)
     if len(into) < MIN_CHIPS:
         raise InputError(f"{len(into)} chips are left to train on; expected at least {MIN_CHIPS}")
-    out.mkdir(parents=True, exist_ok=True)
+    if out.exists() and not out.is_dir():
+        raise InputError(
+            f"{out} is a file; expected a folder for the run, a new one or that of a run to go on"
+        )
+    critic = nets.get("discriminator")
+    notes = (FRESH,) if critic is not None and not critic.card and not from_scratch else ()
+    seen = images.subset(into)
+    card = {"name": recipe.name, **_card(nets, seen), **({"notes": list(notes)} if notes else {}), **card}
     try:
-        trainer = Trainer(recipe, images.subset(into), out, **nets, from_scratch=from_scratch, device=device)
+        out.mkdir(parents=True, exist_ok=True)
+        trainer = Trainer(recipe, seen, out, **nets, from_scratch=from_scratch, device=device)
         resumed = trainer.resume()
-        watcher = Watcher(trainer, images.subset(aside), {"name": recipe.name, **card})
+        watcher = Watcher(trainer, images.subset(aside), card)
+        if not resumed and trainer.records is not None:
+            for note in notes:
+                trainer.records.append({"kind": "note", "images": 0, "note": note}, {})
         if not resumed and not from_scratch:
             _begin(trainer, watcher)
         trainer.run(stop=lambda: stop() or watcher.patience_is_over, check=watcher.check, progress=progress)
         finished = not stop()
         if finished and parallel.rank() == 0:
-            watcher.finish()
+            watcher.finish(_until(stop, progress))
+    except _Stopped:
+        finished = False
     except OSError as fault:  # logs and sheets; networks and states say it themselves
         raise InputError(
             f"cannot write to {out} ({fault}); the last saved state is intact: make room, then give the same "
             "command again"
         ) from fault
     counts = trainer.images, finished, len(into), len(aside)
-    return Run(out, *counts, images.skipped, watcher.best, watcher.memorisation)
+    return Run(out, *counts, images.skipped, watcher.best, watcher.memorisation, notes)
+
+
+def _until(stop: Callable[[], bool], progress: Progress | None) -> Progress:
+    def report(done: int, total: int) -> None:
+        if stop():
+            raise _Stopped
+        if progress is not None:
+            progress(done, total)
+
+    return report
 
 
 def _begin(trainer: Trainer, watcher: Watcher) -> None:
@@ -246,23 +269,25 @@ def fresh_networks(recipe: Recipe) -> tuple[Generator, Discriminator, Encoder]:
     return Generator(config), Discriminator(critic), Encoder(encoder)
 
 
-def _networks_of(start: str | Path, recipe: Recipe, device: str) -> dict[str, Any]:
-    """Generator, encoder and discriminator of a run's folder or a bundled name; a missing discriminator is fresh."""
-    folder = Path(start)
-    if not folder.is_dir():
-        generator = load_generator(start, device)
-        return {
-            "generator": generator,
-            "encoder": load_encoder(start, device),
-            "discriminator": _discriminator(start, generator, recipe, device) if recipe.adversarial else None,
-        }
-    generator = load_generator(folder / "generator.safetensors", device)
-    critic = folder / "discriminator.safetensors"
-    return {
-        "generator": generator,
-        "encoder": load_encoder(folder / "encoder.safetensors", device),
-        "discriminator": _discriminator(critic, generator, recipe, device) if recipe.adversarial else None,
-    }
+def _networks_of(
+    sources: Mapping[str, str | Path], recipe: Recipe, device: str
+) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe at the generator's resolution, and the networks that it needs, each from its source."""
+    base = sources["generator"]
+    generator = load_generator(base, device)
+    config = generator.config
+    if config.c_dim or config.img_channels != 3:
+        raise InputError(
+            f"{base} has labels of {config.c_dim} and {config.img_channels} colour channels; expected an unconditional "
+            "generator (labels of 0) of 3 channels"
+        )
+    recipe = recipe.model_copy(update={"resolution": config.resolution})
+    nets: dict[str, Any] = {"generator": _raw(base, generator, device), "average": generator}
+    if recipe.adversarial:
+        nets["discriminator"] = _discriminator(sources["discriminator"], generator, recipe, device)
+    if recipe.reconstruction:
+        nets["encoder"] = _encoder(sources["encoder"], generator, device)
+    return recipe, nets
 
 
 def _encoder(source: str | Path, generator: Generator, device: str) -> Encoder:
@@ -292,19 +317,26 @@ def _raw(base: str | Path, average: Generator, device: str) -> Generator:
     return raw if raw.config == average.config else load_generator(base, device)
 
 
-def _discriminator(base: str | Path, generator: Generator, recipe: Recipe, device: str) -> Discriminator:
-    """The base's discriminator, or a fresh one of the generator's width."""
+def _discriminator(source: str | Path, generator: Generator, recipe: Recipe, device: str) -> Discriminator:
+    """The base's discriminator, or where it has none a fresh one, without a card, of the generator's width."""
+    config = generator.config
     try:
-        return load_discriminator(base, device)
+        critic = load_discriminator(source, device)
+    except Refused:
+        raise
     except InputError as lacking:
         if recipe.adversarial and recipe.adversarial.freeze:
             raise InputError(
-                f"{base} has no discriminator ({lacking}): freeze-D needs one; set adversarial.freeze to 0"
+                f"{source} has no discriminator ({lacking}): freeze-D needs one; set adversarial.freeze to 0"
             ) from lacking
-    torch.manual_seed(recipe.seed)
-    config = generator.config
-    return Discriminator(
-        DiscriminatorConfig(
+        torch.manual_seed(recipe.seed)
+        shape = DiscriminatorConfig(
             config.resolution, channel_base=config.channel_base, channel_max=config.channel_max
         )
-    ).to(device)
+        return Discriminator(shape).to(device)
+    theirs, ours = ((c.resolution, c.img_channels, c.c_dim) for c in (critic.config, config))
+    if theirs != ours:
+        raise InputError(
+            f"the discriminator {source} is for (resolution, channels, labels) {theirs}; the generator has {ours}"
+        )
+    return critic

@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan_surv.errors import InputError
+from stylegan_surv.gan.data import batch_of
 from stylegan_surv.gan.networks import Generator
 from stylegan_surv.gan.perceptual import LPIPS
 
 FEATURE_PX = 128  # images are brought to this size: AlexNet's last maps have 7 × 7 positions there
 FRECHET_DIMS = 16  # a covariance of this size needs only a few hundred images
 JACKKNIFE_GROUPS = 20
-BATCH = 32
+BATCH = 32  # at 64 px
 SEED = (
     20_191_203  # not a small number: a training that drew its latents from seed 0 would be measured on them
 )
@@ -50,10 +51,10 @@ def sample(
         )
     device = generator.mapping.w_avg.device
     z = torch.randn(n, generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
-    parts = []
-    for i in range(0, n, BATCH):
-        labels = None if c is None else c[i : i + BATCH].to(device)
-        w = generator.mapping(z[i : i + BATCH].to(device), labels, truncation_psi=truncation_psi)
+    parts, many = [], batch_of(BATCH, generator.config.resolution)
+    for i in range(0, n, many):
+        labels = None if c is None else c[i : i + many].to(device)
+        w = generator.mapping(z[i : i + many].to(device), labels, truncation_psi=truncation_psi)
         parts.append(generator.synthesis(w).cpu())
     return torch.cat(parts).clamp(-1, 1).add(1).mul(127.5).round().div(127.5).sub(1)
 
@@ -189,11 +190,11 @@ def path_length(
     rng = torch.Generator().manual_seed(seed)
     device = generator.mapping.w_avg.device
     z, t = torch.randn(2, n, generator.config.z_dim, generator=rng), torch.rand(n, 1, 1, generator=rng)
-    lengths = []
-    for i in range(0, n, BATCH):
-        labels = None if c is None else c[i : i + BATCH].to(device)
-        w0, w1 = (generator.mapping(end[i : i + BATCH].to(device), labels) for end in z)
-        at = t[i : i + BATCH].to(device)
+    lengths, many = [], batch_of(BATCH, generator.config.resolution)
+    for i in range(0, n, many):
+        labels = None if c is None else c[i : i + many].to(device)
+        w0, w1 = (generator.mapping(end[i : i + many].to(device), labels) for end in z)
+        at = t[i : i + many].to(device)
         here, there = (generator.synthesis(w0.lerp(w1, x)) for x in (at, at + step))
         lengths.append(network.to(device)(here, there).cpu() / step**2)
     length = torch.cat(lengths).double()
@@ -237,13 +238,13 @@ def reconstruct(
     with torch.no_grad():
         w = generator.mapping(z, labels)[:, 0]
     mean, scale = w.mean(dim=0), float((w - w.mean(dim=0)).square().mean().sqrt())
-    found = []
-    for i in range(0, len(images), BATCH):
-        target = images[i : i + BATCH].to(device)
+    found, many = [], batch_of(BATCH, generator.config.resolution)
+    for i in range(0, len(images), many):
+        target = images[i : i + many].to(device)
         with torch.no_grad():
             seen = network.features(target)
         w_plus = (
-            mean.expand(len(target), generator.config.num_ws, -1) if start is None else start[i : i + BATCH]
+            mean.expand(len(target), generator.config.num_ws, -1) if start is None else start[i : i + many]
         )
         w_plus = w_plus.to(device).clone().requires_grad_(True)
         adam = torch.optim.Adam([w_plus], lr=rate * scale)
@@ -264,7 +265,7 @@ def reconstruct(
             )
         found.append((*(e.cpu() for e in errors), w_plus.detach().cpu()))
         if progress:
-            progress(min(i + BATCH, len(images)), len(images))
+            progress(min(i + many, len(images)), len(images))
     return Reconstruction(*(torch.cat(parts) for parts in zip(*found)))
 
 

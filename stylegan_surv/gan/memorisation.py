@@ -6,22 +6,25 @@ are held-out photographs: they were never trained on, so their distances to the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 
 from stylegan_surv.errors import InputError
+from stylegan_surv.gan.data import ImageSet, batch_of
 from stylegan_surv.gan.perceptual import LPIPS
 
-CHUNK = 256  # LPIPS vectors of a 64 px image have 32,000 numbers: so many at a time
+COMPARED_PX = 128  # larger images are shrunk to this for LPIPS
+CHUNK, HELD = 256, 2048  # images at 64 px that are read at a time, and whose 32,000 numbers each are kept
 MIN_HELD_OUT = 20
 # dlib's five points (eye corners, under the nose) in an FFHQ crop of side 1: medians over 199 aligned portraits
 FFHQ_POINTS = ((0.676, 0.477), (0.574, 0.480), (0.328, 0.477), (0.426, 0.480), (0.500, 0.668))
@@ -31,28 +34,57 @@ CHIP_PX, PADDING, CANVAS_PX = (
     256,
 )  # what dlib's face network expects, and the size that it is cut from
 
+Images = Tensor | ImageSet  # [n, 3, R, R] in [−1, 1], or as bytes in memory
 Progress = Callable[[int, int], None]
+
+
+def _width(images: Images) -> int:
+    return images.pixels.shape[2] if isinstance(images, ImageSet) else images.shape[3]
+
+
+def _split(images: Images, many: int) -> Iterator[Images]:
+    for at in range(0, len(images), many):
+        part = range(at, min(at + many, len(images)))
+        yield images.subset(part) if isinstance(images, ImageSet) else images[part.start : part.stop]
+
+
+def _chunks(images: Images) -> Iterator[Tensor]:
+    """The images as floats, 256 of 64 px at a time."""
+    for part in _split(images, batch_of(CHUNK, _width(images))):
+        yield part.images() if isinstance(part, ImageSet) else part
 
 
 @torch.no_grad()
 def lpips_vectors(images: Tensor, network: LPIPS) -> Tensor:
-    """Vectors [n, d] whose squared Euclidean distance is LPIPS.
+    """Vectors [n, d] whose squared Euclidean distance is LPIPS, at 128 px or less.
 
     LPIPS is a sum of weighted squared differences of activations; here the weights are multiplied in.
     """
-    maps = network.features(images.to(network.shift.device).float())
+    x = images.to(network.shift.device).float()
+    if x.shape[3] > COMPARED_PX:
+        x = F.interpolate(x, size=(COMPARED_PX,) * 2, mode="bilinear", antialias=True)
+    maps = network.features(x)
     rows = [
         m * (head / (m.shape[2] * m.shape[3])).sqrt()[:, None, None] for m, head in zip(maps, network.heads)
     ]
     return torch.cat([m.flatten(1) for m in rows], dim=1)
 
 
-def lpips_distances(a: Tensor, b: Tensor, network: LPIPS | None = None) -> Tensor:
-    """LPIPS [n, m] of all pairs of images [n, 3, h, w] and [m, 3, h, w]."""
-    network = network or LPIPS()
-    left = torch.cat([lpips_vectors(part, network) for part in a.split(CHUNK)])
-    columns = [_squared_distances(left, lpips_vectors(part, network)) for part in b.split(CHUNK)]
-    return torch.cat(columns, dim=1).cpu()
+def lpips_distances(
+    a: Images, b: Images, network: LPIPS | None = None, progress: Progress | None = None
+) -> Tensor:
+    """LPIPS [n, m] of all pairs of n and m images, at 128 px or less; few of them are in memory as floats."""
+    network, rows, done = network or LPIPS(), [], 0
+    for some in _split(a, batch_of(HELD, min(_width(a), COMPARED_PX))):
+        left = torch.cat([lpips_vectors(part, network) for part in _chunks(some)])
+        columns = []
+        for part in _chunks(b):
+            columns.append(_squared_distances(left, lpips_vectors(part, network)).cpu())
+            done += len(part) * len(some)
+            if progress:
+                progress(done // len(a), len(b))
+        rows.append(torch.cat(columns, dim=1))
+    return torch.cat(rows)
 
 
 def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
@@ -70,26 +102,26 @@ def _face_network() -> tuple[Any, Any]:
     return dlib.face_recognition_model_v1(face_recognition_model_location()), shape
 
 
-def identity_vectors(images: Tensor, progress: Progress | None = None) -> NDArray[np.float64]:
+def identity_vectors(images: Images, progress: Progress | None = None) -> NDArray[np.float64]:
     """dlib's 128 numbers of every aligned chip; people are taken for the same below a distance of 0.6.
 
     The chip's own geometry says where the face is, so that no sample drops out because no face is found in it.
 
     Parameters
     ----------
-    images : Tensor [n, 3, R, R] in [−1, 1], aligned as FFHQ.
+    images : n images, aligned as FFHQ.
     """
     import dlib
 
     network, shape = _face_network()
     rows = []
-    for i, image in enumerate(images):
+    for image in (image for part in _chunks(images) for image in part):
         pixels = image.clamp(-1, 1).add(1).mul(127.5).round().byte().permute(1, 2, 0).cpu().numpy()
         canvas = Image.fromarray(pixels).resize((CANVAS_PX, CANVAS_PX), Image.Resampling.BICUBIC)
         chip = dlib.get_face_chip(np.asarray(canvas), shape, CHIP_PX, PADDING)
         rows.append(np.array(network.compute_face_descriptor(chip)))
         if progress:
-            progress(i + 1, len(images))
+            progress(len(rows), len(images))
     return np.array(rows).reshape(-1, 128)
 
 
@@ -166,9 +198,9 @@ class Guard:
 
     Parameters
     ----------
-    train, held_out : images [·, 3, R, R] in [−1, 1], aligned alike.
+    train, held_out : images [·, 3, R, R] in [−1, 1] or as read, aligned alike.
     identity : also by dlib's face network (about 0.2 s per image on one core).
-    progress : called with the number of images that have their identity vectors.
+    progress : called with the number of images that are compared, by either measure; it may raise to stop.
 
     Raises
     ------
@@ -177,27 +209,27 @@ class Guard:
     """
 
     def __init__(
-        self, train: Tensor, held_out: Tensor, *, identity: bool = True, progress: Progress | None = None
+        self, train: Images, held_out: Images, *, identity: bool = True, progress: Progress | None = None
     ) -> None:
         if len(held_out) < MIN_HELD_OUT or len(train) < 2:
             raise InputError(
                 f"there are {len(held_out)} held-out and {len(train)} training photographs; "
                 f"the comparison needs at least {MIN_HELD_OUT} and 2"
             )
-        self.train, self.network = train, LPIPS()
-        self.held_out = lpips_distances(held_out, train, self.network).numpy()
+        self.train, self.network, self.progress = train, LPIPS(), progress
+        self.held_out = lpips_distances(held_out, train, self.network, progress).numpy()
         self.vectors: NDArray[np.float64] | None = None
         if identity:
-            both = identity_vectors(torch.cat([held_out, train]), progress)
-            self.vectors = both[len(held_out) :]
-            self.held_out_identity = _euclidean(both[: len(held_out)], self.vectors)
+            self.vectors = identity_vectors(train, progress)
+            self.held_out_identity = _euclidean(identity_vectors(held_out, progress), self.vectors)
 
     def __call__(self, samples: Tensor) -> Memorisation:
         """Nearest training photographs of samples [n, 3, R, R]."""
-        lpips = Nearest.of(lpips_distances(samples, self.train, self.network).numpy(), self.held_out)
+        far = lpips_distances(samples, self.train, self.network, self.progress).numpy()
+        lpips = Nearest.of(far, self.held_out)
         if self.vectors is None:
             return Memorisation(lpips, None)
-        far = _euclidean(identity_vectors(samples), self.vectors)
+        far = _euclidean(identity_vectors(samples, self.progress), self.vectors)
         return Memorisation(lpips, Nearest.of(far, self.held_out_identity))
 
 
@@ -208,8 +240,8 @@ def _euclidean(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.flo
 
 def memorisation(
     samples: Tensor,
-    train: Tensor,
-    held_out: Tensor,
+    train: Images,
+    held_out: Images,
     *,
     identity: bool = True,
     progress: Progress | None = None,

@@ -479,7 +479,7 @@ class TrunkBlock(nn.Module):
 def minibatch_stddev(x: Tensor, group: int, channels: int = 1) -> Tensor:
     """Append the standard deviation over groups of the batch as feature maps (Karras et al. 2018, section 3)."""
     n, c, h, w = x.shape
-    size = min(group, n)
+    size = next(k for k in range(min(group, n), 0, -1) if n % k == 0)
     y = x.float() if x.dtype != torch.float64 else x
     y = y.reshape(size, -1, channels, c // channels, h, w)
     y = (y.var(dim=0, unbiased=False) + EPS).sqrt().mean(dim=(2, 3, 4))

@@ -296,6 +296,7 @@ class Objective:
         if a is None or not self._path_due(memory.step):
             return {}
         w = G.mapping(self._normal(max(self.recipe.samples // 2, 1), G.config.z_dim))
+        w = w if w.requires_grad else w.detach().requires_grad_()  # a frozen mapping
         lengths = losses.path_lengths(G.synthesis(w, self.recipe.noise_mode), w)
         mean = memory.path_mean.lerp(lengths.detach().mean(), a.path_decay)
         return {

@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from stylegan_surv.errors import InputError
+
 
 def _active() -> bool:
     return dist.is_available() and dist.is_initialized()
@@ -18,12 +20,27 @@ def _active() -> bool:
 
 @contextmanager
 def session(device: str) -> Iterator[str]:
-    """Join the processes that torchrun started, if it did; yields this process's device."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    """Join the processes that torchrun started, if it did; yields this process's device.
+
+    Raises
+    ------
+    InputError
+        If torch has no such device here.
+    """
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if several and device.startswith("cuda"):
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as fault:
+        raise InputError(
+            f"the device {device!r} cannot be used here ({str(fault).splitlines()[0]}): expected cpu or, with a GPU "
+            "and a torch built for it, cuda"
+        ) from fault
+    if not several:
         yield device
         return
     if device.startswith("cuda"):
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:

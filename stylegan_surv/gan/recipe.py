@@ -1,4 +1,4 @@
-"""Training recipes: every setting of a run, checked, from a YAML file in ``configs/`` or the user's own."""
+"""Training recipes: every setting of a run, checked, from a shipped YAML file (``configs/``) or the user's own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan.augment import Ranges
+
+CONFIGS = [Path(__file__).parents[k] / "configs" for k in (1, 2)]  # in a wheel, in the sources
+GROUP = 4  # images whose spread the discriminator looks at (Karras et al. 2018, section 3)
 
 
 class _Settings(BaseModel):
@@ -67,7 +70,9 @@ class Reconstruction(_Settings):
         description="weight of mapping(z) ~ the transport to the codes' Gaussian, squared error",
     )
     fit_mapping: int = Field(
-        default=1500, ge=0, description="steps of fitting a given mapping before the first step"
+        default=1500,
+        ge=0,
+        description="steps of fitting a given mapping before the first step; none from scratch",
     )
     projections: PositiveInt = 512
     bank: PositiveInt = Field(default=4096, description="codes remembered for the matching")
@@ -144,20 +149,52 @@ class Recipe(_Settings):
     check_identity: bool = Field(default=False, description="memorisation also by dlib's face network (slow)")
     tensorboard: bool = False
 
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Recipe:
+        if not (self.reconstruction or self.adversarial or self.features):
+            raise ValueError("reconstruction, adversarial and features are all null: nothing would be learnt")
+        if not self.samples and (self.adversarial or self.features):
+            raise ValueError("samples is 0: set it to 1 or more, or both adversarial and features to null")
+        return self
+
+    @model_validator(mode="after")
+    def _fair_groups(self) -> Recipe:
+        """The spread within groups of three is another than within groups of four: it would give the fakes away."""
+        fakes = self.samples + (min(self.samples, self.micro_batch) if self.reconstruction else 0)
+        sizes = [max(k for k in range(1, GROUP + 1) if n % k == 0) for n in (max(fakes, 1), self.micro_batch)]
+        if self.adversarial and sizes[0] != sizes[1]:
+            raise ValueError(
+                f"micro_batch {self.micro_batch}, samples {self.samples}: the discriminator sees {self.micro_batch} "
+                f"real and {fakes} drawn images at a time, in groups of {sizes[1]} and {sizes[0]}; make both settings "
+                "multiples of 4"
+            )
+        return self
+
 
 def read_recipe(path: str | Path, **changes: Any) -> Recipe:
-    """A recipe from YAML; ``changes`` replace settings of the file.
+    """A recipe from YAML, by its path or the name of a shipped one; ``changes`` replace settings of the file.
+
+    >>> read_recipe("finetune-64", images=2000).images
+    2000
 
     Raises
     ------
     InputError
         Listing every setting that is unknown or out of range.
     """
+    shipped = {file.stem: file for folder in CONFIGS for file in sorted(folder.glob("*.yaml"))}
+    file = Path(path) if Path(path).is_file() else shipped.get(str(path), Path(path))
     try:
-        raw = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as fault:
-        raise InputError(f"cannot read the recipe {path}: {fault}") from fault
-    return make_recipe({**(raw or {}), **{k: v for k, v in changes.items() if v is not None}}, str(path))
+        raw = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
+        raise InputError(
+            f"cannot read the recipe {path}: {fault}; expected a file, or one of {', '.join(shipped)}"
+        ) from fault
+    if not isinstance(raw, dict):
+        raise InputError(
+            f"the recipe {path} is a {type(raw).__name__}; expected settings, one `name: value` a line"
+        )
+    return make_recipe({**raw, **{k: v for k, v in changes.items() if v is not None}}, str(path))
 
 
 def make_recipe(settings: dict[str, Any], origin: str = "recipe") -> Recipe:
@@ -165,5 +202,8 @@ def make_recipe(settings: dict[str, Any], origin: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(settings)
     except ValidationError as wrong:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in wrong.errors()]
+        lines = [
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" if e["loc"] else e["msg"]
+            for e in wrong.errors()
+        ]
         raise InputError(f"{origin} has {len(lines)} wrong settings: " + "; ".join(lines)) from wrong

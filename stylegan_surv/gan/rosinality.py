@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from stylegan_surv.errors import InputError, Refused
+from stylegan_surv.gan.atomic import whole
 from stylegan_surv.gan.networks import (
     Discriminator,
     DiscriminatorConfig,
@@ -288,6 +289,8 @@ def write(path: str | Path, G: Generator, D: Discriminator | None = None) -> lis
 
     Raises
     ------
+    InputError
+        If the file cannot be written.
     Refused
         If the layout cannot hold the network (clamping, labels, other architectures), with every reason.
     """
@@ -299,12 +302,8 @@ def write(path: str | Path, G: Generator, D: Discriminator | None = None) -> lis
     }
     if D is not None:
         content["d"] = _discriminator(D)
-    partial = Path(f"{path}.partial")
-    try:
+    with whole(path) as partial:
         torch.save(content, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     c = G.config
     notes = [f"construct it with size={c.resolution}, style_dim={c.w_dim}, n_mlp={c.mapping_layers}"]
     widths = [c.channels(res) for res in resolutions(c.resolution)]

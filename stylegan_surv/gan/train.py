@@ -8,12 +8,14 @@ one whose micro-batches are shared among processes, do exactly what a single run
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -21,7 +23,7 @@ from torch.optim import Adam
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan import parallel
 from stylegan_surv.gan.augment import AdaptiveP
-from stylegan_surv.gan.data import ImageSet, sample_order
+from stylegan_surv.gan.data import ImageSet, batch_of, sample_order
 from stylegan_surv.gan.ema import ema_decay, update_ema
 from stylegan_surv.gan.feature_critic import FeatureCritic
 from stylegan_surv.gan.networks import Discriminator, Encoder, Generator
@@ -77,6 +79,9 @@ class Trainer:
         device: str = "cpu",
     ) -> None:
         self.data, self.out, self.from_scratch = data, out, from_scratch
+        bases = {"generator": generator, "encoder": encoder, "discriminator": discriminator}
+        self.bases = {f"base {k}": net.card.get("sha256") for k, net in bases.items() if net is not None}
+        self.pixels = hashlib.sha256(np.ascontiguousarray(data.pixels).data).hexdigest()
         self.device = torch.device(device)
         self.recipe = recipe = self._settled(recipe)
         self.dtype = torch.float64 if recipe.precision == "float64" else torch.float32
@@ -192,7 +197,8 @@ class Trainer:
     def _identity(self) -> dict[str, Any]:
         """What must be the same when a run goes on."""
         ids = parallel.fingerprint(self.data.ids)
-        return {"ids": ids, "seed": self.recipe.seed, "batch size": self.batch}
+        counted = {"ids": ids, "seed": self.recipe.seed, "batch size": self.batch}
+        return counted | self.bases | {"pixels": self.pixels}
 
     def save(self) -> None:
         """Write the state; only the first process writes."""
@@ -212,9 +218,12 @@ class Trainer:
         Raises
         ------
         InputError
-            If the state is of other training images, of another seed or batch size or of other networks.
+            If the state is of other training images, of another seed, batch size or base, or of other networks.
         """
-        path, found = self.out / STATE_FILE, (self.out / STATE_FILE).exists()
+        path = self.out / STATE_FILE
+        found = parallel.agree(
+            parallel.rank() == 0 and path.exists()
+        )  # before the first process can write one
         if found:
             self._restore(path)
         if self.records is not None:
@@ -227,7 +236,7 @@ class Trainer:
             if numbers.get(key, now) != now:
                 raise InputError(
                     f"{path} is of a run with other {key} ({numbers[key]}; now {now}): give a new output folder, or "
-                    "the images and recipe of that run"
+                    "the base, the images and recipe of that run"
                 )
         self.step, self.banked, self.ada.p = numbers["step"], numbers["banked"], numbers["ada_p"]
         self.seconds, self.cpu_seconds = numbers["seconds"], numbers["cpu_seconds"]
@@ -317,15 +326,18 @@ class Trainer:
         """The averaged encoder's codes w [n, w_dim] of images as they are and mirrored."""
         assert self.E_ema is not None
         codes = []
-        for at in range(0, len(images), 64):
-            real = images.images(slice(at, at + 64)).to(device=self.device, dtype=self.dtype)
+        many = batch_of(64, self.recipe.resolution)
+        for at in range(0, len(images), many):
+            real = images.images(slice(at, at + many)).to(device=self.device, dtype=self.dtype)
             codes += [self.E_ema.split(both)[0] for both in (real, real.flip(3))]
         return torch.cat(codes)
 
     def fit_mapping(self) -> float | None:
         """Before the first step of a run with a given encoder: bring the mapping to where its codes are."""
         c, G = self.recipe.reconstruction, self.players.G
-        if c is None or not c.fit_mapping or self.E_ema is None or G.config.z_dim != G.config.w_dim:
+        if c is None or not c.fit_mapping or self.recipe.freeze_mapping:
+            return None
+        if self.E_ema is None or G.config.z_dim != G.config.w_dim:
             return None
         torch.manual_seed(parallel.key(self.recipe.seed, -2))
         codes = self.encode(self.data)

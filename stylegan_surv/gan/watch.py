@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from stylegan_surv.gan.checkpoint import amend_card, load_generator, save_network
-from stylegan_surv.gan.data import ImageSet
+from stylegan_surv.gan.checkpoint import amend_card, load_generator, read_card, save_network
+from stylegan_surv.gan.data import ImageSet, batch_of
 from stylegan_surv.gan.grids import save_grid
 from stylegan_surv.gan.measures import reconstruct, sample
 from stylegan_surv.gan.memorisation import MIN_HELD_OUT, Guard
@@ -18,9 +22,21 @@ from stylegan_surv.gan.perceptual import LPIPS
 from stylegan_surv.gan.train import Trainer
 
 SHEET = 64  # samples on a sheet
-CHUNK = 64  # images at a time
+CHUNK = 64  # images at a time, at 64 px
+SHOWN = 32  # reconstructions on a sheet, in rows of 16
 INVERTED, INVERSION_STEPS = 32, 50  # the held-out budget where there is no encoder
 PARTS = ("generator", "encoder", "discriminator")
+
+
+def by_chance(patients: Sequence[str], seed: int) -> NDArray[np.int64]:
+    """The order of photographs, given whose they are, in which to take some: first one of every patient."""
+    before: Counter[str] = Counter()
+    turns = []
+    order = np.random.default_rng(seed).permutation(len(patients))
+    for i in order:
+        turns.append(before[patients[i]])
+        before[patients[i]] += 1
+    return order[np.argsort(turns, kind="stable")]
 
 
 @torch.no_grad()
@@ -35,19 +51,20 @@ def reconstruction_errors(
     sheet : Tensor [96 or fewer, 3, h, w]: rows of 16 originals, reconstructions, reconstructions from w alone.
     """
     totals = dict.fromkeys(("lpips", "mse", "lpips_w", "mse_w"), 0.0)
-    sheet: list[Tensor] = []
-    like = next(generator.parameters())
-    for at in range(0, len(images), CHUNK):
-        real = images.images(slice(at, at + CHUNK)).to(like)
+    shown: list[Tensor] = []
+    like, many = next(generator.parameters()), batch_of(CHUNK, generator.config.resolution)
+    for at in range(0, len(images), many):
+        real = images.images(slice(at, at + many)).to(like)
         w, offsets = encoder.split(real)
         both = generator.synthesis(w.unsqueeze(1) + offsets)
         only = generator.synthesis(w.unsqueeze(1).expand(-1, generator.config.num_ws, -1))
         for drawn, suffix in ((both, ""), (only, "_w")):
             totals[f"lpips{suffix}"] += float(lpips(drawn, real).sum())
             totals[f"mse{suffix}"] += float((drawn - real).square().mean(dim=(1, 2, 3)).sum())
-        if at == 0:
-            sheet = [drawn[k : k + 16] for k in (0, 16) for drawn in (real, both, only)]
-    return {k: v / len(images) for k, v in totals.items()}, torch.cat(sheet)
+        if at < SHOWN:
+            shown.append(torch.stack([real, both, only]).cpu())
+    rows = torch.cat(shown, dim=1)[:, :SHOWN].split(16, dim=1)
+    return {k: v / len(images) for k, v in totals.items()}, torch.cat([row.flatten(0, 1) for row in rows])
 
 
 class Watcher:
@@ -110,8 +127,14 @@ class Watcher:
         t = self.trainer
         z = torch.randn(SHEET, t.G_ema.config.z_dim, generator=torch.Generator().manual_seed(t.recipe.seed))
         for psi in (1.0, 0.7):
-            images = t.G_ema.synthesis(t.G_ema.mapping(z.to(t.bank), truncation_psi=psi))
+            images = self._drawn(t.G_ema.mapping(z.to(t.bank), truncation_psi=psi))
             save_grid(images, t.out / f"samples-psi{psi:g}.png", columns=16)
+
+    @torch.no_grad()
+    def _drawn(self, w_plus: Tensor) -> Tensor:
+        G = self.trainer.G_ema
+        parts = w_plus.to(self.trainer.bank).split(batch_of(CHUNK, G.config.resolution))
+        return torch.cat([G.synthesis(part).cpu() for part in parts])
 
     def _held_out_errors(self) -> dict[str, float]:
         """By the encoder or, where there is none, after a fixed budget of inversion steps."""
@@ -119,17 +142,20 @@ class Watcher:
         if t.E_ema is not None:
             errors, sheet = reconstruction_errors(t.G_ema, t.E_ema, self.held_out, t.players.lpips)
         else:
-            some = self.held_out.images(slice(0, INVERTED)).to(t.bank)
+            order = by_chance(self.held_out.patients, t.recipe.seed)
+            some = self.held_out.images(order[:INVERTED]).to(t.bank.dtype)
             done = reconstruct(t.G_ema, some, steps=INVERSION_STEPS, network=t.players.lpips)
             errors = {"lpips": float(done.lpips.mean()), "mse": float(done.mse.mean())}
-            with torch.no_grad():
-                drawn = t.G_ema.synthesis(done.w_plus[:16].to(t.bank))
-            sheet = torch.cat([some[:16], drawn])
+            sheet = torch.cat([some[:16], self._drawn(done.w_plus[:16])])
         save_grid(sheet, t.out / "reconstructions.png", columns=16)
         return errors
 
-    def finish(self) -> None:
-        """At a run's end: look whether the last and the best networks copy, and write that into their cards."""
+    def finish(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """At a run's end: look whether the last and the best networks copy, and write that into their cards.
+
+        Networks whose card says it are not looked at again. ``progress`` is called with the number of photographs that
+        are compared; it may raise to stop.
+        """
         t = self.trainer
         if self.checked != t.images:
             self.check()
@@ -138,16 +164,19 @@ class Watcher:
             for folder in (t.out, t.out / "best"):
                 self._amend(folder, said)
             return
-        guard = Guard(t.data.images(), self.held_out.images(), identity=t.recipe.check_identity)
+        guard, identity = None, t.recipe.check_identity
         for folder in (t.out, t.out / "best"):
-            self.memorisation = guard(
-                sample(load_generator(folder / "generator.safetensors"), SHEET)
-            ).as_card()
-            self._amend(folder, self.memorisation)
+            path = folder / "generator.safetensors"
+            found = read_card(path).get("memorisation")
+            if not isinstance(found, dict) or ("identity" in found) != identity:
+                guard = guard or Guard(t.data, self.held_out, identity=identity, progress=progress)
+                found = guard(sample(load_generator(path), SHEET)).as_card()
+                self._amend(folder, found)
+            self.memorisation = found
 
     def _amend(self, folder: Path, memorisation: Any) -> None:
-        for path in (folder / f"{name}.safetensors" for name in PARTS):
-            if path.exists():
+        for name in reversed(PARTS):  # the generator, whose card is asked, comes last
+            if (path := folder / f"{name}.safetensors").exists():
                 amend_card(path, {"memorisation": memorisation})
 
     def publish(self, folder: Path, *, half: bool = False) -> None:
