@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -176,6 +177,9 @@ def test_the_sanitizers_have_nothing_to_say(sanitizer):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="a race is seen where threads do overlap: two cores"
+)
 @pytest.mark.parametrize("barrier", [FIRST, SECOND])
 def test_a_removed_barrier_is_a_data_race_to_tsan(cache, barrier):
     sources = planted(cache, "upfirdn2d.cu", barrier, "// removed")
