@@ -35,6 +35,7 @@ def test_a_summary_counts_patients_and_marks_outliers(folder):
     assert "2 to look at: b, c" in str(summary)
     assert summarise(folder, {"lpips": 0.15}).review == ("b", "c")
     assert summarise(folder, {"distance": 5.0}).review == ()
+    assert "4 are beyond a threshold: that is the way" in str(summarise(folder, {"distance": 0.5}))
 
 
 def test_low_identity_is_marked_and_missing_is_not():

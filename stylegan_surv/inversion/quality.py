@@ -24,6 +24,7 @@ SHOWN = 20  # failed photographs that a summary lists
 # A photograph is marked for review beyond these. LPIPS and distance: where the generator plainly does not know the
 # face; identity: dlib's own limit for "the same person", as a cosine (see identity.py).
 REVIEW = {"lpips": 0.35, "distance": 2.0, "identity": 0.91}
+MANY = 0.5  # a share of photographs to look at that helps nobody
 CELL, CAPTION, COLUMNS = 128, 18, 4  # px, px and pairs of pictures in a row of a contact sheet
 
 
@@ -57,7 +58,11 @@ class Summary:
         if self.quality:
             parts = [f"{name} {median:.3f} ({tail:.3f})" for name, (median, tail) in self.quality.items()]
             lines.append("  median (95 %): " + ", ".join(parts))
-        if self.review:
+        if len(self.review) > MANY * self.photos:
+            lines.append(
+                f"  {len(self.review)} are beyond a threshold: that is the way of embedding, not single photographs"
+            )
+        elif self.review:
             lines.append(
                 f"  {len(self.review)} to look at: {', '.join(self.review[:5])}{' …' * (len(self.review) > 5)}"
             )
