@@ -183,8 +183,6 @@ def test_two_threads_of_a_worker_keep_their_noise_maps_apart(place, monkeypatch)
 
 
 def test_workers_that_come_later_get_work_too_and_all_get_the_device(place, monkeypatch):
-    pytest.importorskip("distributed")
-
     class Completed(list):
         """Stands for `distributed.as_completed`."""
 

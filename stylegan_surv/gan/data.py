@@ -48,6 +48,11 @@ class ImageSet:
         """The patient of every image."""
         return self.owners or self.ids
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the pixels: whether a run goes on with the images that it began with."""
+        return hashlib.sha256(np.ascontiguousarray(self.pixels).data).hexdigest()
+
     def __len__(self) -> int:
         return len(self.ids)
 

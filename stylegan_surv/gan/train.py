@@ -8,14 +8,12 @@ one whose micro-batches are shared among processes, do exactly what a single run
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -81,7 +79,7 @@ class Trainer:
         self.data, self.out, self.from_scratch = data, out, from_scratch
         bases = {"generator": generator, "encoder": encoder, "discriminator": discriminator}
         self.bases = {f"base {k}": net.card.get("sha256") for k, net in bases.items() if net is not None}
-        self.pixels = hashlib.sha256(np.ascontiguousarray(data.pixels).data).hexdigest()
+        self.pixels = data.digest
         self.device = torch.device(device)
         self.recipe = recipe = self._settled(recipe)
         self.dtype = torch.float64 if recipe.precision == "float64" else torch.float32
@@ -221,9 +219,8 @@ class Trainer:
             If the state is of other training images, of another seed, batch size or base, or of other networks.
         """
         path = self.out / STATE_FILE
-        found = parallel.agree(
-            parallel.rank() == 0 and path.exists()
-        )  # before the first process can write one
+        # before the first process can write one
+        found = parallel.agree(parallel.rank() == 0 and path.exists())
         if found:
             self._restore(path)
         if self.records is not None:

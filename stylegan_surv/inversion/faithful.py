@@ -18,7 +18,7 @@ from torch import Tensor
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import LPIPS, Generator
 from stylegan_surv.inversion.inverter import DISPLAY_ONLY, fingerprint
-from stylegan_surv.inversion.projector import shrink, squared_error
+from stylegan_surv.inversion.projector import mapped, shrink, squared_error
 
 BALL = 5.0  # distance of the locality's anchors from the pivot in w (Roich et al., section 3.3: α = 5)
 
@@ -84,9 +84,7 @@ def _display_copy(generator: Generator) -> Generator:
 @torch.no_grad()
 def _anchor(generator: Generator, w_plus: Tensor, rng: torch.Generator) -> Tensor:
     """A point near the pivot, on the way to a random sample of the generator."""
-    z = torch.randn(1, generator.config.z_dim, generator=rng).to(w_plus)
-    label = w_plus.new_zeros(1, generator.config.c_dim) if generator.config.c_dim else None
-    away = generator.mapping(z, label) - w_plus
+    away = mapped(generator, torch.randn(1, generator.config.z_dim, generator=rng)) - w_plus
     anchor: Tensor = w_plus + BALL * away / away.norm(dim=2, keepdim=True).clamp_min(1e-8)
     return anchor
 

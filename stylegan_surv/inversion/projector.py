@@ -135,12 +135,17 @@ class Projection:
 def latent_scale(generator: Generator) -> tuple[Tensor, float]:
     """Mean of w [w_dim] and the standard deviation of its elements, from 10,000 fixed draws."""
     rng = torch.Generator().manual_seed(123)
-    config, device = generator.config, generator.mapping.w_avg.device
-    z = torch.randn(W_SAMPLES, config.z_dim, generator=rng).to(generator.mapping.w_avg)
-    labels = torch.zeros(W_SAMPLES, config.c_dim, device=device) if config.c_dim else None
-    w = generator.mapping(z, labels)[:, 0]
+    w = mapped(generator, torch.randn(W_SAMPLES, generator.config.z_dim, generator=rng))[:, 0]
     mean = w.mean(dim=0)
     return mean, float((w - mean).square().mean().sqrt())
+
+
+def mapped(generator: Generator, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
+    """W+ [n, num_ws, w_dim] of normal draws [n, z_dim]; a conditional generator gets a label of zeros."""
+    w_avg, classes = generator.mapping.w_avg, generator.config.c_dim
+    labels = w_avg.new_zeros(len(z), classes) if classes else None
+    w_plus: Tensor = generator.mapping(z.to(w_avg), labels, truncation_psi=truncation_psi)
+    return w_plus
 
 
 def rng_of(seed: int, name: str) -> torch.Generator:

@@ -13,7 +13,6 @@ survival signal may lie along any.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -36,7 +35,7 @@ from stylegan_surv.gan.provenance import record
 from stylegan_surv.gan.state import load_state, read_numbers, save_state
 from stylegan_surv.gan.train import Diverged
 from stylegan_surv.inversion.inverter import fingerprint
-from stylegan_surv.inversion.projector import latent_scale, shrink, squared_error
+from stylegan_surv.inversion.projector import latent_scale, mapped, shrink, squared_error
 from stylegan_surv.inversion.sources import to_tensor
 
 BETAS = (0.9, 0.99)
@@ -333,14 +332,6 @@ def photographs(images: Tensor, strength: float | NDArray[np.float64], seed: int
     return torch.stack([to_tensor(shot) for shot in shots]).to(images.device)
 
 
-def mapped(generator: Generator, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
-    """W+ [n, num_ws, w_dim] of normal draws [n, z_dim]; a conditional generator gets a label of zeros."""
-    w_avg, classes = generator.mapping.w_avg, generator.config.c_dim
-    labels = torch.zeros(len(z), classes, device=w_avg.device) if classes else None
-    w_plus: Tensor = generator.mapping(z.to(w_avg), labels, truncation_psi=truncation_psi)
-    return w_plus
-
-
 def _shape(generator: Generator) -> EncoderConfig:
     """Half the generator's channels: an encoder is read once per photograph and need not be large."""
     config = generator.config
@@ -361,7 +352,7 @@ def _read(photos: Chips | str | Path | ImageSet, resolution: int, recipe: Encode
 
 def _inputs(generator: Generator, start: Encoder | None, chips: ImageSet | None) -> dict[str, str | None]:
     """What a run is made of, besides its settings."""
-    pixels = None if chips is None else hashlib.sha256(chips.pixels.tobytes()).hexdigest()
+    pixels = None if chips is None else chips.digest
     encoder = None if start is None else fingerprint(start)
     return {"generator": fingerprint(generator), "start": encoder, "photos": pixels}
 
