@@ -58,7 +58,6 @@ SHAPES = {  # (operation, resolution of the network): input
 }
 CROSSOVER_SIZES = (8, 16, 32, 64)
 CROSSOVER_CHANNELS = (("nchw", 128), ("nhwc", 3), ("nhwc", 16), ("nhwc", 128))
-COMPILED = (("up2", 256), ("lrelu", 256))  # a compilation takes half a minute, so (c) stands for two
 PARTS = ("ops", "crossover", "second-order", "compile", "convolution", "synthesis", "allocator", "gpu")
 LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 
@@ -133,9 +132,8 @@ def measure_ops(
     """
     rows: dict[str, Any] = {}
     rounds = 1 if compiled or device != "cpu" else ROUNDS
-    for name, resolution in COMPILED if compiled else SHAPES:
+    for (name, resolution), shape in SHAPES.items():
         for layout, memory_format in LAYOUTS.items():
-            shape = SHAPES[name, resolution]
             inputs = [
                 torch.randn(shape, device=device, dtype=dtype).contiguous(memory_format=memory_format)
                 for _ in range(rounds)

@@ -17,9 +17,14 @@ _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 def _mode_from_environment() -> str:
     mode = os.environ.get("STYLEGAN_SURV_OPS", "auto")
-    if mode not in MODES:
-        raise ValueError(f"STYLEGAN_SURV_OPS must be one of {', '.join(MODES)}, got {mode!r}")
-    return mode
+    if mode in MODES:
+        return mode
+    warnings.warn(  # never a reason that nothing can be imported
+        f"STYLEGAN_SURV_OPS is {mode!r}; expected one of {', '.join(MODES)}. It is taken for 'auto'.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return "auto"
 
 
 mode = _mode_from_environment()

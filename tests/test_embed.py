@@ -106,6 +106,16 @@ def test_another_seed_or_generator_is_refused(networks, chips, tmp_path):
         run(other, chips, out=tmp_path / "a")
 
 
+def test_chips_of_another_cut_are_not_mixed_in(networks, chips, tmp_path):
+    same = copy_of(chips, tmp_path, "p05")
+    settings = tmp_path / "_settings.json"
+    settings.write_text('{"size": 64, "method": 2}')
+    run(networks, same, method="encoder", out=tmp_path / "a")
+    settings.write_text('{"size": 64, "method": 3}')
+    with pytest.raises(Refused, match="method = 2, not 3"):
+        run(networks, same, method="encoder", out=tmp_path / "a")
+
+
 def test_a_photograph_that_changed_is_redone_and_the_others_are_kept(networks, chips, tmp_path):
     folder = tmp_path / "chips"
     folder.mkdir()

@@ -145,6 +145,12 @@ def test_torch_mode_and_import_compile_nothing(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_an_unknown_mode_is_said_and_nothing_else_is_lost():
+    report, error = doctor(STYLEGAN_SURV_OPS="nonsense")
+    assert "STYLEGAN_SURV_OPS is 'nonsense'; expected one of auto, native" in error
+    assert "auto (STYLEGAN_SURV_OPS)" in report
+
+
 BUILD = """
 import sys
 sys.path.insert(0, {tests!r})

@@ -113,6 +113,12 @@ class Chips:
         """Rows without a chip; ``error`` says why."""
         return self.table[self.table["status"] != "ok"]
 
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """How the faces were cut; None where they were not aligned from photographs."""
+        path = self.folder / SETTINGS
+        return json.loads(path.read_text()) if path.exists() else None
+
     def __len__(self) -> int:
         """Number of photographs, failed ones included."""
         return len(self.table)

@@ -62,8 +62,8 @@ def embed(
         By default the one that lies with the generator.
     out : path, optional
         Folder of the latents dataset. A run that was interrupted goes on there; photographs that have
-        changed since are redone; another generator or other settings are refused. Without it nothing is
-        written, and optimised noise maps are not kept.
+        changed since are redone; another generator, other settings and chips of another cut are refused.
+        Without it nothing is written, and optimised noise maps are not kept.
     method : {"hybrid", "encoder", "projector"}
         Encoder and as many projector steps as each photograph needs (default); encoder alone; projector from the mean.
     preset : {"reference", "reference-w+"}, optional
@@ -185,7 +185,7 @@ def _prepare(
         work = cluster_stream(
             cluster, generator, encoder, settings, settings.batch * BATCHES_PER_CHUNK, device
         )
-    return _Task(work, source, inverter.metadata(), inverter)
+    return _Task(work, source, {**inverter.metadata(), "chips": source.cut}, inverter)
 
 
 def _first(latents: Latents, net: Generator) -> Start:

@@ -31,7 +31,16 @@ METADATA_FILE = "_latents.json"
 LOCK_FILE = "_lock"
 FORMAT = 1
 # settings that make two runs the same run; anything else in the metadata may differ between sessions
-IDENTITY = ("generator_sha256", "encoder_sha256", "start_sha256", "num_ws", "w_dim", "method", "settings")
+IDENTITY = (
+    "generator_sha256",
+    "encoder_sha256",
+    "start_sha256",
+    "num_ws",
+    "w_dim",
+    "method",
+    "settings",
+    "chips",
+)
 ROWS_PER_SHARD = 8192  # of a compacted dataset: 84 MB of 10 × 256 latents
 TEXT = ("photo_id", "patient_id", "source_path", "source_sha256", "status", "error")
 NUMBERS = ("lpips", "mse", "identity", "distance", "steps", "seed")

@@ -38,9 +38,10 @@ class Photo:
 
 
 class Source(Protocol):
-    """Photographs in a fixed order, and their pixels."""
+    """Photographs in a fixed order, their pixels, and how their faces were cut, if that is known."""
 
     photos: list[Photo]
+    cut: dict[str, Any] | None
 
     def load(self, photo: Photo, resolution: int) -> Tensor:
         """Pixels [3, resolution, resolution] in [−1, 1]; raises ``OSError`` or ``ValueError`` on a bad file."""
@@ -50,8 +51,8 @@ class Source(Protocol):
 class ChipFolder:
     """Aligned chips ``<photo_id>.png``, described by their manifest."""
 
-    def __init__(self, photos: Sequence[Photo]) -> None:
-        self.photos = list(photos)
+    def __init__(self, photos: Sequence[Photo], cut: dict[str, Any] | None = None) -> None:
+        self.photos, self.cut = list(photos), cut
 
     def load(self, photo: Photo, resolution: int) -> Tensor:
         if photo.folder is None or photo.chip_id is None:
@@ -70,6 +71,7 @@ class Arrays:
                 "expected as many."
             )
         self.images = images
+        self.cut: dict[str, Any] | None = None
         self.row = {name: i for i, name in enumerate(photo_ids)}
         self.photos = [
             Photo(name, patient, None, hashlib.sha256(image.tobytes()).hexdigest())
@@ -178,7 +180,7 @@ def _from_chips(chips: Chips, cohort: Cohort | None) -> Source:
     rows = zip(*(chips.table[name].tolist() for name in COLUMNS))
     if cohort is None:
         photos = [_photo(chips, row, row[0], row[0]) for row in rows]
-        return ChipFolder(sorted(photos, key=lambda photo: photo.photo_id))
+        return ChipFolder(sorted(photos, key=lambda photo: photo.photo_id), chips.settings)
     by_name = {row[1]: row for row in rows}
     photos = []
     for entry in _records(cohort.table.sort_values("photo_id")):
@@ -188,7 +190,7 @@ def _from_chips(chips: Chips, cohort: Cohort | None) -> Source:
             f"None of the cohort's {len(photos)} photographs is among the {len(chips)} chips of {chips.folder}: the "
             f"table says {cohort.table['photo'].iloc[0]!r}, the chips {next(iter(by_name), None)!r}."
         )
-    return ChipFolder(photos)
+    return ChipFolder(photos, chips.settings)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
