@@ -201,6 +201,7 @@ def evaluate(
     from stylegan_surv.survival.validate import make_folds, nested_cv
 
     check_columns(cohort, clinical, groups)
+    cohort = named_as_embedded(cohort, latents)
     ids, x = patient_matrix(latents, cohort)
     table = cohort.patients.set_index("patient_id").loc[list(ids)].reset_index()
     outcome = Outcome.from_frame(table)
@@ -283,6 +284,7 @@ def fit(
     from stylegan_surv.survival.models import make_model
     from stylegan_surv.survival.outcome import Outcome
 
+    cohort = named_as_embedded(cohort, latents)
     ids, x = patient_matrix(latents, cohort)
     table = cohort.patients.set_index("patient_id").loc[list(ids)].reset_index()
     outcome = Outcome.from_frame(table, strata=strata)
@@ -393,6 +395,27 @@ def check_columns(cohort: Cohort, clinical: Sequence[str], groups: str | None) -
             raise InputError(f"there is no column {name!r}; the table has {have}. Correct the name.")
 
 
+def named_as_embedded(cohort: Cohort, latents: Latents) -> Cohort:
+    """The cohort with its photographs under the names that they have among the latents.
+
+    A table that was read by itself names two photographs IMG_0 of two folders otherwise than a folder that holds more
+    of them; their paths tell which is which.
+    """
+    embedded = set(latents.frame["photo_id"])
+    other = ~cohort.table["photo_id"].isin(embedded)
+    known = latents.frame[latents.frame["source_path"].notna()]
+    paths: dict[str, list[tuple[str, str]]] = {}
+    for patient, path, name in zip(known["patient_id"], known["source_path"], known["photo_id"]):
+        paths.setdefault(patient, []).append(("/" + str(path).replace("\\", "/"), name))
+    table = cohort.table.copy()
+    for row, patient, photo in table.loc[other, ["patient_id", "photo"]].itertuples():
+        end = "/" + str(photo).replace("\\", "/").lstrip("/")
+        same = [name for path, name in paths.get(patient, []) if path.endswith(end)]
+        if len(same) == 1:
+            table.loc[row, "photo_id"] = same[0]
+    return dataclass_replace(cohort, table=table)
+
+
 def cohort_flow(latents: Latents, cohort: Cohort, used: Sequence[str]) -> dict[str, Any]:
     """From photographs to patients and events, with every exclusion and its reason."""
     failed = latents.failed
@@ -449,6 +472,9 @@ def provenance(latents: Latents, cohort: Cohort, chips: Chips | None = None) -> 
         said.append(f"What the {' and the '.join(unknown)} had seen is not known: a leak cannot be excluded.")
     if not said:
         said.append("No patient of this study was among the training photographs of generator or encoder.")
+        if listed and hashes is None:
+            said[0] = said[0].replace("No", "By their identifiers, no", 1)
+            said.append("Their photographs were not compared (no chips were given).")
     return {"leak": bool(seen or unknown), "seen": seen, "unknown": unknown, "text": " ".join(said)}
 
 

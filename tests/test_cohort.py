@@ -133,6 +133,18 @@ def test_a_chips_folder_knows_the_original_names(tmp_path: Path) -> None:
     assert list(cohort.table["photo_id"]) == ["a_jpg", "b"]
 
 
+def test_a_photograph_without_chip_does_not_pass_for_one_of_another_folder(tmp_path: Path) -> None:
+    names = {
+        "photo_id": ["IMG_0", "IMG_1", "q"],
+        "source_name": ["site1/IMG_0.jpg", "site1/IMG_1.jpg", "q.png"],
+    }
+    pd.DataFrame(names).to_parquet(tmp_path / "_chips.parquet")
+    table = "patient_id,photo,time,event\n001,site2/IMG_0.jpg,1,1\n002,site1/IMG_1.jpg,2,0\n003,q.jpg,2,0\n"
+    (tmp_path / "table.csv").write_text(table)
+    cohort = read_cohort(tmp_path / "table.csv", tmp_path, check_photos=False)
+    assert list(cohort.table["photo_id"]) == ["IMG_0-unaligned", "IMG_1", "q"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -11,16 +11,18 @@ import pytest
 import torch
 from PIL import Image
 
+from stylegan_surv.cohort import Cohort, read_cohort
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.faces.mask import face_mask
 from stylegan_surv.gan import LPIPS, Encoder, EncoderConfig, Generator, GeneratorConfig
 from stylegan_surv.inversion import Latents, Schedule, embed, project
 from stylegan_surv.inversion.inverter import plan
-from stylegan_surv.inversion.latents import read_noise
+from stylegan_surv.inversion.latents import LatentsWriter, read_metadata, read_noise
 from stylegan_surv.inversion.noise import NoiseMaps
 from stylegan_surv.inversion.projector import _Slots, exchangeable
-from stylegan_surv.inversion.verify import verify
+from stylegan_surv.inversion.verify import prune, verify
+from stylegan_surv.study import provenance
 
 FEW = Schedule(steps=4)
 TINY = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
@@ -47,6 +49,13 @@ def run(networks, photos, **options):
         options = {"schedule": FEW, **options}
     options = {"batch": 4, **options}
     return embed(photos, generator=generator, encoder=encoder, **options)
+
+
+def cohort_of(names: list[str], folder) -> Cohort:
+    """A table of these photographs, each of a patient of its own."""
+    lines = [f"of {name},{name}.png,{i + 1},1" for i, name in enumerate(names)]
+    (folder / "table.csv").write_text("\n".join(["patient_id,photo,time,event", *lines]))
+    return read_cohort(folder / "table.csv")
 
 
 def copy_of(chips: Chips, folder, landscape: str) -> Chips:
@@ -129,6 +138,68 @@ def test_a_photograph_that_changed_is_redone_and_the_others_are_kept(networks, c
     second = run(networks, Chips.open(folder), out=tmp_path / "a")
     assert len(second) == 11
     assert second.select(first.ids).w_plus.tobytes() == first.w_plus.tobytes()
+
+
+def test_a_photograph_that_is_not_at_hand_keeps_its_latent(networks, chips, tmp_path):
+    before = run(networks, chips, method="encoder", out=tmp_path / "a")
+    cohort = cohort_of([f"p{i:02d}" for i in range(11)], tmp_path)
+    few = Chips.create(tmp_path / "few", [chips.load("p03")], ["p03"])
+    run(networks, few, cohort=cohort, method="encoder", out=tmp_path / "a")
+    after = Latents.open(tmp_path / "a")
+    assert len(after) == 11
+    assert after.w_plus.tobytes() == before.w_plus.tobytes()
+
+
+def test_a_table_names_the_patients_of_latents_that_are_there(networks, chips, tmp_path):
+    before = run(networks, chips, method="encoder", out=tmp_path / "a")
+    cohort = cohort_of([f"p{i:02d}" for i in range(11)], tmp_path)
+    after = run(networks, chips, cohort=cohort, method="encoder", out=tmp_path / "a")
+    assert list(after.patient_ids) == [f"of p{i:02d}" for i in range(11)]
+    assert after.w_plus.tobytes() == before.w_plus.tobytes()
+    assert verify(tmp_path / "a", chips, cohort) == []
+
+
+def test_withdrawn_photographs_are_named_and_can_be_removed(networks, chips, tmp_path):
+    run(networks, chips, method="encoder", out=tmp_path / "a")
+    cohort = cohort_of([f"p{i:02d}" for i in range(9)], tmp_path)
+    faults = verify(tmp_path / "a", chips, cohort)
+    assert [fault.split()[0] for fault in faults] == ["p09", "p10"]
+    assert prune(tmp_path / "a", chips, cohort) == ["p09", "p10"]
+    assert verify(tmp_path / "a", chips, cohort) == []
+
+
+def test_a_refused_run_looks_at_no_photograph(networks, chips, tmp_path):
+    run(networks, chips, method="encoder", out=tmp_path / "a")
+    with (
+        LatentsWriter(tmp_path / "a", read_metadata(tmp_path / "a")),
+        pytest.raises(Refused, match="is writing"),
+    ):
+        run(networks, tmp_path / "raw photographs would be aligned", method="encoder", out=tmp_path / "a")
+    with pytest.raises(Refused, match="seed = 0, not 1"):
+        run(networks, tmp_path / "likewise", method="encoder", seed=1, out=tmp_path / "a")
+
+
+def test_what_earlier_latents_networks_had_seen_stays_seen(networks, chips, tmp_path):
+    generator, encoder = (copy.deepcopy(net) for net in networks)
+    generator.card, encoder.card = {"provenance": {"kind": "synthetic"}}, {"provenance": None}
+    cohort = cohort_of([f"p{i:02d}" for i in range(11)], tmp_path)
+    first = run((generator, encoder), chips, method="encoder")
+    again = Schedule(steps=1, start="previous")
+    second = run((generator, None), chips, method="projector", schedule=again, start=first)
+    assert provenance(second, cohort)["unknown"] == ["start"]
+    encoder.card = {"provenance": {"kind": "synthetic"}}
+    first = run((generator, encoder), chips, method="encoder")
+    second = run((generator, None), chips, method="projector", schedule=again, start=first)
+    assert not provenance(second, cohort)["leak"]
+
+
+def test_two_distances_of_your_own_are_two_runs(networks, chips, tmp_path):
+    one = lambda a, b, weight=None: (a - b).square().mean(dim=(1, 2, 3))  # noqa: E731
+    two = lambda a, b, weight=None: 100 * (a - b).abs().mean(dim=(1, 2, 3))  # noqa: E731
+    run(networks, chips, perceptual=one, out=tmp_path / "a")
+    run(networks, chips, perceptual=one, out=tmp_path / "a")
+    with pytest.raises(Refused, match="perceptual"):
+        run(networks, chips, perceptual=two, out=tmp_path / "a")
 
 
 def test_a_photograph_that_failed_is_tried_again_once_it_has_a_chip(networks, chips, tmp_path):

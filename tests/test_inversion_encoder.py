@@ -111,6 +111,22 @@ def test_held_out_patients_are_those_that_a_fine_tuning_run_leaves_out(generator
     assert 0 < len(set(chips.patients)) < 10
 
 
+@pytest.mark.parametrize(("batch", "real", "chips"), [(2, 0.25, 1), (8, 0.99, 7), (8, 0.25, 2), (8, 0.0, 0)])
+def test_a_batch_holds_both_kinds_of_pictures(generator, faces, monkeypatch, batch, real, chips):
+    run = _Run(generator, EncoderRecipe(batch=batch, real=real), faces, None)
+    asked = []
+    monkeypatch.setattr(run, "_chip_loss", lambda _, rng, n: asked.append(n) or torch.zeros(()))
+    run.advance(0)
+    assert asked == ([chips] if chips else [])
+
+
+def test_what_cannot_be_trained_is_said(generator, faces):
+    with pytest.raises(InputError, match="All 20 chips are held out"):
+        _Run(generator, EncoderRecipe(hold_out=1.0), faces, None)
+    with pytest.raises(InputError, match="do not belong together"):
+        _Run(generator, EncoderRecipe(), faces, Encoder(replace(SHAPE, resolution=64)))
+
+
 def test_a_state_of_other_inputs_is_refused(generator, faces, tmp_path, monkeypatch):
     monkeypatch.setattr(MODULE, "SAVE_EVERY", 1)
     recipe = EncoderRecipe(images=32, batch=8)

@@ -48,6 +48,8 @@ def test_subgroups_share_failures_and_medians(folder):
     table = by_subgroup(folder, patients, "sex").set_index("sex")
     assert table["photos"].to_dict() == {"F": 2, "M": 2}
     assert table.loc["F", "lpips"] == pytest.approx(0.3)
+    named_like_ours = by_subgroup(folder, patients.rename(columns={"sex": "status"}), "status")
+    assert named_like_ours["photos"].tolist() == [2, 2]
     with pytest.raises(InputError, match="no column 'age'"):
         by_subgroup(folder, patients, "age")
 

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 import torch
 
-from stylegan_surv.errors import InputError
+from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.gan import (
     Encoder,
@@ -33,7 +33,7 @@ from stylegan_surv.gan import (
 )
 from stylegan_surv.inversion import Latents, Schedule, cluster, embed
 from stylegan_surv.inversion.embed import embed_to
-from stylegan_surv.inversion.inverter import Inverter, Settings
+from stylegan_surv.inversion.inverter import Inverter, Settings, fingerprint
 from stylegan_surv.inversion.latents import LatentsWriter, iterate, read_metadata, shards
 from stylegan_surv.inversion.sources import open_source
 
@@ -174,12 +174,33 @@ def test_two_threads_of_a_worker_keep_their_noise_maps_apart(place, monkeypatch)
     chunks = [photos[:2], photos[2:4]]
 
     def work(chunk):
-        return np.stack([row["w_plus"] for row in cluster._work("g", "e", settings, "cpu", chunk)])
+        return np.stack(
+            [row["w_plus"] for row in cluster._work(("g", "e", settings, "cpu", ("", None)), chunk)]
+        )
 
     alone = [work(chunk) for chunk in chunks]
     with ThreadPoolExecutor(2) as threads:
         together = list(threads.map(work, chunks))
     assert np.array_equal(alone, together)
+
+
+def test_a_worker_that_finds_another_network_under_the_name_refuses(place, monkeypatch):
+    monkeypatch.setattr("distributed.get_worker", lambda: SimpleNamespace(state=SimpleNamespace(nthreads=1)))
+    name, settings = str(place / "tiny.safetensors"), Settings("encoder")
+    mine = tuple(fingerprint(net) for net in (load_generator(name), load_encoder(name)))
+    assert cluster._inverter(name, name, settings, "cpu", mine).settings == settings
+    with pytest.raises(Refused, match="another network than where the run began"):
+        cluster._inverter(name, name, settings, "cpu", (mine[0], "another"))
+
+
+@pytest.mark.parametrize(
+    ("where", "said"), [("local:x", "expected local:N"), ("slurm:0", "expected slurm:N")]
+)
+def test_a_cluster_is_named_rightly(place, where, said):
+    with pytest.raises(InputError, match=said):
+        embed_to(
+            place / "never", place / "chips", generator=place / "tiny.safetensors", cluster=where, **OPTIONS
+        )
 
 
 def test_workers_that_come_later_get_work_too_and_all_get_the_device(place, monkeypatch):
@@ -206,7 +227,9 @@ def test_workers_that_come_later_get_work_too_and_all_get_the_device(place, monk
     monkeypatch.setattr("distributed.as_completed", Completed)
     monkeypatch.setattr(cluster, "_connect", lambda *_: nullcontext(client))
     source = open_source(place / "chips")
-    done = cluster.cluster_stream("slurm:20", "g", "e", Settings(), 1, "cuda")(source, source.photos)
+    done = cluster.cluster_stream("slurm:20", "g", "e", Settings(), 1, "cuda", {"generator_sha256": ""})(
+        source, source.photos
+    )
     next(done)
     assert len(client.sent) == 1 + 4
     client.workers = 3
@@ -215,7 +238,7 @@ def test_workers_that_come_later_get_work_too_and_all_get_the_device(place, monk
     assert len(list(done)) == PHOTOS - 2
     where = {"generator": place / "tiny.safetensors", "cluster": "slurm:20", "device": "cuda"}
     embed_to(place / "sent", place / "chips", **where, **OPTIONS)
-    assert {job[4] for job in client.sent} == {"cuda"}
+    assert {job[1][3] for job in client.sent} == {"cuda"}
 
 
 @pytest.mark.slow

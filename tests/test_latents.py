@@ -77,8 +77,10 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
 
 
 def test_other_settings_are_refused_with_the_difference(tmp_path):
-    with LatentsWriter(tmp_path, META):
-        pass
+    with LatentsWriter(tmp_path, {**META, "settings": {"seed": 3}}):
+        pass  # stores nothing, and binds nobody
+    with LatentsWriter(tmp_path, META) as writer:
+        writer.write(rows("a"))
     with pytest.raises(Refused, match="seed = 0, not 1"):
         LatentsWriter(tmp_path, {**META, "settings": {"seed": 1}}).__enter__()
     with pytest.raises(Refused, match="generator_sha256 = g, not h"):
@@ -105,12 +107,31 @@ def test_compacting_keeps_every_row_once(tmp_path):
         assert writer.compact(rows_per_shard=4) == 2
     (tmp_path / "part-000000.parquet").write_bytes(spare)  # as if killed before the parts were deleted
     again = Latents.open(tmp_path)
+    export(tmp_path, tmp_path.with_suffix(".csv"))
+    assert list(pd.read_csv(tmp_path.with_suffix(".csv"))["photo_id"]) == ["f", "e", "d", "c", "b", "a"]
     assert again.frame.equals(before.frame)
     assert again.w_plus.tobytes() == before.w_plus.tobytes()
+    with LatentsWriter(tmp_path, META):
+        assert len(pd.read_parquet(tmp_path)) == 6  # the next writer removes the spare copy
     with LatentsWriter(tmp_path, META) as writer:
         assert writer.compact() == 1
     assert len(pd.read_parquet(tmp_path)) == 6
     assert Latents.open(tmp_path).w_plus.tobytes() == before.w_plus.tobytes()
+
+
+def test_a_shard_of_failures_alone_is_sound(tmp_path):
+    with LatentsWriter(tmp_path, META) as writer:
+        writer.write(rows("a"))
+        writer.write([{**row, "status": "failed", "w_plus": None} for row in rows("b", "c")])
+    assert verify(tmp_path) == []
+
+
+def test_files_of_other_names_are_not_taken_for_shards(tmp_path):
+    with LatentsWriter(tmp_path, META) as writer:
+        writer.write(rows("a"))
+        (tmp_path / "backup.parquet").write_bytes(b"the user's own")
+        writer.write(rows("b"))
+    assert list(Latents.open(tmp_path).ids) == ["a", "b"]
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -20,7 +20,9 @@ def _cohort(photos: pd.DataFrame) -> SimpleNamespace:
 
 def _latents(ids: list[str]) -> SimpleNamespace:
     w = np.arange(len(ids) * 6, dtype=np.float32).reshape(len(ids), 2, 3)
-    return SimpleNamespace(ids=np.array(ids), w_plus=w)
+    return SimpleNamespace(
+        ids=np.array(ids), patient_ids=np.array([name[0].upper() for name in ids]), w_plus=w
+    )
 
 
 def test_a_patient_is_the_mean_of_the_index_photographs_that_succeeded() -> None:

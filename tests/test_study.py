@@ -213,6 +213,42 @@ def test_patients_whom_the_networks_had_seen_do_not_count(folder: Path) -> None:
         ss.evaluate(tuned, cohort, strict=True, **how)
 
 
+def test_photographs_are_found_under_the_names_of_a_larger_folder() -> None:
+    table, latents = make()
+    cohort = ss.read_cohort(table, check_photos=False)
+    own = cohort.table["photo_id"].iloc[0]
+    paths = [f"/photos/2020/{photo}" for photo in cohort.table["photo"]]
+    renamed = ["2020_" + name for name in latents.ids]
+    elsewhere = ss.Latents.from_arrays(
+        latents.w_plus, renamed, list(latents.patient_ids), dict(latents.metadata), source_path=paths
+    )
+    study = ss.evaluate(elsewhere, cohort, repeats=1, permutations=0, n_boot=50, final=False)
+    assert study.flow["patients"] == N
+    assert study.cohort.table["photo_id"].iloc[0] == f"2020_{own}"
+
+
+def test_latents_of_another_patient_are_refused() -> None:
+    table, latents = make()
+    owners = [latents.patient_ids[1], *latents.patient_ids[1:]]
+    mixed = ss.Latents.from_arrays(latents.w_plus, list(latents.ids), owners, dict(latents.metadata))
+    with pytest.raises(InputError, match="1 photographs belong to other patients than in the table"):
+        ss.evaluate(mixed, ss.read_cohort(table, check_photos=False), repeats=1, permutations=0, final=False)
+
+
+def test_photographs_that_were_not_compared_are_said_to_be_so() -> None:
+    from stylegan_surv.study import provenance
+
+    table, latents = make()
+    record = {"kind": "photographs", "salt": "s", "patients": [], "photos": ["0" * 64]}
+    about = {"provenance": {"generator": record}}
+    ids = list(latents.ids), list(latents.patient_ids)
+    found = provenance(
+        ss.Latents.from_arrays(latents.w_plus, *ids, about), ss.read_cohort(table, check_photos=False)
+    )
+    assert found["text"].startswith("By their identifiers, no patient of this study was among")
+    assert "photographs were not compared" in found["text"]
+
+
 def test_a_patient_without_latent_is_left_out_and_said(folder: Path) -> None:
     table, latents = make()
     cohort = ss.read_cohort(table, check_photos=False)

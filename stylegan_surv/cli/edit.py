@@ -55,6 +55,7 @@ def command(
     from stylegan_surv import attribute as stage
     from stylegan_surv.attribute import edit, load_attribute, strip
     from stylegan_surv.gan import load_encoder, load_generator
+    from stylegan_surv.inversion.quality import check_picture
 
     if not photo.exists():
         raise InputError(f"there is no photograph {photo}; give the path of an existing file")
@@ -73,6 +74,10 @@ def command(
             )
     if delta is not None and not faithful:
         raise InputError("--delta keeps what --faithful has tuned; give both or neither")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    check_picture(out)  # before minutes of tuning
+    if delta is not None:
+        delta.parent.mkdir(parents=True, exist_ok=True)
     if faithful:
         with progress_bar("Tuning") as report:
             networks["generator"] = stage.faithful(
@@ -86,6 +91,5 @@ def command(
         kind=kind,  # type: ignore[arg-type]
         aligned=aligned,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
     strip(pictures, steps).save(out)
     click.echo(f"{out}: {len(steps)} pictures. {attribute.note}")

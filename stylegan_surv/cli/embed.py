@@ -71,9 +71,9 @@ def command(
     with progress_bar("Embedding") as report:
         options |= {"cohort": cohort, "generator": generator, "schedule": schedule or None, "start": previous}
         embed_to(out, photos, progress=report, **options)
-    if sheet is not None:
-        contact_sheet(Latents.open(out), out / CHIPS if (out / CHIPS).exists() else photos, sheet, generator)
     summary = summarise(out)
+    if sheet is not None and summary.photos:
+        contact_sheet(Latents.open(out), out / CHIPS if (out / CHIPS).exists() else photos, sheet, generator)
     if as_json:
         echo_json({"latents": str(out), **summary.as_dict()})
     else:

@@ -92,7 +92,7 @@ def command(
     from stylegan_surv.study import evaluate
 
     cohort = read_cohort(
-        table, columns=columns, time_unit=time_unit, time_origin=time_origin, check_photos=False
+        table, photos, columns=columns, time_unit=time_unit, time_origin=time_origin, check_photos=False
     )
     with progress_bar("Cross-validating") as progress:
         study = evaluate(

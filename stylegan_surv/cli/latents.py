@@ -114,6 +114,21 @@ def compact_command(folder: Path, rows: int) -> None:
     click.echo(f"{folder} now has {count} file{'s' if count != 1 else ''}")
 
 
+@command.command("prune")
+@FOLDER
+@click.option("--photos", required=True, type=click.Path(path_type=Path), help="Chips that are to stay.")
+@click.option(
+    "--cohort", "table", type=click.Path(path_type=Path), help="Table of the photographs that stay."
+)
+def prune_command(folder: Path, photos: Path, table: Path | None) -> None:
+    """Remove latents of photographs that are no longer of the study, such as withdrawn ones."""
+    from stylegan_surv.cohort import read_cohort
+    from stylegan_surv.inversion.verify import prune
+
+    gone = prune(folder, photos, None if table is None else read_cohort(table, photos, check_photos=False))
+    click.echo(f"{len(gone)} removed{': ' if gone else ''}{', '.join(gone)}")
+
+
 @command.command("export")
 @FOLDER
 @click.argument("out", type=click.Path(path_type=Path))

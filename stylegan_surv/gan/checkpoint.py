@@ -202,6 +202,10 @@ def _fill(net: Net, stored: Stored, path: Path, device: str) -> Net:
 
 
 def _load(name: str | Path, suffix: str, network: str, device: str) -> Any:
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            f"device is {device!r}, and torch {torch.__version__} finds no GPU here; give 'cpu'."
+        )
     path = find(name, suffix)
     stored = read(path, network)
     infer, kind = BUILDERS[network]

@@ -7,15 +7,15 @@ rows of finished chunks are ever stored, nothing is stored twice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from stylegan_surv.errors import InputError
-from stylegan_surv.inversion.inverter import Inverter, Settings, networks
+from stylegan_surv.errors import InputError, Refused
+from stylegan_surv.inversion.inverter import Inverter, Settings, fingerprint, networks
 from stylegan_surv.inversion.sources import ChipFolder, Photo, Source
 
 CHUNKS_PER_WORKER = 4  # handed out at a time, so that the scheduler's memory does not grow with the cohort
@@ -26,7 +26,13 @@ _one_at_a_time = Lock()  # a worker's threads share the networks, and noise maps
 
 
 def cluster_stream(
-    where: str, generator: object, encoder: object, settings: Settings, size: int, device: str = "cpu"
+    where: str,
+    generator: object,
+    encoder: object,
+    settings: Settings,
+    size: int,
+    device: str,
+    known: Mapping[str, Any],
 ) -> Callable[[Source, Sequence[Photo]], Iterator[Rows]]:
     """Work on the cluster ``where``: "local", "local:N", "slurm:N" or a scheduler's address.
 
@@ -35,11 +41,15 @@ def cluster_stream(
     generator, encoder : names or files; every worker must be able to read them, and the chips.
     size : photographs of one chunk.
     device : of the networks, on every worker.
+    known : the dataset's metadata; a worker that finds other networks under these names refuses.
     """
     if not all(isinstance(net, str | Path | None) for net in (generator, encoder)):
         raise InputError(
             "On a cluster the networks are given by name or file, so that workers can load them."
         )
+
+    generator, encoder = _absolute(generator), _absolute(encoder)
+    hashes = (known["generator_sha256"], known.get("encoder_sha256"))
 
     def stream(source: Source, photos: Sequence[Photo]) -> Iterator[Rows]:
         from distributed import as_completed
@@ -56,7 +66,7 @@ def cluster_stream(
             def hand_out() -> None:
                 window = max(1, len(client.nthreads())) * CHUNKS_PER_WORKER  # workers come and go
                 while running.count() < window and (chunk := next(parts, None)) is not None:
-                    job = (_work, generator, encoder, settings, device, chunk)
+                    job = (_work, (generator, encoder, settings, device, hashes), chunk)
                     running.add(client.submit(*job, pure=False, retries=RETRIES))
 
             hand_out()
@@ -68,19 +78,29 @@ def cluster_stream(
     return stream
 
 
+def _absolute(network: Any) -> Any:
+    """A file's whole path: a worker's working directory may be another."""
+    return str(Path(network).resolve()) if network is not None and Path(network).is_file() else network
+
+
 def _connect(where: str, stack: ExitStack) -> Any:
+    kind, _, count = where.partition(":")
+    if kind in ("local", "slurm") and count and not (count.isdecimal() and int(count)):
+        raise InputError(f"--cluster is {where!r}; expected {kind}:N with a number of workers.")
     try:
         from distributed import Client, LocalCluster
+
+        if kind == "slurm":
+            from dask_jobqueue import SLURMCluster
     except ImportError as missing:
-        raise InputError("--cluster needs Dask: pip install 'stylegan-surv[cluster]'.") from missing
-    kind, _, count = where.partition(":")
+        raise InputError(
+            f"--cluster {where} needs Dask ({missing}): pip install 'stylegan-surv[cluster]'."
+        ) from missing
     if kind == "local":
         workers = int(count) if count else None
         cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
         return Client(stack.enter_context(cluster))
     if kind == "slurm":
-        from dask_jobqueue import SLURMCluster
-
         cluster = stack.enter_context(
             SLURMCluster()
         )  # queue, cores, memory: the user's own dask configuration
@@ -98,15 +118,29 @@ def _connect(where: str, stack: ExitStack) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _inverter(generator: str | Path, encoder: str | Path | None, settings: Settings, device: str) -> Inverter:
+def _inverter(
+    generator: str | Path,
+    encoder: str | Path | None,
+    settings: Settings,
+    device: str,
+    hashes: tuple[str, str | None],
+) -> Inverter:
     import torch
     from distributed import get_worker
 
     torch.set_num_threads(get_worker().state.nthreads)
-    return Inverter(*networks(generator, encoder, settings, device), settings)
+    found = networks(generator, encoder, settings, device)
+    if tuple(None if net is None else fingerprint(net) for net in found) != hashes:
+        raise Refused(
+            f"On a worker, {generator} (or its encoder) is another network than where the run began."
+        )
+    return Inverter(*found, settings)
 
 
-def _work(generator: Any, encoder: Any, settings: Settings, device: str, photos: list[Photo]) -> Rows:
+def _work(networks: tuple[Any, ...], photos: list[Photo]) -> Rows:
+    folder = photos[0].folder
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"A worker sees no folder {folder}; it must be on a disk that all machines share.")
     with _one_at_a_time:
-        inverter = _inverter(generator, encoder, settings, device)
+        inverter = _inverter(*networks)
         return inverter.rows(inverter.load(ChipFolder(photos), photos))

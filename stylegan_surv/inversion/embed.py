@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from stylegan_surv.gan import Encoder, Generator
 from stylegan_surv.inversion.inverter import Inverter, Method, Settings, Start, fingerprint, networks, plan
 from stylegan_surv.inversion.latents import Latents, LatentsWriter
 from stylegan_surv.inversion.projector import Perceptual, Schedule
-from stylegan_surv.inversion.sources import Photo, Source, open_source
+from stylegan_surv.inversion.sources import NOT_ALIGNED, Photo, Source, open_source
 
 if TYPE_CHECKING:
     from stylegan_surv.cohort import Cohort
@@ -112,11 +114,12 @@ def embed(
     if out is not None:
         order = embed_to(out, photos, progress=progress, **options)
         return Latents.open(out).select(order)
-    task = _prepare(photos, None, **options)
+    task = _prepare(None, **options)
+    source = task.source(photos)
     rows: Rows = []
-    for part in task.work(task.source, task.source.photos):
+    for part in task.work(source, source.photos):
         rows += part
-        _tell(progress, len(rows), len(task.source.photos))
+        _tell(progress, len(rows), len(source.photos))
     return Latents.from_rows(rows, {"version": __version__, **task.metadata})
 
 
@@ -128,22 +131,24 @@ def embed_to(out: str | Path, photos: Any, *, progress: Progress | None = None, 
     list of str
         ``photo_id`` of the photographs, in their order.
     """
-    task = _prepare(photos, Path(out), **options)
-    with LatentsWriter(out, task.metadata) as writer:
-        to_disk(task, writer, progress)
-    return [photo.photo_id for photo in task.source.photos]
+    task = _prepare(Path(out), **options)
+    with LatentsWriter(out, task.metadata) as writer:  # before photographs are aligned into the folder
+        source = task.source(photos)
+        writer.settle("chips", source.cut)
+        to_disk(task, source, writer, progress)
+    return [photo.photo_id for photo in source.photos]
 
 
 @dataclass(frozen=True)
 class _Task:
     work: Work
-    source: Source
+    source: Callable[[Any], Source]
     metadata: dict[str, Any]
     inverter: Inverter
+    named: bool  # whether a table says whose photographs they are
 
 
 def _prepare(
-    photos: Any,
     out: Path | None,
     *,
     cohort: Cohort | None = None,
@@ -161,14 +166,14 @@ def _prepare(
     **others: Any,
 ) -> _Task:
     own = None if perceptual is None or isinstance(perceptual, str) else perceptual
-    known = perceptual if perceptual is None or isinstance(perceptual, str) else type(perceptual).__name__
+    known = perceptual if perceptual is None or isinstance(perceptual, str) else _name(perceptual)
     settings = plan(method, preset, schedule, perceptual=known, **others)
     here = "cpu" if cluster is not None else device  # the machine that hands out work may have no GPU
     net, partner = networks(generator, encoder, settings, here)
     inverter = Inverter(net, partner, settings, own, None if start is None else _first(start, net))
-    source = open_source(
-        photos,
-        cohort,
+    source = partial(
+        open_source,
+        cohort=cohort,
         photo_ids=photo_ids,
         patient_ids=patient_ids,
         aligned_to=None if out is None else out / CHIPS,
@@ -182,10 +187,23 @@ def _prepare(
             raise InputError(
                 "On a cluster `out` is needed, and neither `start` nor a `perceptual` of your own can be sent."
             )
-        work = cluster_stream(
-            cluster, generator, encoder, settings, settings.batch * BATCHES_PER_CHUNK, device
-        )
-    return _Task(work, source, {**inverter.metadata(), "chips": source.cut}, inverter)
+        size = settings.batch * BATCHES_PER_CHUNK
+        work = cluster_stream(cluster, generator, encoder, settings, size, device, inverter.metadata())
+    metadata = inverter.metadata()
+    if start is not None:  # what the networks behind the earlier latents had seen stays seen
+        before = start.metadata.get("provenance") or {"networks": None}
+        metadata["provenance"]["start"] = {"kind": "synthetic", "base": list(before.values())}
+    named = cohort is not None or patient_ids is not None
+    return _Task(work, source, metadata, inverter, named)
+
+
+def _name(perceptual: Any) -> str:
+    """A distance's name and, of a function, a digest of what it does: another one makes another dataset."""
+    name = str(getattr(perceptual, "__qualname__", type(perceptual).__qualname__))
+    code = getattr(perceptual, "__code__", None)
+    if code is None:
+        return name
+    return f"{name} {hashlib.sha256(code.co_code + repr((code.co_consts, code.co_names)).encode()).hexdigest()[:12]}"
 
 
 def _first(latents: Latents, net: Generator) -> Start:
@@ -211,9 +229,8 @@ def chunks(photos: Sequence[Photo], settings: Settings) -> Iterator[Sequence[Pho
         yield photos[start : start + size]
 
 
-def _due(task: _Task, pending: set[str]) -> list[Photo]:
+def _due(task: _Task, photos: Sequence[Photo], pending: set[str]) -> list[Photo]:
     """Photographs to compute: what is pending; where the place in the batch counts, with all of its chunk."""
-    photos = task.source.photos
     if task.inverter.exchangeable:
         return [photo for photo in photos if photo.photo_id in pending]
     whole = [
@@ -238,19 +255,25 @@ def inverter_stream(inverter: Inverter) -> Work:
     return stream
 
 
-def to_disk(task: _Task, writer: LatentsWriter, progress: Progress | None) -> None:
+def to_disk(task: _Task, source: Source, writer: LatentsWriter, progress: Progress | None) -> None:
     """Invert what is not stored yet, and store it chunk by chunk."""
-    photos = task.source.photos
+    photos = source.photos
     writer.discard(
         photo.photo_id
         for photo in photos
-        if photo.source_sha256 != writer.present.get(photo.photo_id)
+        if (
+            photo.error
+            != NOT_ALIGNED  # of a photograph that is not here, nobody knows whether it has changed
+            and photo.source_sha256 != writer.present.get(photo.photo_id)
+        )
         or (photo.photo_id in writer.failed and photo.error is None)  # it has a chip by now
     )
+    if task.named:
+        writer.assign({photo.photo_id: photo.patient_id for photo in photos})
     pending = {photo.photo_id for photo in photos} - writer.present.keys()
     done = len(photos) - len(pending)
     _tell(progress, done, len(photos))
-    for rows in task.work(task.source, _due(task, pending) if pending else []):
+    for rows in task.work(source, _due(task, photos, pending) if pending else []):
         fresh = [row for row in rows if row["photo_id"] in pending]
         writer.write(fresh)
         done += len(fresh)

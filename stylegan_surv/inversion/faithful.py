@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import LPIPS, Generator
+from stylegan_surv.gan.atomic import write_tensors
 from stylegan_surv.inversion.inverter import DISPLAY_ONLY, fingerprint
 from stylegan_surv.inversion.projector import mapped, shrink, squared_error
 
@@ -95,7 +96,7 @@ def save_delta(tuned: Generator, generator: Generator, path: str | Path, image: 
     changed = {name: (value - base[name]) for name, value in tuned.state_dict().items()}
     small = {name: value.half().cpu().contiguous() for name, value in changed.items() if bool(value.any())}
     bound = {"generator_sha256": fingerprint(generator), "photograph_sha256": _hash(image)}
-    save_file(small, path, metadata={**bound, "use": DISPLAY_ONLY})
+    write_tensors(Path(path), small, {**bound, "use": DISPLAY_ONLY})
 
 
 def load_delta(generator: Generator, path: str | Path, image: Tensor | None = None) -> Generator:

@@ -310,14 +310,19 @@ def networks(
         return net, None
     if not isinstance(encoder, Encoder):
         encoder = load_encoder(encoder or _partner(net, generator), device)
+    check_pair(net, encoder)
+    return net, encoder
+
+
+def check_pair(generator: Generator, encoder: Encoder) -> None:
+    """Whether the encoder's latents are of the generator's shape; an `InputError` where they are not."""
     got = (encoder.shape.resolution, encoder.shape.num_ws, encoder.shape.w_dim)
-    wanted = (net.config.resolution, net.config.num_ws, net.config.w_dim)
+    wanted = (generator.config.resolution, generator.config.num_ws, generator.config.w_dim)
     if got != wanted:
         raise InputError(
             f"The encoder has resolution, num_ws, w_dim = {got}; the generator has {wanted}: they do not belong "
             "together."
         )
-    return net, encoder
 
 
 def _partner(net: Generator, given: Generator | str | Path) -> Path:

@@ -31,16 +31,7 @@ METADATA_FILE = "_latents.json"
 LOCK_FILE = "_lock"
 FORMAT = 1
 # settings that make two runs the same run; anything else in the metadata may differ between sessions
-IDENTITY = (
-    "generator_sha256",
-    "encoder_sha256",
-    "start_sha256",
-    "num_ws",
-    "w_dim",
-    "method",
-    "settings",
-    "chips",
-)
+IDENTITY = ("generator_sha256", "encoder_sha256", "start_sha256", "num_ws", "w_dim", "method", "settings")
 ROWS_PER_SHARD = 8192  # of a compacted dataset: 84 MB of 10 × 256 latents
 TEXT = ("photo_id", "patient_id", "source_path", "source_sha256", "status", "error")
 NUMBERS = ("lpips", "mse", "identity", "distance", "steps", "seed")
@@ -262,7 +253,7 @@ def _complete(frame: pd.DataFrame) -> pd.DataFrame:
 
 def shards(folder: Path) -> list[Path]:
     """The dataset's shards, in the order in which they were written."""
-    return sorted(path for path in folder.glob("*.parquet") if path.name[0] not in "_.")
+    return sorted(folder.glob("part-*.parquet"))
 
 
 def read_metadata(folder: str | Path) -> dict[str, Any]:
@@ -300,6 +291,8 @@ class LatentsWriter:
     ----------
     present : dict
         ``photo_id → source_sha256`` of what is stored already.
+    patients : dict
+        ``photo_id → patient_id`` of the same.
     failed : set
         ``photo_id`` of the stored rows that have no latent.
 
@@ -313,6 +306,7 @@ class LatentsWriter:
         self.folder = Path(folder)
         self.metadata = {"format": FORMAT, "version": __version__, **metadata}
         self.present: dict[str, str | None] = {}
+        self.patients: dict[str, str] = {}
         self.failed: set[str] = set()
         self._lock: int | None = None
 
@@ -346,30 +340,55 @@ class LatentsWriter:
             self._lock = None
 
     def _settle_metadata(self) -> None:
-        if not (self.folder / METADATA_FILE).exists():
-            if shards(self.folder):
+        begun = (self.folder / METADATA_FILE).exists()
+        if not begun or not shards(self.folder):  # a run that stored nothing binds nobody
+            if not begun and any(self.folder.glob("*.parquet")):
                 raise Refused(
                     f"{self.folder} holds Parquet files that are not latents; choose another folder."
                 )
-            text = json.dumps(self.metadata, indent=1, sort_keys=True)
-            self._replace(METADATA_FILE, lambda path: path.write_text(text))
+            self._save_metadata()
             return
         stored = read_metadata(self.folder)
         plain = json.loads(json.dumps(self.metadata))
         for name in IDENTITY:
-            if stored.get(name) != plain.get(name):
-                raise Refused(
-                    f"{self.folder} was begun with {_difference(name, stored.get(name), plain.get(name))}. "
-                    "Latents of different origin cannot be mixed: choose another folder, or the same settings."
-                )
+            self._compare(name, stored.get(name), plain.get(name))
         self.metadata = stored
 
+    def _compare(self, name: str, stored: Any, wanted: Any) -> None:
+        if stored != wanted:
+            raise Refused(
+                f"{self.folder} was begun with {_difference(name, stored, wanted)}. "
+                "Latents of different origin cannot be mixed: choose another folder, or the same settings."
+            )
+
+    def _save_metadata(self) -> None:
+        text = json.dumps(self.metadata, indent=1, sort_keys=True)
+        self._replace(METADATA_FILE, lambda path: path.write_text(text))
+
+    def settle(self, name: str, value: Any) -> None:
+        """Add what was not known of the run when it began; refused where the dataset says otherwise."""
+        if name in self.metadata:
+            self._compare(name, self.metadata[name], value)
+        else:
+            self.metadata = {**self.metadata, name: value}
+            self._save_metadata()
+
     def _index(self, path: Path) -> None:
-        table = read_shard(path, ["photo_id", "source_sha256", "status"])
-        self._note(table.to_pylist())
+        rows = read_shard(path, ["photo_id", "patient_id", "source_sha256", "status"]).to_pylist()
+        keep = [row["photo_id"] not in self.present for row in rows]
+        if not all(keep):  # spare copies that a killed `compact` has left
+            self._rewrite(path, read_shard(path).filter(pa.array(keep)))
+        self._note([row for row, first in zip(rows, keep) if first])
+
+    def _rewrite(self, path: Path, table: pa.Table) -> None:
+        if table.num_rows:
+            self._replace(path.name, lambda temporary: write_tables(temporary, [table]))
+        else:
+            path.unlink()
 
     def _note(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.present.update((row["photo_id"], row.get("source_sha256")) for row in rows)
+        self.patients.update((row["photo_id"], row["patient_id"]) for row in rows)
         self.failed.update(row["photo_id"] for row in rows if row["status"] != "ok")
 
     def _replace(self, name: str, write: Any) -> None:
@@ -409,16 +428,28 @@ class LatentsWriter:
         for path in shards(self.folder) if gone else []:
             table = read_shard(path)
             keep = [name not in gone for name in table["photo_id"].to_pylist()]
-            if all(keep):
-                continue
-            if any(keep):
-                rest = [table.filter(pa.array(keep))]
-                self._replace(path.name, lambda temporary, rest=rest: write_tables(temporary, rest))
-            else:
-                path.unlink()
+            if not all(keep):
+                self._rewrite(path, table.filter(pa.array(keep)))
         for name in gone:
-            del self.present[name]
+            del self.present[name], self.patients[name]
         self.failed -= gone
+
+    def assign(self, patients: Mapping[str, str]) -> None:
+        """Say anew whose photographs these are, ``photo_id → patient_id``; latents stay as they are."""
+        changed = {
+            name: patient
+            for name, patient in patients.items()
+            if name in self.patients and self.patients[name] != patient
+        }
+        for path in shards(self.folder) if changed else []:
+            table = read_shard(path)
+            names, owners = table["photo_id"].to_pylist(), table["patient_id"].to_pylist()
+            if changed.keys().isdisjoint(names):
+                continue
+            owners = [changed.get(name, owner) for name, owner in zip(names, owners)]
+            place = table.schema.get_field_index("patient_id")
+            self._rewrite(path, table.set_column(place, "patient_id", pa.array(owners, pa.string())))
+        self.patients.update(changed)
 
     def compact(self, rows_per_shard: int = ROWS_PER_SHARD) -> int:
         """Merge shards into few files; returns how many remain.

@@ -120,9 +120,11 @@ def by_subgroup(folder: str | Path, patients: pd.DataFrame, by: str) -> pd.DataF
         raise InputError(
             f"The cohort has no column {by!r}; expected one of {', '.join(map(str, patients.columns))}."
         )
-    frame = quality_frame(folder).merge(patients[["patient_id", by]], on="patient_id", how="left")
-    frame["failed"] = frame["status"] != "ok"
-    groups = frame.groupby(by, dropna=False, observed=True)
+    level = dict(zip(patients["patient_id"], patients[by]))
+    frame = quality_frame(folder)
+    groups = frame.assign(failed=frame["status"] != "ok").groupby(
+        frame["patient_id"].map(level).rename(by), dropna=False, observed=True
+    )
     table = groups.agg(photos=("photo_id", "size"), failed=("failed", "mean"))
     return table.join(groups[list(QUALITY)].median()).reset_index()
 

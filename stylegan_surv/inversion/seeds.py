@@ -103,4 +103,6 @@ def seed_variance(
         inverter = Inverter(net, partner, replace(settings, seed=seed))
         rows = inverter.rows(inverter.load(source, [known[names[i]] for i in chosen]))
         found.append([row["w_plus"] for row in rows if row["status"] == "ok"])
+    if len(found[0]) < 2:
+        raise InputError(f"{len(found[0])} of the {len(chosen)} chips could be read; expected 2 or more.")
     return SeedVariance.of(np.asarray(found, dtype=float) / inverter.scale)

@@ -177,6 +177,7 @@ def _align(folder: Path, cohort: Cohort | None, target: Path | None, size: int) 
 
 
 def _from_chips(chips: Chips, cohort: Cohort | None) -> Source:
+    chips = Chips(chips.folder.resolve(), chips.table)  # workers have other working directories
     rows = zip(*(chips.table[name].tolist() for name in COLUMNS))
     if cohort is None:
         photos = [_photo(chips, row, row[0], row[0]) for row in rows]

@@ -34,7 +34,7 @@ from stylegan_surv.gan.precision import choose
 from stylegan_surv.gan.provenance import record
 from stylegan_surv.gan.state import load_state, read_numbers, save_state
 from stylegan_surv.gan.train import Diverged
-from stylegan_surv.inversion.inverter import fingerprint
+from stylegan_surv.inversion.inverter import check_pair, fingerprint
 from stylegan_surv.inversion.projector import latent_scale, mapped, shrink, squared_error
 from stylegan_surv.inversion.sources import to_tensor
 
@@ -158,6 +158,8 @@ class _Run:
         self.chips = None if photos is None else _read(photos, generator.config.resolution, recipe)
         self.base = None if start is None else start.card
         self.inputs = _inputs(generator, start, self.chips)
+        if start is not None:
+            check_pair(generator, start)
         shape = _shape(generator) if start is None else start.shape
         torch.manual_seed(recipe.seed)
         self.net, self.average = Encoder(shape).to(self.device), Encoder(shape).to(self.device)
@@ -196,14 +198,16 @@ class _Run:
         """One step; everything random in it follows from the seed and its number."""
         recipe = self.recipe
         rng = np.random.default_rng([recipe.seed, step])
-        real = 0 if self.chips is None else round(recipe.batch * recipe.real)
+        real = 0
+        if self.chips is not None and recipe.real:  # then at least one of either kind
+            real = min(max(round(recipe.batch * recipe.real), 1), recipe.batch - 1)
         loss = self._sample_loss(rng, step, recipe.batch - real)
         if self.chips is not None and real:
             loss = loss + self._chip_loss(self.chips, rng, real)
         if not loss.isfinite():
             raise Diverged(
-                f"the encoder's loss became {loss.item()} at image {step * recipe.batch}; the last saved state is "
-                "good: delete it and start again with a lower rate."
+                f"the encoder's loss became {loss.item()} at image {step * recipe.batch}: start again with a lower "
+                "rate, in another file (the saved state here keeps to this run's settings)."
             )
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.rate_at(step)
@@ -347,7 +351,12 @@ def _read(photos: Chips | str | Path | ImageSet, resolution: int, recipe: Encode
         if isinstance(folder, ImageSet)
         else read_chips(folder, resolution, drop_captions=recipe.drop_captions)
     )
-    return chips.subset(hold_out(chips.patients, recipe.hold_out, recipe.hold_out_seed)[0])
+    into = hold_out(chips.patients, recipe.hold_out, recipe.hold_out_seed)[0]
+    if not into:
+        raise InputError(
+            f"All {len(chips)} chips are held out (hold_out is {recipe.hold_out:g}); expected some to train on."
+        )
+    return chips.subset(into)
 
 
 def _inputs(generator: Generator, start: Encoder | None, chips: ImageSet | None) -> dict[str, str | None]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from stylegan_surv.errors import InputError
 from stylegan_surv.inversion.latents import (
     Latents,
+    LatentsWriter,
     iterate,
     read_metadata,
     read_noise,
@@ -67,6 +68,21 @@ def verify(folder: str | Path, photos: Any = None, cohort: Cohort | None = None)
     return faults
 
 
+def prune(folder: str | Path, photos: Any, cohort: Cohort | None = None) -> list[str]:
+    """Remove the rows of photographs that are not (or no longer) of the run; returns their names.
+
+    Parameters
+    ----------
+    photos : what is to be kept: Chips, a folder of chips, or a Cohort.
+    cohort : says which of them belong to the run.
+    """
+    keep = {photo.photo_id for photo in open_source(photos, cohort).photos}
+    with LatentsWriter(folder, read_metadata(folder)) as writer:
+        gone = sorted(writer.present.keys() - keep)
+        writer.discard(gone)
+    return gone
+
+
 def _row_faults(table: pa.Table) -> Iterator[str]:
     good = np.asarray(table["status"].to_pandas() == "ok")
     names = table["photo_id"].to_pylist()
@@ -85,7 +101,7 @@ def _state(vectors: pa.FixedSizeListArray) -> tuple[NDArray[np.bool_], NDArray[n
     empty = np.asarray(vectors.is_null())
     finite = np.ones(len(empty), dtype=bool)
     numbers = vectors.drop_null().flatten().to_numpy(zero_copy_only=False)
-    finite[~empty] = np.isfinite(numbers).reshape((~empty).sum(), -1).all(axis=1)
+    finite[~empty] = np.isfinite(numbers).reshape(-1, vectors.type.list_size).all(axis=1)
     return empty, finite
 
 
@@ -93,8 +109,10 @@ def _against(photos: list[Any], hashes: dict[str, str | None]) -> Iterator[str]:
     for photo in photos:
         if photo.photo_id not in hashes:
             yield f"{photo.photo_id} has not been embedded"
-        elif photo.source_sha256 != hashes[photo.photo_id]:
+        elif photo.source_sha256 not in (None, hashes[photo.photo_id]):
             yield f"{photo.photo_id} has changed since it was embedded; run `embed` again"
+    for name in sorted(hashes.keys() - {photo.photo_id for photo in photos}):
+        yield f"{name} is stored and not among the photographs of the run; `latents prune` removes it"
 
 
 def export(folder: str | Path, out: str | Path) -> int:
@@ -119,8 +137,12 @@ def export(folder: str | Path, out: str | Path) -> int:
     partial = out.with_name(f".{out.name}.tmp")
     writer = None
     columns = schema(metadata["num_ws"], metadata["w_dim"]).names  # noise maps are no features
+    seen: set[str] = set()  # after a killed `compact` a row may stand in two shards
     for table in iterate(folder, columns):
-        table = table.filter(pa.compute.equal(table["status"], "ok"))
+        good = (np.asarray(table["status"].to_pandas() == "ok")).tolist()
+        fresh = [ok and name not in seen for name, ok in zip(table["photo_id"].to_pylist(), good)]
+        table = table.filter(pa.array(fresh, pa.bool_()))
+        seen.update(table["photo_id"].to_pylist())
         width = len(names)
         matrix = table["w_plus"].combine_chunks().flatten().to_numpy().reshape(-1, width)
         wide = table.drop_columns(["w_plus"])
