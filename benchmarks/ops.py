@@ -88,7 +88,7 @@ def least_ms(run: Callable[[], Any], device: str = "cpu") -> float:
     return 1e3 * min(times)
 
 
-def sides(name: str) -> dict[str, Operation]:
+def sides(name: str, device: str = "cpu") -> dict[str, Operation]:
     """Our operation, and (a) and (b), as functions of images and a bias."""
     if name == "lrelu":
         usual: Operation = lambda x, b: bias_act(x, b, act="lrelu", clamp=256.0, impl="reference")  # noqa: E731
@@ -96,13 +96,14 @@ def sides(name: str) -> dict[str, Operation]:
     options: dict[str, Any] = RESAMPLERS[name.split()[0]]
     up, down = options.get("up", 1), options.get("down", 1)
     geometry, gain = Resample(up, up, down, down, *options["padding"]), options.get("gain", 1.0)
+    f = FILTER.to(device)
 
     def strided(x: Tensor, b: Tensor) -> Tensor:
-        return fast_torch._resample(x, FILTER.to(x.device), geometry, False, gain)
+        return fast_torch._resample(x, f, geometry, False, gain)
 
     return {
-        "ours": lambda x, b: upfirdn2d(x, FILTER.to(x.device), **options),
-        "a": lambda x, b: upfirdn2d(x, FILTER.to(x.device), **options, impl="reference"),
+        "ours": lambda x, b: upfirdn2d(x, f, **options),
+        "a": lambda x, b: upfirdn2d(x, f, **options, impl="reference"),
         "b": strided,
     }
 
@@ -139,7 +140,7 @@ def measure_ops(
                 for _ in range(rounds)
             ]
             b = torch.randn(shape[1], device=device, dtype=dtype)
-            runs = sides(name)
+            runs = sides(name, device)
             if compiled:
                 runs = {"ours": runs["ours"], "c": torch.compile(runs["a"], dynamic=False)}
             found = [{side: forward_and_backward(run, x, b) for side, run in runs.items()} for x in inputs]

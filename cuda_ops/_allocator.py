@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import warnings
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # <malloc.h>
 _LARGEST = 2**31 - 1
@@ -34,8 +35,12 @@ def tune_allocator() -> str:
 
 def _tune() -> str:
     wish = os.environ.get("STYLEGAN_SURV_ALLOCATOR", "tuned")
-    if wish not in ("tuned", "system"):
-        raise ValueError(f"STYLEGAN_SURV_ALLOCATOR must be tuned or system, got {wish!r}")
+    if wish not in ("tuned", "system"):  # never a reason that nothing can be imported
+        warnings.warn(
+            f"STYLEGAN_SURV_ALLOCATOR is {wish!r}; expected tuned or system. It is taken for 'tuned'.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     if wish == "system":
         return "system: STYLEGAN_SURV_ALLOCATOR=system"
     if platform.libc_ver()[0] != "glibc":

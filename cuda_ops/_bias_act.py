@@ -49,7 +49,8 @@ def bias_act(
     Raises
     ------
     ValueError
-        Unknown activation, wrong bias shape or dtype, a negative alpha, or a gain or clamp that is not positive.
+        Unknown activation, wrong bias shape, dtype or device, a negative alpha, or a gain or clamp that is not
+        positive.
     """
     if act not in ACTIVATIONS:
         raise ValueError(f"act must be one of {', '.join(ACTIVATIONS)}, got {act!r}")
@@ -63,6 +64,8 @@ def bias_act(
         raise ValueError(
             f"b must be {expected}, one per entry of axis {dim} of x; got {list(b.shape)} {b.dtype}"
         )
+    if b is not None and b.device != x.device:
+        raise ValueError(f"x is on {x.device} and b on {b.device}: move the bias with b.to(x.device)")
     if clamp is not None and not clamp > 0:
         raise ValueError(f"clamp must be positive or None, got {clamp}")
     spec = ACTIVATIONS[act]

@@ -32,6 +32,9 @@ BUILD_SECONDS = 600.0  # a build that takes longer is stopped
 WAIT_SECONDS = 900.0  # so long another process's build is waited for
 _STABLE_ABI = "0x020a000000000000"  # torch 2.10, the oldest that has what the binding uses
 _LOG_LINES = 12
+# a step that was killed from outside, or a full disk or memory: worth another try
+_NOT_ITS_FAULT = ("Killed", "signal terminated", "status 137", "No space left", "annot allocate memory")
+_GRACE = 5.0  # seconds that ninja has to end its jobs
 
 
 class BuildError(RuntimeError):
@@ -72,7 +75,7 @@ class Recipe:
 def cache_folder() -> Path:
     """Folder of built libraries; `STYLEGAN_SURV_CACHE` moves it."""
     home = os.environ.get("STYLEGAN_SURV_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "stylegan-surv" / "cuda_ops"
+    return Path(home).expanduser() / "stylegan-surv" / "cuda_ops"
 
 
 def find_compiler() -> str:
@@ -294,7 +297,9 @@ def forget(recipe: Recipe) -> None:
         failure_log(recipe).unlink(missing_ok=True)
     except OSError as problem:
         raise BuildError(f"the cache folder {cache_folder()} cannot be used: {problem}") from problem
-    shutil.rmtree(cache_folder() / recipe.key, ignore_errors=True)
+    if cache_folder().is_dir():
+        with _locked(cache_folder() / f"{recipe.key}.lock"):
+            shutil.rmtree(cache_folder() / recipe.key, ignore_errors=True)
 
 
 def _build_into(target: Path, recipe: Recipe) -> None:
@@ -309,11 +314,13 @@ def _build_into(target: Path, recipe: Recipe) -> None:
         started = time.monotonic()
         code, output = _run([find_ninja(), "-v", "-C", str(folder)], BUILD_SECONDS)
         output = "\n".join((output.rstrip(), *recipe.remarks)) + "\n"
-        if code > 0:  # negative: killed from outside, not the sources' fault
+        if 0 < code < 128 and not any(words in output for words in _NOT_ITS_FAULT):
             failure_log(recipe).write_text(output)
         if code != 0:
             raise BuildError(f"the build ended with status {code}:\n{_tail(output)}")
         (folder / "build.log").write_text(f"{output}{time.monotonic() - started:.1f} s\n")
+        shutil.rmtree(target, ignore_errors=True)  # one whose library somebody has removed
+        folder.chmod(0o755)  # a cache may be shared
         folder.rename(target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -334,15 +341,19 @@ def _escaped(path: str) -> str:
 
 
 def _run(command: list[str], seconds: float) -> tuple[int, str]:
-    """Run in a process group of its own, which is ended whole on a timeout or an interrupt."""
+    """Run ninja in a process group of its own; on a timeout or an interrupt it is ended with all its jobs."""
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
     try:
         output, _ = process.communicate(timeout=seconds)
     except BaseException as problem:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.terminate()  # ninja ends its jobs, which are in process groups of their own
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         if isinstance(problem, subprocess.TimeoutExpired):
             raise BuildError(f"the build was stopped after {seconds:.0f} s") from problem
         raise

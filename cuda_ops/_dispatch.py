@@ -90,6 +90,14 @@ def _native_available(device: str) -> bool:
 _native_available._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
+def transformed() -> bool:
+    """Whether torch is in a transform or in forward mode, which only its own operations know how to follow."""
+    if torch.compiler.is_compiling():
+        return False
+    active: bool = torch._C._are_functorch_transforms_active()  # type: ignore[attr-defined]
+    return active or torch.autograd.forward_ad._current_level >= 0
+
+
 def choose(op: str, x: Tensor, impl: str | None) -> str:
     """Name the implementation for this call: ``native``, ``torch`` or ``reference``."""
     if impl is not None:
@@ -100,6 +108,8 @@ def choose(op: str, x: Tensor, impl: str | None) -> str:
         return impl
     if mode in ("reference", "torch"):
         return mode
+    if transformed():
+        return "torch"
     if x.dtype not in _DTYPES or not _native_available(x.device.type):
         return "torch"
     if mode == "auto" and op == "bias_act" and x.device.type == "cpu" and x.numel() < _LEAST_BIAS_ACT:

@@ -134,7 +134,8 @@ def _third(
 
 
 def _sum_to_bias(dx: Tensor, dim: int) -> Tensor:
-    return dx.sum([axis for axis in range(dx.ndim) if axis != dim])
+    others = [axis for axis in range(dx.ndim) if axis != dim]
+    return dx.sum(others) if others else dx  # the sum over no axes is torch's sum over all
 
 
 def _op(namespace: str, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -122,7 +123,9 @@ def upfirdn2d(
         return run(x, torch.outer(f, f), g, flip_filter, float(gain))
     across = Resample(upx=g.upx, downx=g.downx, px0=g.px0, px1=g.px1)
     along = Resample(upy=g.upy, downy=g.downy, py0=g.py0, py1=g.py1)
-    return run(run(x, f[None, :], across, flip_filter, float(gain)), f[:, None], along, flip_filter, 1.0)
+    each = math.sqrt(abs(gain))  # so that what is kept between the passes is in range wherever the result is
+    once = run(x, f[None, :], across, flip_filter, math.copysign(each, gain))
+    return run(once, f[:, None], along, flip_filter, each)
 
 
 def filter2d(

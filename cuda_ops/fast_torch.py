@@ -12,12 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cuda_ops import _dispatch
 from cuda_ops.reference import Resample, pad
 
 
 def upfirdn2d(x: Tensor, f: Tensor, geometry: Resample, flip_filter: bool, gain: float) -> Tensor:
     """Resample ``x`` [n, c, h, w] by ``f`` [fh, fw]; same arguments and result as the reference."""
-    if x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+    ours = x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    if ours and not _dispatch.transformed():
         result: Tensor = _Resampler.apply(x, f, geometry, flip_filter, gain)
         return result
     return _resample(x, f, geometry, flip_filter, gain)
@@ -45,7 +47,7 @@ def _resample(x: Tensor, f: Tensor, geometry: Resample, flip_filter: bool, gain:
     if x.dtype in (torch.float16, torch.bfloat16) and x.device.type == "cpu":
         return _resample(x.float(), f, geometry, flip_filter, gain).to(x.dtype)  # accumulate in float32
     out_h, out_w = g.output_size(x.shape[2], x.shape[3], f.shape[0], f.shape[1])
-    if x.numel() == 0:
+    if x.numel() * out_h * out_w == 0:
         return x.new_zeros(x.shape[0], x.shape[1], out_h, out_w)
     if g.upx == g.upy == 1:
         return _decimate(x, f if flip_filter else f.flip([0, 1]), g, gain)

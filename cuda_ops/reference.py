@@ -101,4 +101,5 @@ def bias_act(
     x = ACTIVATIONS[act].function(x, alpha)
     if gain != 1:
         x = x * gain
-    return x if clamp is None else x.clamp(-clamp, clamp)
+    unlimited = clamp is None or clamp > torch.finfo(x.dtype).max
+    return x if unlimited else x.clamp(-clamp, clamp)  # type: ignore[operator]

@@ -145,8 +145,9 @@ def test_torch_mode_and_import_compile_nothing(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_an_unknown_mode_is_said_and_nothing_else_is_lost():
-    report, error = doctor(STYLEGAN_SURV_OPS="nonsense")
+def test_unknown_modes_are_said_and_nothing_else_is_lost():
+    report, error = doctor(STYLEGAN_SURV_OPS="nonsense", STYLEGAN_SURV_ALLOCATOR="")
+    assert "STYLEGAN_SURV_ALLOCATOR is ''; expected tuned or system" in error
     assert "STYLEGAN_SURV_OPS is 'nonsense'; expected one of auto, native" in error
     assert "auto (STYLEGAN_SURV_OPS)" in report
 
@@ -196,11 +197,29 @@ def test_a_killed_build_leaves_nothing_in_the_way(cache):
 
 
 def test_a_build_that_takes_too_long_is_stopped_whole(cache, monkeypatch):
-    monkeypatch.setattr(_build, "BUILD_SECONDS", 0.5)
+    monkeypatch.setattr(_build, "BUILD_SECONDS", 3.0)
     started = time.monotonic()
+    note = f"open({str(cache / 'pid')!r}, 'w').write(str(os.getpid())); "
     with pytest.raises(_build.BuildError, match="stopped after"):
-        _build.build(tiny_recipe(cache, compiler(cache, "time.sleep(60)")))
+        _build.build(tiny_recipe(cache, compiler(cache, note + "time.sleep(60)")))
     assert time.monotonic() - started < 20
+    assert not Path(f"/proc/{(cache / 'pid').read_text()}").exists()
+
+
+def test_a_library_that_somebody_has_removed_is_built_again(cache):
+    recipe = tiny_recipe(cache, compiler(cache))
+    _build.build(recipe).unlink()
+    assert _build.build(recipe).exists()
+    assert _build.build(recipe).parent.stat().st_mode & 0o055 == 0o055
+
+
+def test_a_compiler_that_was_killed_is_tried_again(cache):
+    killed = "os.kill(os.getpid(), 9) if not os.path.exists(sys.argv[0] + '.again') else None"
+    recipe = tiny_recipe(cache, compiler(cache, killed))
+    with pytest.raises(_build.BuildError, match="the build ended with status"):
+        _build.build(recipe)
+    (cache / "cxx.again").touch()
+    assert _build.build(recipe).exists()
 
 
 def test_paths_with_spaces_and_dollars_build(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import torch
 
 import cuda_ops
 from cuda_ops import bias_act, upfirdn2d
+from stylegan_surv.gan import convolution
 
 FILTER = cuda_ops.setup_filter([1, 3, 3, 1])
 
@@ -91,3 +92,26 @@ def test_compiled_code_takes_the_kernels():
 
     torch.testing.assert_close(torch.compile(function, backend=backend, fullgraph=True)(x), function(x))
     assert "cuda_ops.upfirdn2d" in graphs[0]
+
+
+def smooth(x, weight):
+    y = convolution.conv2d(x, weight, padding=1)
+    return upfirdn2d(bias_act(y, weight[:, 0, 0, 0], act="swish"), FILTER, up=2, padding=(2, 1))
+
+
+def test_forward_mode_and_transforms_follow_every_operation(monkeypatch):
+    """Also where an operation of ours would run, which has no forward derivative: it must not be lost."""
+    monkeypatch.setattr(convolution, "_TORCH_IS_SLOW", True)
+    like = {"dtype": torch.float64}
+    x = torch.randn(1, 8, 36, 36, **like).contiguous(memory_format=torch.channels_last)
+    weight, tangent = torch.randn(8, 8, 3, 3, **like), torch.randn(8, 8, 3, 3, **like)
+    _, got = torch.func.jvp(lambda w: smooth(x, w), (weight,), (tangent,))
+    step = 1e-6
+    wanted = (smooth(x, weight + step * tangent) - smooth(x, weight - step * tangent)) / (2 * step)
+    torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-7)
+    leaf = weight.clone().requires_grad_()
+    (plain,) = torch.autograd.grad(smooth(x, leaf).square().sum(), leaf)
+    torch.testing.assert_close(torch.func.grad(lambda w: smooth(x, w).square().sum())(weight), plain)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(leaf, tangent)
+        torch.testing.assert_close(torch.autograd.forward_ad.unpack_dual(smooth(x, dual)).tangent, got)

@@ -121,6 +121,30 @@ PROPERTY = settings(
 
 
 class TestUpfirdn2d:
+    @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+    @pytest.mark.parametrize("pads", [(60, 0, 0, 0), (0, 60, 0, 0), (45, 45, 3, 50), (-9, 60, 60, -9)])
+    @pytest.mark.parametrize("size", [(1, 256, 11, 12), (2, 3, 10, 1)])
+    def test_padding_wider_than_a_piece_of_a_row(self, kernels, size, pads, layout):
+        namespace, device = kernels
+        for up, down in ((1, 1), (2, 1), (1, 2), (3, 2)):
+            case = arguments(size, ((up, up), (down, down), (4, 4), pads), torch.float32, layout, 1, device)
+            if case is None:
+                continue
+            x, f, g = case
+            wanted, bound = exact(x, f, g, False, 1.0)
+            assert_close(_native.upfirdn2d(x, f, g, False, 1.0, namespace), wanted, bound, torch.float32)
+
+    @pytest.mark.parametrize("size", [(1, 2, 4, 0), (2, 3, 0, 5)])
+    def test_an_image_without_pixels_has_a_gradient_without_pixels(self, kernels, size):
+        namespace, device = kernels
+        f = torch.ones(4, 4, device=device)
+        for run in (lambda *a: _native.upfirdn2d(*a, namespace), fast_torch.upfirdn2d):
+            x = torch.zeros(size, device=device, requires_grad=True)
+            y = run(x, f, Resample(1, 1, 1, 1, 5, 5, 5, 5), False, 1.0)
+            (dx,) = torch.autograd.grad(y.sum(), x)
+            assert y.count_nonzero() == 0
+            assert dx.shape == x.shape
+
     @PROPERTY
     @given(**UPFIRDN)
     def test_equals_the_reference(self, kernels, size, geometry, dtype, layout, flip, seed):
@@ -297,6 +321,14 @@ class TestBiasAct:
                 y = run(xs, bs, 1, act, 0.2, 1.4, 0.75, *extra)
                 results.append((y.detach(), *torch.autograd.grad(y.square().sum(), (xs, bs))))
             torch.testing.assert_close(*results)
+
+    def test_a_vector_has_a_bias_for_every_element(self, kernels):
+        namespace, device = kernels
+        x, b = (torch.randn(90, device=device, dtype=torch.float64, requires_grad=True) for _ in range(2))
+        rule = (0, "tanh", 0.0, 1.5, None)
+        got = torch.autograd.grad(_native.bias_act(x, b, *rule, namespace).square().sum(), (x, b))
+        wanted = torch.autograd.grad(reference.bias_act(x, b, *rule).square().sum(), (x, b))
+        torch.testing.assert_close(got, wanted)
 
     def test_the_bias_axis_may_be_any(self, kernels):
         x = torch.randn(4, 6, 8, device=kernels[1])

@@ -72,6 +72,19 @@ def test_upfirdn2d_is_scipys(case):
         np.testing.assert_allclose(got.numpy(), wanted, rtol=0, atol=1e-12, err_msg=impl)
 
 
+@pytest.mark.parametrize("gain", [4.0, -4.0])
+def test_a_long_filter_stays_in_the_range_of_half_precision(gain):
+    x = torch.full((1, 1, 32, 32), 4e4, dtype=torch.float16)
+    y = upfirdn2d(x, cuda_ops.setup_filter([1.0] * 12), up=2, padding=6, gain=gain)
+    assert y.isfinite().all()
+    assert y[0, 0, 20, 20].item() == pytest.approx(1e4 * gain, rel=2e-3)
+
+
+def test_a_limit_beyond_the_range_of_the_dtype_is_none():
+    x = torch.tensor([1e4, -6e4], dtype=torch.float16)
+    assert torch.equal(bias_act(x, dim=0, clamp=1e5, impl="reference"), x)
+
+
 def test_upfirdn_of_scipy_is_the_full_padding():
     x, h = np.arange(1.0, 6.0), np.array([1.0, -2.0, 0.5, 3.0])
     wanted = scipy.signal.upfirdn(h, x, up=3, down=2)
@@ -151,6 +164,7 @@ def test_a_result_that_does_not_tell_its_derivative_is_refused(wrong, message, i
         (lambda x, f: upfirdn2d(x, f, down=(1, 2, 3)), "down must be"),
         (lambda x, f: upfirdn2d(x, f, padding=(1, 2, 3)), "padding must be"),
         (lambda x, f: upfirdn2d(x, f, padding=-3), "longer than the padded image"),
+        (lambda x, f: bias_act(x, torch.zeros(x.shape[1], device="meta")), "b on meta: move the bias"),
         (lambda x, f: upfirdn2d(x, f.requires_grad_()), "constant"),
         (lambda x, f: upfirdn2d(x, f, impl="cuda"), "impl must be"),
         (lambda x, f: bias_act(x, act="gelu"), "act must be one of linear"),

@@ -311,7 +311,7 @@ struct Job {
       for (int64_t j = 0; j < all; j += periods) {
         const int64_t count = std::min(periods, all - j), from = j * axis.period * channels;
         const int64_t low = *least + axis.stride * j, high = *last + axis.stride * (j + count - 1) + most;
-        const int64_t inside = std::clamp<int64_t>(low, 0, a.in_w), after = std::clamp<int64_t>(high, inside, a.in_w);
+        const int64_t inside = std::clamp<int64_t>(0, low, high), after = std::clamp<int64_t>(a.in_w, inside, high);
         A* out = row.data();
         if constexpr (std::is_same_v<T, A>) out = streams ? out : y + from;
         for (size_t k = 0; k < under.size(); ++k) {
@@ -401,7 +401,7 @@ void run(const Upfirdn2dArgs& a, ParallelFor parallel_for) {
 }  // namespace
 
 void upfirdn2d_cpu(const Upfirdn2dArgs& a, ParallelFor parallel_for) {
-  if (a.batch * a.channels == 0) return;
+  if (a.batch * a.channels * a.out_h * a.out_w == 0) return;
   with_dtype(a.dtype, [&](auto type) { run<typename decltype(type)::type>(a, parallel_for); });
 }
 

@@ -205,7 +205,7 @@ int launch(const Upfirdn2dArgs& a, void* stream) {
 }  // namespace
 
 int upfirdn2d_cuda(const Upfirdn2dArgs& a, void* stream) {
-  if (a.batch * a.channels == 0) return 0;
+  if (a.batch * a.channels * a.out_h * a.out_w == 0) return 0;
   return with_dtype(a.dtype, [&](auto type) { return launch<typename decltype(type)::type>(a, stream); });
 }
 

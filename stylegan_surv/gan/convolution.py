@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cuda_ops._dispatch import transformed
+
 _TORCH_IS_SLOW = torch.backends.cpu.get_cpu_capability() != "AVX512"
 _ROWS = 2048  # pixels multiplied at a time, so that they stay in the cache over all positions of the kernel
 
@@ -44,7 +46,7 @@ def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1) -> Tensor:
     """``torch.nn.functional.conv_transpose2d``; x [n, c_in, h, w], weight [c_in, c_out, k, k]."""
     if not _pays(x, weight):
         return F.conv_transpose2d(x, weight, stride=stride)
-    height, width = ((size - 1) * stride + weight.shape[2] for size in x.shape[2:])
+    height, width = ((size - 1) * stride + k for size, k in zip(x.shape[2:], weight.shape[2:]))
     y: Tensor = _Grow.apply(x, weight, Geometry(stride, 0, height, width))
     return y
 
@@ -63,6 +65,7 @@ def _pays(x: Tensor, weight: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and x.is_contiguous(memory_format=torch.channels_last)
         and not torch.compiler.is_compiling()
+        and not transformed()
     )
 
 

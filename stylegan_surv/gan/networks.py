@@ -233,6 +233,7 @@ def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool
     else:
         x = conv2d(x, w, padding=weight.shape[-1] // 2)
     if demodulate:
+        style, weight = _wide(style), _wide(weight)
         norm = style.square() @ weight.square().sum(dim=(2, 3)).t().to(style.dtype)
         x = x * (norm + EPS).rsqrt().to(x.dtype)[:, :, None, None]
     return x
@@ -243,8 +244,14 @@ def _within_fp16(weight: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
 
     fp16 ends at 65,504, which a sum over 512 × 9 products passes.
     """
+    weight, style = _wide(weight), _wide(style)
     weight = weight * weight.square().sum(dim=(1, 2, 3), keepdim=True).add(EPS).rsqrt()
     return weight, style / style.abs().amax(dim=1, keepdim=True).clamp_min(1e-4)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Half precision as float32: sums of squares and the small EPS leave its range."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class StyledConv(nn.Module):
@@ -479,9 +486,9 @@ class TrunkBlock(nn.Module):
 def minibatch_stddev(x: Tensor, group: int, channels: int = 1) -> Tensor:
     """Append the standard deviation over groups of the batch as feature maps (Karras et al. 2018, section 3)."""
     n, c, h, w = x.shape
-    size = next(k for k in range(min(group, n), 0, -1) if n % k == 0)
+    size = next((k for k in range(min(group, n), 0, -1) if n % k == 0), 1)
     y = x.float() if x.dtype != torch.float64 else x
-    y = y.reshape(size, -1, channels, c // channels, h, w)
+    y = y.reshape(size, n // size, channels, c // channels, h, w)
     y = (y.var(dim=0, unbiased=False) + EPS).sqrt().mean(dim=(2, 3, 4))
     y = y[:, :, None, None].repeat(size, 1, h, w)
     return torch.cat([x, y.to(x.dtype)], dim=1)
