@@ -121,13 +121,13 @@ PROPERTY = settings(
 
 
 class TestUpfirdn2d:
-    @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-    @pytest.mark.parametrize("pads", [(60, 0, 0, 0), (0, 60, 0, 0), (45, 45, 3, 50), (-9, 60, 60, -9)])
-    @pytest.mark.parametrize("size", [(1, 256, 11, 12), (2, 3, 10, 1)])
-    def test_padding_wider_than_a_piece_of_a_row(self, kernels, size, pads, layout):
+    @pytest.mark.parametrize("pads", [(60, 0, 0, 0), (0, 60, 0, 0), (-9, 60, 40, -9)])
+    @pytest.mark.parametrize("size", [(1, 256, 5, 12), (2, 3, 5, 1)])
+    def test_padding_wider_than_a_piece_of_a_row(self, kernels, size, pads):
         namespace, device = kernels
-        for up, down in ((1, 1), (2, 1), (1, 2), (3, 2)):
-            case = arguments(size, ((up, up), (down, down), (4, 4), pads), torch.float32, layout, 1, device)
+        for up, down in ((1, 1), (2, 1), (3, 2)):
+            geometry = (up, up), (down, down), (4, 4), pads
+            case = arguments(size, geometry, torch.float32, "channels_last", 1, device)
             if case is None:
                 continue
             x, f, g = case
