@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cuda_ops._allocator import tune_allocator
 from cuda_ops._bias_act import bias_act
+from cuda_ops._dispatch import transformed
 from cuda_ops._status import Status, rebuild, status
 from cuda_ops._upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
 
@@ -19,6 +20,7 @@ __all__ = [
     "rebuild",
     "setup_filter",
     "status",
+    "transformed",
     "tune_allocator",
     "upfirdn2d",
     "upsample2d",

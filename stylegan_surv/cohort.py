@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os.path import splitext
 from pathlib import Path
 
 import numpy as np
@@ -363,11 +364,14 @@ def _photo_paths(out: pd.DataFrame, photos: str | Path | None, faults: Faults, c
     if (manifest := folder / "_chips.parquet").exists():
         chips = pd.read_parquet(manifest, columns=["photo_id", "source_name"])
         known = dict(zip(chips["source_name"], chips["photo_id"]))
+        stem = {
+            splitext(name)[0]: chip for name, chip in known.items()
+        }  # a chip of q.jpg may be called q.png
         others = set(chips["photo_id"])  # a photograph that has no chip must not pass for one that has
         own = [f"{own}-unaligned" if own in others else own for own in out["photo_id"]]
-        alike = {Path(name).with_suffix("").as_posix(): chip for name, chip in known.items()}
-        beside = [alike.get(Path(name).with_suffix("").as_posix(), own) for name, own in zip(names, own)]
-        out["photo_id"] = [known.get(name, other) for name, other in zip(names, beside)]
+        out["photo_id"] = [
+            known.get(name) or stem.get(splitext(name)[0], other) for name, other in zip(names, own)
+        ]
         out["path"] = pd.Series([None] * len(out), dtype=object, index=out.index)
         absent = ~names.isin(list(known))
         where = f"a photograph that was aligned into {folder.name}"

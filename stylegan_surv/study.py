@@ -401,8 +401,9 @@ def named_as_embedded(cohort: Cohort, latents: Latents) -> Cohort:
     A table that was read by itself names two photographs IMG_0 of two folders otherwise than a folder that holds more
     of them; their paths tell which is which.
     """
-    embedded = set(latents.frame["photo_id"])
-    other = ~cohort.table["photo_id"].isin(embedded)
+    other = ~cohort.table["photo_id"].isin(set(latents.frame["photo_id"]))
+    if not other.any():
+        return cohort
     known = latents.frame[latents.frame["source_path"].notna()]
     paths: dict[str, list[tuple[str, str]]] = {}
     for patient, path, name in zip(known["patient_id"], known["source_path"], known["photo_id"]):
@@ -471,10 +472,14 @@ def provenance(latents: Latents, cohort: Cohort, chips: Chips | None = None) -> 
     if unknown:
         said.append(f"What the {' and the '.join(unknown)} had seen is not known: a leak cannot be excluded.")
     if not said:
-        said.append("No patient of this study was among the training photographs of generator or encoder.")
+        nobody = "o patient of this study was among the training photographs of generator or encoder."
         if listed and hashes is None:
-            said[0] = said[0].replace("No", "By their identifiers, no", 1)
-            said.append("Their photographs were not compared (no chips were given).")
+            said = [
+                f"By their identifiers, n{nobody}",
+                "Their photographs were not compared (no chips were given).",
+            ]
+        else:
+            said = [f"N{nobody}"]
     return {"leak": bool(seen or unknown), "seen": seen, "unknown": unknown, "text": " ".join(said)}
 
 

@@ -143,6 +143,10 @@ def test_a_photograph_without_chip_does_not_pass_for_one_of_another_folder(tmp_p
     (tmp_path / "table.csv").write_text(table)
     cohort = read_cohort(tmp_path / "table.csv", tmp_path, check_photos=False)
     assert list(cohort.table["photo_id"]) == ["IMG_0-unaligned", "IMG_1", "q"]
+    text = message(
+        tmp_path, "patient_id,photo,time,event\n001,,1,1\n002,site1/IMG_1.jpg,2,0\n", photos=tmp_path
+    )
+    assert "row 2, photo: nothing" in text
 
 
 @pytest.mark.parametrize(

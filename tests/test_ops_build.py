@@ -204,9 +204,8 @@ def test_a_build_that_takes_too_long_is_stopped_whole(cache, monkeypatch):
         _build.build(tiny_recipe(cache, compiler(cache, note + "time.sleep(60)")))
     assert time.monotonic() - started < 20
     stat = Path(f"/proc/{(cache / 'pid').read_text()}/stat")
-    assert (
-        not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] in "ZX"
-    )  # ended, if not yet buried
+    ended = not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] in "ZX"  # if not yet buried
+    assert ended
 
 
 def test_a_library_that_somebody_has_removed_is_built_again(cache):

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cuda_ops._dispatch import transformed
+from cuda_ops import transformed
 
 _TORCH_IS_SLOW = torch.backends.cpu.get_cpu_capability() != "AVX512"
 _ROWS = 2048  # pixels multiplied at a time, so that they stay in the cache over all positions of the kernel

@@ -137,10 +137,10 @@ def _inverter(
     return Inverter(*found, settings)
 
 
-def _work(networks: tuple[Any, ...], photos: list[Photo]) -> Rows:
+def _work(job: tuple[Any, ...], photos: list[Photo]) -> Rows:
     folder = photos[0].folder
     if folder is not None and not folder.is_dir():
         raise InputError(f"A worker sees no folder {folder}; it must be on a disk that all machines share.")
     with _one_at_a_time:
-        inverter = _inverter(*networks)
+        inverter = _inverter(*job)
         return inverter.rows(inverter.load(ChipFolder(photos), photos))

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from stylegan_surv import __version__
@@ -201,9 +202,13 @@ def _name(perceptual: Any) -> str:
     """A distance's name and, of a function, a digest of what it does: another one makes another dataset."""
     name = str(getattr(perceptual, "__qualname__", type(perceptual).__qualname__))
     code = getattr(perceptual, "__code__", None)
-    if code is None:
-        return name
-    return f"{name} {hashlib.sha256(code.co_code + repr((code.co_consts, code.co_names)).encode()).hexdigest()[:12]}"
+    return name if code is None else f"{name} {hashlib.sha256(_does(code)).hexdigest()[:12]}"
+
+
+def _does(code: CodeType) -> bytes:
+    """What a function does, the same in every process."""
+    parts = [_does(part) if isinstance(part, CodeType) else part for part in code.co_consts]
+    return code.co_code + repr((parts, code.co_names)).encode()
 
 
 def _first(latents: Latents, net: Generator) -> Start:
@@ -258,16 +263,14 @@ def inverter_stream(inverter: Inverter) -> Work:
 def to_disk(task: _Task, source: Source, writer: LatentsWriter, progress: Progress | None) -> None:
     """Invert what is not stored yet, and store it chunk by chunk."""
     photos = source.photos
-    writer.discard(
-        photo.photo_id
-        for photo in photos
-        if (
-            photo.error
-            != NOT_ALIGNED  # of a photograph that is not here, nobody knows whether it has changed
-            and photo.source_sha256 != writer.present.get(photo.photo_id)
-        )
-        or (photo.photo_id in writer.failed and photo.error is None)  # it has a chip by now
-    )
+
+    def stale(photo: Photo) -> bool:
+        if photo.error == NOT_ALIGNED:  # it is not here: nobody knows whether it has changed
+            return False
+        has_a_chip_by_now = photo.photo_id in writer.failed and photo.error is None
+        return has_a_chip_by_now or photo.source_sha256 != writer.present.get(photo.photo_id)
+
+    writer.discard(photo.photo_id for photo in photos if stale(photo))
     if task.named:
         writer.assign({photo.photo_id: photo.patient_id for photo in photos})
     pending = {photo.photo_id for photo in photos} - writer.present.keys()

@@ -139,10 +139,10 @@ def export(folder: str | Path, out: str | Path) -> int:
     columns = schema(metadata["num_ws"], metadata["w_dim"]).names  # noise maps are no features
     seen: set[str] = set()  # after a killed `compact` a row may stand in two shards
     for table in iterate(folder, columns):
-        good = (np.asarray(table["status"].to_pandas() == "ok")).tolist()
-        fresh = [ok and name not in seen for name, ok in zip(table["photo_id"].to_pylist(), good)]
-        table = table.filter(pa.array(fresh, pa.bool_()))
-        seen.update(table["photo_id"].to_pylist())
+        table = table.filter(pa.compute.equal(table["status"], "ok"))
+        names_here = table["photo_id"].to_pylist()
+        table = table.filter(pa.array([name not in seen for name in names_here], pa.bool_()))
+        seen.update(names_here)
         width = len(names)
         matrix = table["w_plus"].combine_chunks().flatten().to_numpy().reshape(-1, width)
         wide = table.drop_columns(["w_plus"])

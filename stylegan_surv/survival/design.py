@@ -45,14 +45,13 @@ def patient_matrix(latents: Any, cohort: Any) -> tuple[Array, Array]:
     rows = row.loc[photo_id[found]].to_numpy()
     owner = photos["patient_id"].astype(str).to_numpy()[found]
     stored = np.asarray(latents.patient_ids).astype(str)[rows]
-    other = np.flatnonzero(
-        (stored != owner) & (stored != photo_id[found].to_numpy())
-    )  # no table: its own patient
+    alone = photo_id[found].to_numpy()  # without a table a photograph is its own patient
+    other = np.flatnonzero((stored != owner) & (stored != alone))
     if len(other):
         first = other[0]
         raise InputError(
             f"latents: {len(other)} photographs belong to other patients than in the table "
-            f"({photo_id[found].iloc[first]}: {stored[first]!r}, not {owner[first]!r}). If they are the same "
+            f"({alone[first]}: {stored[first]!r}, not {owner[first]!r}). If they are the same "
             "photographs, run `embed` again with this table: latents are kept, names are set right."
         )
     order = cohort.patients["patient_id"].astype(str).to_numpy()
