@@ -21,7 +21,8 @@ from stylegan_surv.inversion.embed import _does
 from stylegan_surv.inversion.inverter import plan
 from stylegan_surv.inversion.latents import LatentsWriter, read_metadata, read_noise
 from stylegan_surv.inversion.noise import NoiseMaps
-from stylegan_surv.inversion.projector import _Slots, exchangeable
+from stylegan_surv.inversion.optimizers import LBFGS, Adam
+from stylegan_surv.inversion.projector import exchangeable
 from stylegan_surv.inversion.verify import prune, verify
 from stylegan_surv.study import provenance
 
@@ -70,10 +71,13 @@ def copy_of(chips: Chips, folder, landscape: str) -> Chips:
     return Chips.open(folder)
 
 
-@pytest.mark.parametrize("method", ["encoder", "hybrid"])
-def test_a_landscape_changes_no_other_latent_in_any_bit(networks, chips, tmp_path, method):
-    before = run(networks, chips, method=method)
-    after = run(networks, copy_of(chips, tmp_path, "p05"), method=method)
+@pytest.mark.parametrize(
+    "options",
+    [{"method": "encoder"}, {"schedule": FEW}, {"schedule": replace(FEW, optimizer="lbfgs", steps=9)}],
+)
+def test_a_landscape_changes_no_other_latent_in_any_bit(networks, chips, tmp_path, options):
+    before = run(networks, chips, **options)
+    after = run(networks, copy_of(chips, tmp_path, "p05"), **options)
     assert after.failed[["photo_id", "error"]].to_numpy().tolist() == [["p05", "no face found"]]
     assert list(after.ids) == [name for name in before.ids if name != "p05"]
     rest = before.select(after.ids)
@@ -233,9 +237,12 @@ def test_wrong_requests_say_what_is_expected(networks, chips, tmp_path):
         run((networks[0], wrong), chips)
     with pytest.raises(InputError, match="no 'stepps'; expected one of space, start"):
         run(networks, chips, schedule={"stepps": 3})
-    for wrong in ({"space": "W+"}, {"start": "avg"}):
-        with pytest.raises(InputError, match=r"expected one of (w, w|encoder, mean, previous)"):
+    for wrong in ({"space": "W+"}, {"start": "avg"}, {"optimizer": "sgd"}):
+        with pytest.raises(InputError, match=r"expected one of (w, w|encoder, mean, previous|adam, lbfgs)"):
             Schedule(**wrong)
+    for wrong in ({"noise": True}, {"exploration": 0.05}):
+        with pytest.raises(InputError, match="take optimizer = 'adam'"):
+            Schedule(optimizer="lbfgs", **wrong)
 
 
 @pytest.mark.parametrize(
@@ -263,13 +270,25 @@ def test_projecting_brings_the_picture_closer_than_the_encoder(networks):
     assert fitted < 0.5 * start
 
 
-def test_slots_are_refilled_without_a_trace(networks):
+def test_lbfgs_gets_further_than_adam(networks):
+    generator, _ = networks
+    w = generator.mapping(torch.randn(6, 8, generator=torch.Generator().manual_seed(2)))
+    images = generator.synthesis(w).clamp(-1, 1)
+    plans = Schedule(steps=25), Schedule(steps=25, optimizer="lbfgs")
+    adam, lbfgs = (run(networks, images, schedule=plan).rows for plan in plans)
+    loss = [part["lpips"] + part["mse"] for part in (adam, lbfgs)]
+    assert loss[1].mean() < loss[0].mean()
+
+
+@pytest.mark.parametrize(
+    "others", [{"exploration": 0.05, "noise": True, "noise_weight": 10.0}, {"optimizer": "lbfgs"}]
+)
+def test_slots_are_refilled_without_a_trace(networks, others):
     """Photographs end after different numbers of steps, and still each result is that of a run alone."""
     images = torch.rand(9, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
     names = [f"n{i}" for i in range(9)]
-    schedule = Schedule(steps=12, target=0.3, exploration=0.05, noise=True, noise_weight=10.0)
     first = run(networks, images, photo_ids=names, schedule=Schedule(steps=12))
-    schedule = replace(schedule, target=float(np.median(first.frame["lpips"])))
+    schedule = Schedule(steps=12, target=float(np.median(first.frame["lpips"])), **others)
     together = run(networks, images, photo_ids=names, schedule=schedule)
     assert together.frame["steps"].nunique() > 1
     for i in (0, 4, 8):
@@ -338,14 +357,14 @@ def test_exchangeable_slots_are_told_from_others(networks):
     assert not exchangeable(networks[0], Uneven(), 4)
 
 
-def test_in_double_precision_the_batch_shape_does_not_matter(networks):
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_in_double_precision_the_batch_shape_does_not_matter(networks, optimizer):
     generator, encoder = (copy.deepcopy(net).double() for net in networks)
     images = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(4)).double() * 2 - 1
     start = encoder(images)
     names = [f"n{i}" for i in range(5)]
-    fits = [
-        project(generator, images, start, names, Schedule(steps=10), batch=batch).w_plus for batch in (1, 8)
-    ]
+    schedule = Schedule(steps=10, optimizer=optimizer)
+    fits = [project(generator, images, start, names, schedule, batch=batch).w_plus for batch in (1, 8)]
     for fit in fits[1:]:
         assert torch.allclose(fit, fits[0], rtol=0, atol=1e-5)
 
@@ -427,10 +446,49 @@ def test_the_reference_preset_without_its_weights_says_what_to_do(networks, tmp_
 
 def test_a_step_knows_its_slots_on_any_device():
     """``meta`` stands for a GPU: tensors of it and of the CPU do not mix either."""
-    start, images = torch.zeros(1, 1, 8, device="meta"), torch.zeros(1, 3, 32, 32, device="meta")
-    slots = _Slots(2, 8, start, images, lambda pictures: [pictures])
-    slots.adam(torch.zeros_like(slots.value), torch.zeros(2, device="meta"), slots.busy)
-    assert slots.value.device.type == "meta"
+    adam = Adam(torch.zeros(2, 8, device="meta"))
+    adam.advance(adam.trial, torch.zeros(2, device="meta"), torch.tensor([True, False]))
+    assert adam.trial.device.type == "meta"
+
+
+def test_lbfgs_finds_the_bottom_of_a_valley_from_every_start():
+    """Rosenbrock's function in ten dimensions, its minimum 0 at 1; each row is refused steps at other times."""
+    start = 2 * torch.rand(5, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def valley(x):
+        return (100 * (x[:, 1:] - x[:, :-1] ** 2) ** 2 + (1 - x[:, :-1]) ** 2).sum(dim=1)
+
+    def descend(rows):
+        found, refused, losses = LBFGS(torch.zeros(len(rows), 10, dtype=torch.float64)), 0, []
+        for row, begin in enumerate(rows):
+            found.reset(row, begin)
+        for _ in range(200):
+            x = found.trial.clone().requires_grad_(True)
+            loss = valley(x)
+            taken = found.advance(torch.autograd.grad(loss.sum(), x)[0], loss.detach())
+            refused += int((~taken).sum())
+            losses.append(valley(found.best))
+        return found.best, refused, torch.stack(losses)
+
+    best, refused, losses = descend(start)
+    assert refused > 0
+    assert bool((losses.diff(dim=0) <= 0).all())
+    assert valley(best).max() < 1e-10
+    for row in range(5):
+        assert torch.allclose(descend(start[row : row + 1])[0], best[row : row + 1], rtol=0, atol=1e-8)
+
+
+def test_lbfgs_survives_a_loss_that_is_no_number_and_a_flat_one():
+    found = LBFGS(torch.zeros(2, 3))
+    found.reset(0, torch.full((3,), 2.0))
+    found.advance(torch.zeros(2, 3), torch.tensor([5.0, 5.0]))
+    assert torch.equal(found.trial[0], torch.full((3,), 2.0))
+    found.reset(0, torch.full((3,), 2.0))
+    found.advance(torch.ones(2, 3), torch.tensor([3.0, 5.0]))
+    first = found.trial[0].clone()
+    found.advance(torch.full((2, 3), torch.nan), torch.tensor([torch.nan, 1.0]))
+    assert torch.allclose(found.trial[0] - 2, 0.1 * (first - 2))
+    assert torch.equal(found.best[0], torch.full((3,), 2.0))
 
 
 @pytest.mark.gpu

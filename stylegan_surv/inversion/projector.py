@@ -1,7 +1,7 @@
 """Batched optimisation in W or W+: every photograph has its own slot, loss, noise, random numbers and end.
 
-Nothing is shared between slots but the arithmetic: the losses are summed, so a slot's gradient is its own, and Adam
-works element by element. At a fixed batch shape a result therefore does not depend, in any bit, on what the other
+Nothing is shared between slots but the arithmetic: the losses are summed, so a slot's gradient is its own, and the
+optimisers work row by row. At a fixed batch shape a result therefore does not depend, in any bit, on what the other
 slots hold. Where it does not depend on the slot's place either (`exchangeable`), a slot whose photograph is finished
 takes the next one; elsewhere photograph i keeps to slot i modulo the batch.
 """
@@ -21,13 +21,14 @@ from torch import Tensor
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan import LPIPS, Encoder, Generator
 from stylegan_surv.inversion.noise import NoiseMaps
+from stylegan_surv.inversion.optimizers import LBFGS, Adam
 
 LPIPS_SIZE = 256  # perceptual features are computed at this size at most (Karras et al. 2020, appendix D)
 W_SAMPLES = 10_000  # for the mean and the scale of w (the same appendix)
 EXPLORATION_ENDS = 0.75  # of the steps (the same appendix)
-BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
 Space = Literal["w", "w+"]
 StartFrom = Literal["encoder", "mean", "previous"]
+Optimizer = Literal["adam", "lbfgs"]
 
 
 class Perceptual(Protocol):
@@ -60,9 +61,11 @@ class Schedule:
     ----------
     space : "w" keeps one vector for all layers, "w+" one per layer.
     start : "encoder", "mean" of the latent space, or "previous" (latents that are given).
-    steps : at most so many Adam steps.
+    steps : at most so many steps, each of one drawing and its gradient.
     target : LPIPS at which a photograph is finished; None runs all steps.
-    rate : peak learning rate, in units of the standard deviation of w's elements; see `absolute`.
+    optimizer : "adam", or "lbfgs", which from a good start reaches the same loss in half the steps; it has no learning
+        rate, and no noise to smooth.
+    rate : Adam's peak learning rate, in units of the standard deviation of w's elements; see `absolute`.
     absolute : `rate` is in units of w itself.
     warmup, cooldown : fractions of `steps` for the linear rise and the cosine fall of the learning rate.
     lpips, pixel : weights of LPIPS and of the mean squared error.
@@ -78,6 +81,7 @@ class Schedule:
     start: StartFrom = "encoder"
     steps: int = 30
     target: float | None = None
+    optimizer: Optimizer = "adam"
     rate: float = 0.1
     absolute: bool = False
     warmup: float = 0.05
@@ -91,11 +95,16 @@ class Schedule:
     face_mask: bool = False
 
     def __post_init__(self) -> None:
-        for name, allowed in (("space", get_args(Space)), ("start", get_args(StartFrom))):
-            if getattr(self, name) not in allowed:
+        for name, kind in (("space", Space), ("start", StartFrom), ("optimizer", Optimizer)):
+            if getattr(self, name) not in (allowed := get_args(kind)):
                 raise InputError(
                     f"The schedule has {name} = {getattr(self, name)!r}; expected one of {', '.join(allowed)}."
                 )
+        if self.optimizer == "lbfgs" and (self.noise or self.exploration):
+            raise InputError(
+                "The schedule has optimizer = 'lbfgs' with noise maps or exploration; L-BFGS needs a loss that stays "
+                "the same: take optimizer = 'adam'."
+            )
         if self.steps < 1 or self.rate <= 0 or min(self.penalty, self.lpips, self.pixel) < 0:
             raise InputError(
                 f"The schedule has steps = {self.steps}, rate = {self.rate}, penalty = {self.penalty}, lpips = "
@@ -155,13 +164,10 @@ def rng_of(seed: int, name: str) -> torch.Generator:
 
 
 class _Slots:
-    """The photographs in work, one row each; −1 marks an empty slot, which is computed and changes nothing.
-
-    ``value`` [batch, k·w_dim (+ noise)] are the parameters, all layers and maps in one vector.
-    """
+    """The photographs in work, one row each; −1 marks an empty slot, which is computed and changes nothing."""
 
     def __init__(
-        self, batch: int, values: int, start: Tensor, images: Tensor, seen: Callable[[Tensor], list[Tensor]]
+        self, batch: int, start: Tensor, images: Tensor, seen: Callable[[Tensor], list[Tensor]]
     ) -> None:
         self.seen = seen
         self.photo = torch.full((batch,), -1)
@@ -169,32 +175,18 @@ class _Slots:
         self.image = torch.zeros_like(images[:1]).repeat(batch, 1, 1, 1)
         self.features = [part.repeat(batch, 1, 1, 1) for part in seen(self.image[:1])]
         self.anchor = start[:1].flatten(1).repeat(batch, 1)
-        self.value = self.anchor.new_zeros(batch, values)
-        self.moment1, self.moment2 = torch.zeros_like(self.value), torch.zeros_like(self.value)
         self.rng = [torch.Generator() for _ in range(batch)]
 
     @property
     def busy(self) -> Tensor:
         return self.photo >= 0
 
-    def put(self, slot: int, photo: int, start: Tensor, noise: Tensor, image: Tensor) -> None:
+    def put(self, slot: int, photo: int, start: Tensor, image: Tensor) -> None:
         self.photo[slot], self.step[slot] = photo, 0
         self.anchor[slot] = start.flatten()
-        self.value[slot] = torch.cat([start.flatten(), noise])
         self.image[slot] = image
         for kept, part in zip(self.features, self.seen(image[None])):  # alone, so that company changes no bit
             kept[slot] = part[0]
-        self.moment1[slot] = self.moment2[slot] = 0
-
-    def adam(self, gradient: Tensor, rate: Tensor, move: Tensor) -> None:
-        """One step (Kingma & Ba 2015) of the slots that ``move``."""
-        self.step += move
-        t = self.step.clamp(min=1).to(gradient)[:, None]
-        self.moment1 = BETAS[0] * self.moment1 + (1 - BETAS[0]) * gradient
-        self.moment2 = BETAS[1] * self.moment2 + (1 - BETAS[1]) * gradient.square()
-        mean, variance = self.moment1 / (1 - BETAS[0] ** t), self.moment2 / (1 - BETAS[1] ** t)
-        after = self.value - rate[:, None] * mean / (variance.sqrt() + ADAM_EPS)
-        self.value = torch.where(move.to(after.device)[:, None], after, self.value)
 
 
 class _Objective:
@@ -281,7 +273,9 @@ def project(
     objective = _Objective(generator, schedule, perceptual, mask)
     if schedule.space == "w":
         start = start.mean(dim=1, keepdim=True)
-    slots = _Slots(batch, objective.values, start, images, objective.seen)
+    slots = _Slots(batch, start, images, objective.seen)
+    kind = LBFGS if schedule.optimizer == "lbfgs" else Adam
+    optimizer: Adam | LBFGS = kind(start.new_zeros(batch, objective.values))
     result = start.new_zeros(len(images), objective.values)
     steps = torch.zeros(len(images), dtype=torch.long)
     waiting = iter(range(len(images)))
@@ -290,24 +284,30 @@ def project(
         if (photo := next(waiting, -1)) >= 0:
             slots.rng[slot] = rng_of(seed, names[photo])
             noise = torch.randn(objective.noises, generator=slots.rng[slot]).to(start)
-            slots.put(slot, photo, start[photo], noise, images[photo])
+            slots.put(slot, photo, start[photo], images[photo])
+            optimizer.reset(slot, torch.cat([start[photo].flatten(), noise]))
 
     for slot in range(batch):
         fill(slot)
     unit = 1.0 if schedule.absolute else objective.scale
+    target = -math.inf if schedule.target is None else schedule.target
     while bool(slots.busy.any()):
-        value = slots.value.detach().requires_grad_(True)
+        value = optimizer.trial.detach().requires_grad_(True)
         loss, distance = objective(slots, value)
         (gradient,) = torch.autograd.grad(loss.sum(), value)
-        close = distance <= (-math.inf if schedule.target is None else schedule.target)
-        rate = schedule.rate_at(slots.step.to(value) / schedule.steps) * unit
-        slots.adam(gradient, rate, slots.busy & ~close.cpu())
-        if schedule.noise:
-            slots.value = _normalised(slots.value, objective)
-        ended = slots.busy & (close.cpu() | (slots.step >= schedule.steps))
+        if isinstance(optimizer, LBFGS):
+            close = (optimizer.advance(gradient, loss.detach()) & (distance <= target)).cpu()
+        else:
+            close = (distance <= target).cpu()
+            rate = schedule.rate_at(slots.step.to(value) / schedule.steps) * unit
+            optimizer.advance(gradient, rate, slots.busy & ~close)
+            if schedule.noise:
+                optimizer.trial = _normalised(optimizer.trial, objective)
+        slots.step += slots.busy & ~close
+        ended = slots.busy & (close | (slots.step >= schedule.steps))
         for slot in torch.nonzero(ended).flatten().tolist():
             photo = int(slots.photo[slot])
-            result[photo], steps[photo] = slots.value[slot], slots.step[slot]
+            result[photo], steps[photo] = optimizer.best[slot], slots.step[slot]
             slots.photo[slot] = -1
         empty = [] if not refill and bool(slots.busy.any()) else torch.nonzero(~slots.busy).flatten().tolist()
         for slot in empty:
