@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import cuda_ops
-from cuda_ops import bias_act, fast_torch, upfirdn2d
+from cuda_ops import _conv3x3, bias_act, fast_torch, upfirdn2d
 from cuda_ops.reference import Resample
 from stylegan_surv.gan import convolution
 
@@ -58,7 +58,24 @@ SHAPES = {  # (operation, resolution of the network): input
 }
 CROSSOVER_SIZES = (8, 16, 32, 64)
 CROSSOVER_CHANNELS = (("nchw", 128), ("nhwc", 3), ("nhwc", 16), ("nhwc", 128))
-PARTS = ("ops", "crossover", "second-order", "compile", "convolution", "synthesis", "allocator", "gpu")
+CONVOLUTIONS = {  # name: n, c_in, c_out, size; of the bundled generator, of VGG16, of 256 px synthesis, of AlexNet
+    "generator 64": (16, 48, 48, 64),
+    "generator 32": (16, 96, 96, 32),
+    "generator 16": (16, 192, 192, 16),
+    "generator 8": (16, 256, 256, 8),
+    "generator 4": (16, 256, 256, 4),
+    "VGG16 64": (16, 64, 64, 64),
+    "VGG16 32": (16, 128, 128, 32),
+    "VGG16 16": (16, 256, 256, 16),
+    "VGG16 8": (16, 512, 512, 8),
+    "VGG16 4": (16, 512, 512, 4),
+    "synthesis 256": (4, 64, 64, 256),
+    "synthesis 128": (4, 128, 128, 128),
+    "AlexNet 3": (16, 384, 256, 3),
+}
+PARTS = (
+    "ops", "crossover", "second-order", "compile", "convolution", "conv3x3", "synthesis", "allocator", "gpu",
+)  # fmt: skip
 LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 
 Operation = Callable[[Tensor, Tensor], Tensor]
@@ -284,7 +301,13 @@ def seconds(step: Callable[[], None], runs: int = 2) -> float:
 
 KINDS = {  # what a step's time is spent in, by the profiler's names of whole operations
     # forward and gradients of the input; with AVX-512 those of the weights too, which are torch's own there
-    "convolution": ("aten::conv2d", "aten::conv_transpose2d", "aten::convolution_backward"),
+    "convolution": (
+        "aten::conv2d",
+        "aten::conv_transpose2d",
+        "aten::convolution_backward",
+        "cuda_ops::conv3x3",
+        "cuda_ops::conv3x3_weights",
+    ),
     "weight_gradient": ("_Match",),
     "cuda_ops": tuple(
         f"cuda_ops::{name}" for name in ("upfirdn2d", "bias_act", "bias_act_grad", "bias_act_grad2")
@@ -324,7 +347,8 @@ def convolution_gflops() -> dict[str, float]:
         return least_ms(lambda: torch.autograd.grad(convolve(x, weight, padding=1), of, dy)) - forward
 
     to_input, to_weight = gradient(F.conv2d, x), gradient(F.conv2d, weight)
-    with mock.patch.object(convolution, "_TORCH_IS_SLOW", True):
+    products = mock.patch.object(convolution, "_few_products", return_value=False)
+    with mock.patch.object(convolution, "_TORCH_IS_SLOW", True), products:
         ours = gradient(convolution.conv2d, x, weight) - to_input
     times = {
         "forward": forward,
@@ -333,6 +357,39 @@ def convolution_gflops() -> dict[str, float]:
         "weight_gradient_ours": ours,
     }
     return {name: 1e3 * gflop / ms for name, ms in times.items()}
+
+
+def measure_conv3x3() -> dict[str, Any]:
+    """Frozen 3×3 convolutions between scales, as in a projector's step: ours, and torch's with its multiplications.
+
+    Milliseconds of the forward pass and of a pass with the gradients of image and scales; the error is the largest,
+    in root mean squares of the result.
+    """
+    rows: dict[str, Any] = {}
+    for name, (n, c, k, size) in CONVOLUTIONS.items():
+        x = torch.randn(n, c, size, size).contiguous(memory_format=torch.channels_last)
+        weight = (torch.randn(k, c, 3, 3) / (9 * c) ** 0.5).contiguous(memory_format=torch.channels_last)
+        scales = torch.rand(n, c) + 0.5, torch.rand(n, k) + 0.5
+        exact = convolution.scaled_conv2d(*(t.double() for t in (x, weight, *scales)))
+        leaves = [t.requires_grad_() for t in (x, *scales)]
+        dy = torch.randn_like(exact, dtype=torch.float32)
+
+        def run() -> Tensor:
+            return convolution.scaled_conv2d(leaves[0], weight, leaves[1], leaves[2])  # noqa: B023
+
+        rows[name] = {}
+        for side, ours in (("ours", True), ("b", False)):
+            with (
+                mock.patch.object(convolution, "_TORCH_IS_SLOW", ours),
+                mock.patch.object(_conv3x3, "_MEASURED", ours),
+                mock.patch.object(_conv3x3, "_SMALLEST", 1),
+            ):
+                with torch.no_grad():
+                    forward = least_ms(run)
+                both = least_ms(lambda: torch.autograd.grad(run(), leaves, dy))  # noqa: B023
+                error = (run().detach().double() - exact).abs().max() / exact.square().mean().sqrt()
+            rows[name][side] = {"forward": forward, "both": both, "error": float(error)}
+    return rows
 
 
 # ------------------------------------------------------------------------------------------------ allocator
@@ -421,6 +478,9 @@ def measure(part: str, ratio: dict[str, float]) -> dict[str, Any]:
         ratio.update(ratios(rows))
     elif part == "convolution":
         rows = convolution_gflops()
+    elif part == "conv3x3":
+        rows = measure_conv3x3()
+        ratio.update(ratios(rows))
     elif part == "synthesis":
         rows = measure_synthesis()
         for step, usual in rows["usual_s"].items():
@@ -445,7 +505,7 @@ def measure(part: str, ratio: dict[str, float]) -> dict[str, Any]:
 
 def print_tables(result: dict[str, Any]) -> None:
     for name, value in result.items():
-        if name in ("ops", "crossover", "compile"):
+        if name in ("ops", "crossover", "compile", "conv3x3"):
             print(f"\n{name}, ms: forward | forward + backward")
             for row, by_side in value.items():
                 cells = [f"{side} {ms['forward']:8.2f} | {ms['both']:8.2f}" for side, ms in by_side.items()]

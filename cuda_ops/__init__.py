@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cuda_ops._allocator import tune_allocator
 from cuda_ops._bias_act import bias_act
+from cuda_ops._conv3x3 import conv3x3, conv3x3_pays
 from cuda_ops._dispatch import transformed
 from cuda_ops._status import Status, rebuild, status
 from cuda_ops._upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
@@ -15,6 +16,8 @@ from cuda_ops._upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d,
 __all__ = [
     "Status",
     "bias_act",
+    "conv3x3",
+    "conv3x3_pays",
     "downsample2d",
     "filter2d",
     "rebuild",

@@ -176,7 +176,8 @@ def cpu_recipe() -> Recipe:
     cxx = find_compiler()
     native = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
     fast = ("-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", native)
-    steps = [_compile(cxx, name, fast) for name in ("cpu_upfirdn2d.cpp", "cpu_bias_act.cpp")]
+    names = ("cpu_upfirdn2d.cpp", "cpu_bias_act.cpp", "cpu_conv3x3.cpp")
+    steps = [_compile(cxx, name, fast) for name in names]
     steps.append(_compile(cxx, "binding.cpp", torch_flags()))
     library = "cuda_ops_cpu.so"
     libmvec = ("-Wl,--as-needed", "-lmvec") if _has_libmvec() else ()

@@ -142,6 +142,25 @@ def _op(namespace: str, name: str) -> Any:
     return getattr(getattr(torch.ops, namespace), name).default
 
 
+def _define_conv3x3() -> None:
+    """Convolution on a CPU; its gradients are put together by `stylegan_surv.gan.convolution`."""
+    scales = "Tensor? in_scale, Tensor? out_scale, Tensor? bias"
+    torch.library.define(f"{NAMESPACE}::conv3x3_weights", "(Tensor w, bool adjoint) -> Tensor")
+    torch.library.define(f"{NAMESPACE}::conv3x3", f"(Tensor x, Tensor u, {scales}) -> Tensor")
+
+
+def conv3x3_weights(weight: Tensor, adjoint: bool) -> Tensor:
+    """Transformed weights [36, c_in, c_out] of ``weight`` [c_out, c_in, 3, 3], or of its adjoint."""
+    result: Tensor = _op(NAMESPACE, "conv3x3_weights")(weight, adjoint)
+    return result
+
+
+def conv3x3(x: Tensor, u: Tensor, *rest: Tensor | None) -> Tensor:
+    """The convolution with transformed weights; ``rest`` as in the schema."""
+    result: Tensor = _op(NAMESPACE, "conv3x3")(x, u, *rest)
+    return result
+
+
 def upfirdn2d(
     x: Tensor, f: Tensor, geometry: Resample, flip_filter: bool, gain: float, namespace: str = NAMESPACE
 ) -> Tensor:
@@ -167,3 +186,4 @@ def bias_act(
 
 
 define()
+_define_conv3x3()

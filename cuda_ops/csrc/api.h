@@ -35,6 +35,25 @@ struct BiasActArgs {
   double alpha, gain, clamp;  // clamp NaN: no limit
 };
 
+// Transformed weights u of a 3x3 convolution, from w with strides of elements; flip turns the kernel around.
+struct Conv3x3Weights {
+  const float* w;
+  float* u;  // [36, c, k] in panels of k
+  int64_t c, k, wc, wk, wh, ww;
+  int32_t flip;
+};
+
+// y[n] = out_scale[n] * conv(x[n] * in_scale[n]) + bias: channels-last images, a border of zeros, c and k multiples of 16.
+struct Conv3x3Args {
+  const float* x;          // [batch, h, w, c]
+  const float* u;          // of conv3x3_weights_cpu
+  const float* in_scale;   // [batch, c] or null
+  const float* out_scale;  // [batch, k] or null
+  const float* bias;       // [k] or null
+  float* y;                // [batch, h, w, k]
+  int64_t batch, h, w, c, k;
+};
+
 // Runs body(context, begin, end) over pieces of [0, count), perhaps in threads.
 using ParallelFor = void (*)(int64_t count, int64_t grain, void (*body)(void*, int64_t, int64_t), void* context);
 
@@ -44,5 +63,7 @@ int bias_act_cuda(const BiasActArgs& args, void* stream);
 
 void upfirdn2d_cpu(const Upfirdn2dArgs& args, ParallelFor parallel_for);
 void bias_act_cpu(const BiasActArgs& args, ParallelFor parallel_for);
+void conv3x3_weights_cpu(const Conv3x3Weights& args);
+void conv3x3_cpu(const Conv3x3Args& args, ParallelFor parallel_for);
 
 }  // namespace cuda_ops

@@ -164,6 +164,44 @@ Tensor bias_act_grad2(
   return bias_act_order(2, saved, b, &dy, &ddx, dim, act, alpha, gain, clamp);
 }
 
+#if !defined(CUDA_OPS_WITH_CUDA) && !defined(CUDA_OPS_EMULATED)
+const float* data_of(const std::optional<Tensor>& x) {
+  return x ? static_cast<const float*>(x->const_data_ptr()) : nullptr;
+}
+
+Tensor conv3x3_weights(const Tensor& w, bool adjoint) {
+  const int64_t out = adjoint ? 1 : 0, k = w.size(out), c = w.size(1 - out);
+  const std::vector<int64_t> shape{36, c, k};
+  Tensor u = torch::stable::empty(shape, w.scalar_type(), std::nullopt, w.device());
+  cuda_ops::conv3x3_weights_cpu(cuda_ops::Conv3x3Weights{
+      static_cast<const float*>(w.const_data_ptr()), static_cast<float*>(u.mutable_data_ptr()), c, k,
+      w.stride(1 - out), w.stride(out), w.stride(2), w.stride(3), adjoint});
+  return u;
+}
+
+Tensor conv3x3(
+    const Tensor& images, const Tensor& u, const std::optional<Tensor>& in_scale,
+    const std::optional<Tensor>& out_scale, const std::optional<Tensor>& bias) {
+  const int64_t c = u.size(1), k = u.size(2), n = images.size(0), h = images.size(2), w = images.size(3);
+  Tensor x = images;
+  if (!is_channels_last(x)) {
+    const std::vector<int64_t> shape{n, c, h, w};
+    x = torch::stable::empty(
+        shape, images.scalar_type(), std::nullopt, images.device(), std::nullopt, MemoryFormat::ChannelsLast);
+    torch::stable::copy_(x, images);
+  }
+  const std::vector<int64_t> shape{n, k, h, w};
+  Tensor y = torch::stable::empty(shape, x.scalar_type(), std::nullopt, x.device(), std::nullopt, MemoryFormat::ChannelsLast);
+  cuda_ops::conv3x3_cpu(
+      cuda_ops::Conv3x3Args{
+          static_cast<const float*>(x.const_data_ptr()), static_cast<const float*>(u.const_data_ptr()),
+          data_of(in_scale), data_of(out_scale), data_of(bias), static_cast<float*>(y.mutable_data_ptr()), n, h, w, c,
+          k},
+      in_threads);
+  return y;
+}
+#endif
+
 }  // namespace
 
 #define REGISTER(space, device)                         \
@@ -180,4 +218,10 @@ Tensor bias_act_grad2(
 REGISTER_EXPANDED(CUDA_OPS_NAMESPACE, CUDA)
 #else
 REGISTER_EXPANDED(CUDA_OPS_NAMESPACE, CPU)
+#ifndef CUDA_OPS_EMULATED
+STABLE_TORCH_LIBRARY_IMPL(cuda_ops, CPU, m) {
+  m.impl("conv3x3_weights", TORCH_BOX(&conv3x3_weights));
+  m.impl("conv3x3", TORCH_BOX(&conv3x3));
+}
+#endif
 #endif

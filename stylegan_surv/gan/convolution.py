@@ -1,13 +1,13 @@
-"""Convolutions whose weight gradients are matrix products, for training on a CPU.
+"""Convolutions on a CPU without AVX-512, faster than torch's.
 
-Without AVX-512, torch's gradient of the weights of a channels-last convolution takes two to seven times as long as
-the convolution (``python -m benchmarks.ops --part convolution``). Here it is a product of matrices with a pixel in
-every row,
+Those of 3×3 multiply four times for every nine (`cuda_ops.conv3x3`). Torch's gradient of the weights of a channels-last
+convolution takes two to seven times as long as the convolution (``python -m benchmarks.ops --part convolution``); here
+it is a product of matrices with a pixel in every row,
 
     w[k] = Σ_p small[p]ᵀ · large[stride·p + k − padding]   for each of the kernel's positions k,
 
 at the rate of BLAS. Convolution, transposed convolution and this product are linear in both arguments, and the
-gradients of each are the other two: so are all derivatives of every order. Nothing here is approximate.
+gradients of each are the other two: so are all derivatives of every order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cuda_ops import transformed
+from cuda_ops import conv3x3, conv3x3_pays, transformed
 
 _TORCH_IS_SLOW = torch.backends.cpu.get_cpu_capability() != "AVX512"
 _ROWS = 2048  # pixels multiplied at a time, so that they stay in the cache over all positions of the kernel
@@ -34,32 +34,48 @@ class Geometry(NamedTuple):
     width: int
 
 
-def conv2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
-    """``torch.nn.functional.conv2d`` with zero padding; x [n, c_in, h, w], weight [c_out, c_in, k, k]."""
-    if not _pays(x, weight):
-        return F.conv2d(x, weight, stride=stride, padding=padding)
-    y: Tensor = _Shrink.apply(x, weight, Geometry(stride, padding, x.shape[2], x.shape[3]))
+def conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0
+) -> Tensor:
+    """``torch.nn.functional.conv2d`` with zero padding; x [n, c_in, h, w], weight [c_out, c_in, k, k], bias [c_out]."""
+    geometry = Geometry(stride, padding, x.shape[2], x.shape[3])
+    if not _pays(x, weight, geometry):
+        return F.conv2d(x, weight, bias, stride=stride, padding=padding)
+    y: Tensor = _Shrink.apply(x, weight, bias, geometry)
     return y
 
 
 def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1) -> Tensor:
     """``torch.nn.functional.conv_transpose2d``; x [n, c_in, h, w], weight [c_in, c_out, k, k]."""
-    if not _pays(x, weight):
-        return F.conv_transpose2d(x, weight, stride=stride)
     height, width = ((size - 1) * stride + k for size, k in zip(x.shape[2:], weight.shape[2:]))
-    y: Tensor = _Grow.apply(x, weight, Geometry(stride, 0, height, width))
+    geometry = Geometry(stride, 0, height, width)
+    if not _pays(x, weight, geometry):
+        return F.conv_transpose2d(x, weight, stride=stride)
+    y: Tensor = _Grow.apply(x, weight, geometry)
     return y
 
 
-def _pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether torch would be slow: it is as fast on a GPU, with AVX-512, in other layouts and with frozen weights.
+def scaled_conv2d(x: Tensor, weight: Tensor, in_scale: Tensor, out_scale: Tensor | None) -> Tensor:
+    """``out_scale · conv2d(x · in_scale, weight)`` of the same size; x [n, c_in, h, w], scales [n, channels]."""
+    geometry = Geometry(1, weight.shape[-1] // 2, x.shape[2], x.shape[3])
+    if not weight.requires_grad and _plain(x) and _few_products(x, weight, geometry):
+        y: Tensor = _Scaled.apply(x, weight, in_scale, out_scale, False)
+        return y
+    y = conv2d(x * in_scale[:, :, None, None], weight, padding=geometry.padding)
+    return y if out_scale is None else y * out_scale.to(y.dtype)[:, :, None, None]
 
-    Under autocast the types of inputs and results differ, which is torch's own business.
-    """
+
+def _pays(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
+    """Whether torch would be slow: it is as fast on a GPU, with AVX-512 and in other layouts."""
+    return _plain(x) and (
+        (weight.requires_grad and torch.is_grad_enabled()) or _few_products(x, weight, geometry)
+    )
+
+
+def _plain(x: Tensor) -> bool:
+    """Under autocast the types of inputs and results differ, and transforms are torch's own business."""
     return (
         _TORCH_IS_SLOW
-        and weight.requires_grad
-        and torch.is_grad_enabled()
         and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
@@ -69,14 +85,53 @@ def _pays(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-class _Shrink(torch.autograd.Function):
-    """large, weight → small"""
+def _few_products(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
+    return geometry.stride == geometry.padding == 1 and conv3x3_pays(x, weight)
+
+
+class _Scaled(torch.autograd.Function):
+    """x, in_scale, out_scale → out_scale · conv(x · in_scale), or with the adjoint convolution; weights are fixed"""
 
     @staticmethod
-    def forward(ctx: Any, large: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        in_scale: Tensor | None,
+        out_scale: Tensor | None,
+        adjoint: bool,
+    ) -> Tensor:
+        y = conv3x3(x, weight, adjoint=adjoint, in_scale=in_scale, out_scale=out_scale)
+        kept = y if ctx.needs_input_grad[3] else None
+        ctx.save_for_backward(x, weight, in_scale, out_scale, kept)
+        ctx.adjoint = adjoint
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, to_y: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight, in_scale, out_scale, y = ctx.saved_tensors
+        wanted, to_x, to_in, to_out = ctx.needs_input_grad, None, None, None
+        if wanted[0] or wanted[2]:
+            to_x = _Scaled.apply(to_y, weight, out_scale, None, not ctx.adjoint)
+            if wanted[2]:
+                to_in = (to_x * x).sum(dim=(2, 3))
+            if in_scale is not None:
+                to_x = to_x * in_scale[:, :, None, None]
+        if wanted[3]:
+            to_out = (to_y * y).sum(dim=(2, 3)) / out_scale
+        return to_x, None, to_in, to_out, None
+
+
+class _Shrink(torch.autograd.Function):
+    """large, weight, bias → small"""
+
+    @staticmethod
+    def forward(ctx: Any, large: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(large, weight)
         ctx.geometry = geometry
-        return F.conv2d(large, weight, stride=geometry.stride, padding=geometry.padding)
+        if _few_products(large, weight, geometry):
+            return conv3x3(large, weight, bias=bias)
+        return F.conv2d(large, weight, bias, stride=geometry.stride, padding=geometry.padding)
 
     @staticmethod
     def backward(ctx: Any, small: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -84,7 +139,7 @@ class _Shrink(torch.autograd.Function):
         wanted = ctx.needs_input_grad
         to_large = _Grow.apply(small, weight, ctx.geometry) if wanted[0] else None
         to_weight = _Match.apply(small, large, weight.shape[2:], ctx.geometry) if wanted[1] else None
-        return to_large, to_weight, None
+        return to_large, to_weight, small.sum(dim=(0, 2, 3)) if wanted[2] else None, None
 
 
 class _Grow(torch.autograd.Function):
@@ -95,6 +150,8 @@ class _Grow(torch.autograd.Function):
         ctx.save_for_backward(small, weight)
         ctx.geometry = geometry
         stride, padding, *size = geometry
+        if _few_products(small, weight, geometry):
+            return conv3x3(small, weight, adjoint=True)
         reached = [(n - 1) * stride - 2 * padding + k for n, k in zip(small.shape[2:], weight.shape[2:])]
         beyond = [whole - n for whole, n in zip(size, reached)]  # pixels of `large` that no step came to
         return F.conv_transpose2d(
@@ -105,7 +162,7 @@ class _Grow(torch.autograd.Function):
     def backward(ctx: Any, large: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         small, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad
-        to_small = _Shrink.apply(large, weight, ctx.geometry) if wanted[0] else None
+        to_small = _Shrink.apply(large, weight, None, ctx.geometry) if wanted[0] else None
         to_weight = _Match.apply(small, large, weight.shape[2:], ctx.geometry) if wanted[1] else None
         return to_small, to_weight, None
 
@@ -123,7 +180,7 @@ class _Match(torch.autograd.Function):
     def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         small, large = ctx.saved_tensors
         wanted = ctx.needs_input_grad
-        to_small = _Shrink.apply(large, weight, ctx.geometry) if wanted[0] else None
+        to_small = _Shrink.apply(large, weight, None, ctx.geometry) if wanted[0] else None
         to_large = _Grow.apply(small, weight, ctx.geometry) if wanted[1] else None
         return to_small, to_large, None, None
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cuda_ops import bias_act, upfirdn2d
-from stylegan_surv.gan.convolution import conv2d, conv_transpose2d
+from stylegan_surv.gan.convolution import conv2d, conv_transpose2d, scaled_conv2d
 
 Architecture = Literal["skip", "resnet", "orig"]
 NoiseMode = Literal["const", "random", "none"]
@@ -226,17 +226,15 @@ def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool
     """
     if demodulate and style.dtype == torch.float16:
         weight, style = _within_fp16(weight, style)
-    x = x * style.to(x.dtype)[:, :, None, None]
-    w = weight.to(x.dtype)
-    if up:
-        x = conv_transpose2d(x, w.transpose(0, 1), stride=2)
-    else:
-        x = conv2d(x, w, padding=weight.shape[-1] // 2)
+    w, in_scale, out_scale = weight.to(x.dtype), style.to(x.dtype), None
     if demodulate:
         style, weight = _wide(style), _wide(weight)
         norm = style.square() @ weight.square().sum(dim=(2, 3)).t().to(style.dtype)
-        x = x * (norm + EPS).rsqrt().to(x.dtype)[:, :, None, None]
-    return x
+        out_scale = (norm + EPS).rsqrt()
+    if not up:
+        return scaled_conv2d(x, w, in_scale, out_scale)
+    x = conv_transpose2d(x * in_scale[:, :, None, None], w.transpose(0, 1), stride=2)
+    return x if out_scale is None else x * out_scale.to(x.dtype)[:, :, None, None]
 
 
 def _within_fp16(weight: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
