@@ -27,8 +27,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "hybrid (default)": {},
     "hybrid, 100 steps, penalty 1": {"schedule": Schedule(steps=100, penalty=1.0)},
     "hybrid, 100 steps, penalty 0": {"schedule": Schedule(steps=100, penalty=0.0)},
-    "W, 100 steps": {"schedule": Schedule("w", steps=100, penalty=0.0)},
-    "W, 300 steps": {"schedule": Schedule("w", steps=300, penalty=0.0)},
+    "W, 40 steps": {"schedule": {"space": "w", "penalty": 0.0}},
+    "W, 100 steps": {"schedule": {"space": "w", "steps": 100, "penalty": 0.0}},
 }
 Array = NDArray[np.float64]
 

@@ -30,10 +30,11 @@ WAYS: dict[str, dict[str, Any]] = {
     "encoder": {"method": "encoder"},
     "encoder, 1 refinement": {"method": "encoder", "passes": 1},
     "12 steps": {"schedule": replace(HYBRID, steps=12)},
-    "80 steps, penalty 0": {"schedule": replace(HYBRID, penalty=0)},
-    "80 steps, penalty 1": {"schedule": replace(HYBRID, penalty=1)},
-    "80 steps, penalty 10": {"schedule": replace(HYBRID, penalty=10)},
-    "80 steps, face mask": {"schedule": replace(HYBRID, face_mask=True)},
+    "penalty 0": {"schedule": replace(HYBRID, penalty=0)},
+    "penalty 1": {"schedule": replace(HYBRID, penalty=1)},
+    "penalty 10": {"schedule": replace(HYBRID, penalty=10)},
+    "face mask": {"schedule": replace(HYBRID, face_mask=True)},
+    "80 steps of Adam": {"schedule": replace(HYBRID, optimizer="adam", steps=80)},
     "hybrid (default)": {},
 }
 Array = NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""`upfirdn2d` and `bias_act`: the two operations that StyleGAN2 spends its memory traffic on.
+"""`upfirdn2d` and `bias_act`, the operations that StyleGAN2 spends its memory traffic on; `conv3x3` for CPUs.
 
 Nothing is compiled at import. The functions run on any device; where compiled kernels are there and
 faster, they are used; `status` tells which, and why.

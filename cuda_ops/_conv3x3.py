@@ -46,6 +46,8 @@ def conv3x3(
     in_scale: Tensor | None = None,
     out_scale: Tensor | None = None,
     bias: Tensor | None = None,
+    relu: bool = False,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """``out_scale · conv2d(x · in_scale, weight, padding=1) + bias`` by Winograd's F(4×4, 3×3), without gradients.
 
@@ -59,6 +61,8 @@ def conv3x3(
     adjoint : the adjoint instead (the gradient in x): from [n, c_out, h, w] to [n, c_in, h, w].
     in_scale, out_scale : Tensors [n, channels] of the input and of the result.
     bias : Tensor [channels of the result].
+    relu : negative results become 0.
+    mask : Tensor like x, which counts only where this is above 0 (the gradient of `relu`).
 
     Returns
     -------
@@ -77,6 +81,7 @@ def conv3x3(
     wanted: list[tuple[str, Tensor | None, tuple[int, ...]]] = [
         ("x", x, (n, c, *x.shape[2:])),
         ("weight", weight, (*channels, 3, 3)),
+        ("mask", mask, (n, c, *x.shape[2:])),
         ("in_scale", in_scale, (n, c)),
         ("out_scale", out_scale, (n, k)),
         ("bias", bias, (k,)),
@@ -91,7 +96,7 @@ def conv3x3(
     if _dispatch.backend("cpu").library is None:
         raise RuntimeError("there are no compiled kernels for cpu")
     scales = (None if part is None else part.contiguous() for part in (in_scale, out_scale, bias))
-    return _native.conv3x3(x, _transformed(weight, adjoint), *scales)
+    return _native.conv3x3(x, _transformed(weight, adjoint), *scales, relu, mask)
 
 
 def _transformed(weight: Tensor, adjoint: bool) -> Tensor:

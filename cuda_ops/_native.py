@@ -144,9 +144,9 @@ def _op(namespace: str, name: str) -> Any:
 
 def _define_conv3x3() -> None:
     """Convolution on a CPU; its gradients are put together by `stylegan_surv.gan.convolution`."""
-    scales = "Tensor? in_scale, Tensor? out_scale, Tensor? bias"
+    others = "Tensor? in_scale, Tensor? out_scale, Tensor? bias, bool relu, Tensor? mask"
     torch.library.define(f"{NAMESPACE}::conv3x3_weights", "(Tensor w, bool adjoint) -> Tensor")
-    torch.library.define(f"{NAMESPACE}::conv3x3", f"(Tensor x, Tensor u, {scales}) -> Tensor")
+    torch.library.define(f"{NAMESPACE}::conv3x3", f"(Tensor x, Tensor u, {others}) -> Tensor")
 
 
 def conv3x3_weights(weight: Tensor, adjoint: bool) -> Tensor:
@@ -155,7 +155,7 @@ def conv3x3_weights(weight: Tensor, adjoint: bool) -> Tensor:
     return result
 
 
-def conv3x3(x: Tensor, u: Tensor, *rest: Tensor | None) -> Tensor:
+def conv3x3(x: Tensor, u: Tensor, *rest: Tensor | bool | None) -> Tensor:
     """The convolution with transformed weights; ``rest`` as in the schema."""
     result: Tensor = _op(NAMESPACE, "conv3x3")(x, u, *rest)
     return result

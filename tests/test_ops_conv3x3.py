@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from cuda_ops import _conv3x3, _dispatch, conv3x3
 from stylegan_surv.gan import convolution
-from stylegan_surv.gan.convolution import conv2d, scaled_conv2d
+from stylegan_surv.gan.convolution import conv2d, relu_conv2d, scaled_conv2d
 
 SHAPES = [  # (n, c_in, c_out, height, width)
     (1, 16, 16, 1, 1),
@@ -151,6 +151,25 @@ def test_a_bias_has_its_gradient():
     assert_close(y, direct(x, weight, bias=bias).detach())
     (got,) = torch.autograd.grad(y.sin().sum(), bias)
     assert_close(got, direct(x, weight, bias=bias).detach().cos().sum(dim=(0, 2, 3)))
+
+
+def test_rectified_in_one_pass_and_its_gradients_of_two_orders():
+    x, weight, bias = images(3, 16, 7, 9), torch.randn(32, 16, 3, 3) / 12, torch.randn(32) / 2
+    leaf, exact = x.requires_grad_(), x.detach().double().requires_grad_()
+    y, wanted = relu_conv2d(leaf, weight, bias, padding=1), direct(exact, weight, bias=bias).relu()
+    assert type(y.grad_fn).__name__ == "_RectifiedBackward"
+    assert_close(y.detach(), wanted.detach())
+    assert bool((y == 0).any())
+    once = [
+        torch.autograd.grad(z.square().sum(), p, retain_graph=True)[0]
+        for z, p in ((y, leaf), (wanted, exact))
+    ]
+    assert_close(*once)
+    twice = []
+    for z, p in ((y, leaf), (wanted, exact)):
+        (first,) = torch.autograd.grad(z.sin().sum(), p, create_graph=True)
+        twice.append(torch.autograd.grad(first.square().sum(), p)[0])
+    assert_close(*twice)
 
 
 @pytest.mark.parametrize("mode", ["torch", "reference"])

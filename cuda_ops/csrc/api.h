@@ -43,15 +43,18 @@ struct Conv3x3Weights {
   int32_t flip;
 };
 
-// y[n] = out_scale[n] * conv(x[n] * in_scale[n]) + bias: channels-last images, a border of zeros, c and k multiples of 16.
+// y[n] = out_scale[n] * conv(x[n] * in_scale[n]) + bias, then with relu at least 0: channels-last images, a border of
+// zeros, c and k multiples of 16. With a mask, x counts where that is above 0.
 struct Conv3x3Args {
   const float* x;          // [batch, h, w, c]
+  const float* mask;       // [batch, h, w, c] or null
   const float* u;          // of conv3x3_weights_cpu
   const float* in_scale;   // [batch, c] or null
   const float* out_scale;  // [batch, k] or null
   const float* bias;       // [k] or null
   float* y;                // [batch, h, w, k]
   int64_t batch, h, w, c, k;
+  int32_t relu;
 };
 
 // Runs body(context, begin, end) over pieces of [0, count), perhaps in threads.

@@ -179,24 +179,30 @@ Tensor conv3x3_weights(const Tensor& w, bool adjoint) {
   return u;
 }
 
+Tensor channels_last(const Tensor& x) {
+  if (is_channels_last(x)) return x;
+  const std::vector<int64_t> shape{x.size(0), x.size(1), x.size(2), x.size(3)};
+  Tensor y = torch::stable::empty(
+      shape, x.scalar_type(), std::nullopt, x.device(), std::nullopt, MemoryFormat::ChannelsLast);
+  torch::stable::copy_(y, x);
+  return y;
+}
+
 Tensor conv3x3(
     const Tensor& images, const Tensor& u, const std::optional<Tensor>& in_scale,
-    const std::optional<Tensor>& out_scale, const std::optional<Tensor>& bias) {
-  const int64_t c = u.size(1), k = u.size(2), n = images.size(0), h = images.size(2), w = images.size(3);
-  Tensor x = images;
-  if (!is_channels_last(x)) {
-    const std::vector<int64_t> shape{n, c, h, w};
-    x = torch::stable::empty(
-        shape, images.scalar_type(), std::nullopt, images.device(), std::nullopt, MemoryFormat::ChannelsLast);
-    torch::stable::copy_(x, images);
-  }
+    const std::optional<Tensor>& out_scale, const std::optional<Tensor>& bias, bool relu,
+    const std::optional<Tensor>& mask) {
+  const Tensor x = channels_last(images), seen = mask ? channels_last(*mask) : x;
+  const int64_t n = x.size(0), c = u.size(1), k = u.size(2), h = x.size(2), w = x.size(3);
   const std::vector<int64_t> shape{n, k, h, w};
-  Tensor y = torch::stable::empty(shape, x.scalar_type(), std::nullopt, x.device(), std::nullopt, MemoryFormat::ChannelsLast);
+  Tensor y = torch::stable::empty(
+      shape, x.scalar_type(), std::nullopt, x.device(), std::nullopt, MemoryFormat::ChannelsLast);
   cuda_ops::conv3x3_cpu(
       cuda_ops::Conv3x3Args{
-          static_cast<const float*>(x.const_data_ptr()), static_cast<const float*>(u.const_data_ptr()),
-          data_of(in_scale), data_of(out_scale), data_of(bias), static_cast<float*>(y.mutable_data_ptr()), n, h, w, c,
-          k},
+          static_cast<const float*>(x.const_data_ptr()),
+          mask ? static_cast<const float*>(seen.const_data_ptr()) : nullptr,
+          static_cast<const float*>(u.const_data_ptr()), data_of(in_scale), data_of(out_scale), data_of(bias),
+          static_cast<float*>(y.mutable_data_ptr()), n, h, w, c, k, relu},
       in_threads);
   return y;
 }

@@ -82,6 +82,7 @@ struct Job {
       const int64_t tile = first + t, n = tile / (down * across);
       const int64_t top = tile / across % down * 4 - 1, left = tile % across * 4 - 1;
       const float* image = a.x + n * a.h * a.w * a.c;
+      const float* mask = a.mask ? a.mask + n * a.h * a.w * a.c : nullptr;
       const float* scale = a.in_scale ? a.in_scale + n * a.c : nullptr;
       const bool inside = top >= 0 && left >= 0 && top + 6 <= a.h && left + 6 <= a.w;
       for (int64_t c = 0; c < a.c; c += kLanes) {
@@ -90,7 +91,9 @@ struct Job {
           for (int j = 0; j < 6; ++j) {
             const int64_t y = top + i, x = left + j;
             const bool there = inside || (y >= 0 && y < a.h && x >= 0 && x < a.w);
-            d[i][j] = there ? load(image + (y * a.w + x) * a.c + c) : Vector{};
+            const int64_t at = (y * a.w + x) * a.c + c;
+            d[i][j] = there ? load(image + at) : Vector{};
+            if (mask && there) d[i][j] = load(mask + at) > 0 ? d[i][j] : Vector{};
           }
 #pragma GCC unroll 6
         for (int j = 0; j < 6; ++j) to_tile(d[0][j], d[1][j], d[2][j], d[3][j], d[4][j], d[5][j]);
@@ -141,7 +144,10 @@ struct Job {
           to_pixels(row, y);
           if (i < height)
             for (int j = 0; j < 4; ++j)
-              if (j < width) store(image + ((top + i) * a.w + left + j) * a.k + k, scale * y[j] + bias);
+              if (j < width) {
+                const Vector v = scale * y[j] + bias;
+                store(image + ((top + i) * a.w + left + j) * a.k + k, a.relu ? (v < 0 ? Vector{} : v) : v);
+              }
         }
       }
     }

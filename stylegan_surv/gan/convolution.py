@@ -55,6 +55,15 @@ def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1) -> Tensor:
     return y
 
 
+def relu_conv2d(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """``relu(conv2d(x, weight, bias))``, for fixed weights in one pass."""
+    geometry = Geometry(stride, padding, x.shape[2], x.shape[3])
+    if not (weight.requires_grad or bias.requires_grad) and _plain(x) and _few_products(x, weight, geometry):
+        y: Tensor = _Rectified.apply(x, weight, bias)
+        return y
+    return F.relu(conv2d(x, weight, bias, stride=stride, padding=padding))
+
+
 def scaled_conv2d(x: Tensor, weight: Tensor, in_scale: Tensor, out_scale: Tensor | None) -> Tensor:
     """``out_scale · conv2d(x · in_scale, weight)`` of the same size; x [n, c_in, h, w], scales [n, channels]."""
     geometry = Geometry(1, weight.shape[-1] // 2, x.shape[2], x.shape[3])
@@ -120,6 +129,24 @@ class _Scaled(torch.autograd.Function):
         if wanted[3]:
             to_out = (to_y * y).sum(dim=(2, 3)) / out_scale
         return to_x, None, to_in, to_out, None
+
+
+class _Rectified(torch.autograd.Function):
+    """x → relu(conv(x) + bias); weights and bias are fixed"""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        y = conv3x3(x, weight, bias=bias, relu=True)
+        ctx.save_for_backward(weight, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, to_y: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        weight, y = ctx.saved_tensors
+        if not torch.is_grad_enabled():
+            return conv3x3(to_y, weight, adjoint=True, mask=y), None, None
+        masked = to_y * (y > 0)
+        return _Grow.apply(masked, weight, Geometry(1, 1, y.shape[2], y.shape[3])), None, None
 
 
 class _Shrink(torch.autograd.Function):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stylegan_surv.gan.auxiliary import fetched
-from stylegan_surv.gan.convolution import conv2d
+from stylegan_surv.gan.convolution import relu_conv2d
 
 ALEX_FILE = Path(__file__).parent.parent / "data" / "lpips-alex.safetensors"
 # the network was trained on images scaled by these (per channel, for input in [-1, 1])
@@ -84,7 +84,7 @@ class LPIPS(nn.Module):
             if i in self.backbone.pool_before:
                 x = F.max_pool2d(x, *self.backbone.pool)
             weight, bias = conv.get_parameter("weight"), conv.get_parameter("bias")
-            x = F.relu(conv2d(x, weight, bias, stride=stride, padding=padding))
+            x = relu_conv2d(x, weight, bias, stride=stride, padding=padding)
             if i in self.backbone.taps:
                 y = x.float() if x.dtype == torch.float16 else x  # whose squares do not fit into fp16
                 maps.append(y / (y.square().sum(dim=1, keepdim=True).sqrt() + EPS))

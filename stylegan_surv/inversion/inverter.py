@@ -40,7 +40,7 @@ DISPLAY_ONLY = "display only"  # a card's "use": this generator was bent to one 
 
 METHODS: dict[Method, Schedule | None] = {
     "encoder": None,
-    "hybrid": Schedule(steps=40, target=0.0005, optimizer="lbfgs", pixel=5.0),
+    "hybrid": Schedule(steps=40, target=0.0005, optimizer="lbfgs", pixel=10.0),
     "projector": Schedule(start="mean", steps=300, penalty=0.02, face_mask=True),
 }
 PRESETS: dict[str, tuple[Method, Schedule | None]] = {
