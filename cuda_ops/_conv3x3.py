@@ -9,10 +9,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from cuda_ops import _dispatch, _native
 
 _LANES = 16  # channels come in multiples of it
-_SMALLEST, _LEAST = (
-    4,
-    2**22,
-)  # pixels a side and multiplications, from which on it is faster (benchmarks/ops.py)
+_SMALLEST = 4  # pixels a side, and
+_LEAST = 2**22  # multiplications, from which on it is faster (benchmarks/ops.py)
 _MEASURED = torch.backends.cpu.get_cpu_capability() == "AVX2"  # with AVX-512 nobody has yet
 
 # frozen weights → their values when they were transformed, and the transforms, of the convolution and of its adjoint
@@ -56,8 +54,8 @@ def conv3x3(
     Parameters
     ----------
     x : Tensor [n, c_in, h, w], float32, best channels last.
-    weight : Tensor [c_out, c_in, 3, 3], channels in multiples of 16. If it needs no gradient its transform is kept for
-        as long as its values stay.
+    weight : Tensor [c_out, c_in, 3, 3], channels in multiples of 16. If it needs no gradient, its transform is kept for
+        as long as its values stay: four times its memory, and as much for the adjoint's.
     adjoint : the adjoint instead (the gradient in x): from [n, c_out, h, w] to [n, c_in, h, w].
     in_scale, out_scale : Tensors [n, channels] of the input and of the result.
     bias : Tensor [channels of the result].

@@ -123,7 +123,7 @@ def test_the_dial_is_on_the_command_line(place, capsys, monkeypatch):
     )
     assert run(capsys, monkeypatch, *common, "-o", place / "dialled", *dial)[0] == 1
     settings = Latents.open(place / "dialled").metadata["settings"]
-    wanted = {"steps": 2, "target": 0.01, "penalty": 0.5, "space": "w", "start": "mean", "pixel": 5.0}
+    wanted = {"steps": 2, "target": 0.01, "penalty": 0.5, "space": "w", "start": "mean", "pixel": 10.0}
     assert {name: settings["schedule"][name] for name in wanted} == wanted
     assert settings["passes"] == 1
     assert (

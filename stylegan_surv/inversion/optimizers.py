@@ -65,9 +65,8 @@ class LBFGS:
         rows = len(like)
         self.trial, self.best, self.slope, self.way = (torch.zeros_like(like) for _ in range(4))
         self.loss, self.length = like.new_full((rows,), torch.inf), like.new_ones(rows)
-        self.moved, self.bent = (
-            like.new_zeros(MEMORY, *like.shape) for _ in range(2)
-        )  # s and y of each pair
+        # s and y of each pair
+        self.moved, self.bent = (like.new_zeros(MEMORY, *like.shape) for _ in range(2))
         self.weight = like.new_zeros(MEMORY, rows)  # 1 / sᵀy; 0 where there is no pair
         self.pairs = torch.zeros(rows, dtype=torch.long, device=like.device)
 
@@ -83,9 +82,8 @@ class LBFGS:
         promised = self.length * _dot(self.slope, self.way)
         taken = loss.isfinite() & (first | (loss <= self.loss + DECREASE * promised))
         self._remember(self.trial - self.best, gradient - self.slope, taken & ~first)
-        shorter = -promised / (
-            2 * (loss - self.loss - promised)
-        )  # the parabola's minimum, as a share of the step
+        # the parabola's minimum, as a share of the step
+        shorter = -promised / (2 * (loss - self.loss - promised))
         shorter = shorter.nan_to_num(SHORTEN[0]).clamp(*SHORTEN)
         row = taken[:, None]
         self.best = torch.where(row, self.trial, self.best)
