@@ -18,14 +18,11 @@ SHAPES = [  # (n, c_in, c_out, height, width)
     (9, 16, 16, 14, 15),  # more tiles than a block holds
 ]
 
-pytestmark = pytest.mark.skipif(
-    _dispatch.backend("cpu").library is None, reason="there is no compiler, so there are no kernels"
-)
-
 
 @pytest.fixture(autouse=True)
 def small_and_everywhere(monkeypatch):
     """Ours, on every processor and however small."""
+    assert _dispatch.backend("cpu").library, _dispatch.backend("cpu").reason
     monkeypatch.setattr(convolution, "_TORCH_IS_SLOW", True)
     monkeypatch.setattr(_conv3x3, "_MEASURED", True)
     monkeypatch.setattr(_conv3x3, "_LEAST", 0)

@@ -26,8 +26,8 @@ typedef float Vector __attribute__((vector_size(kLanes * 4), aligned(4), may_ali
 inline Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
 inline void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
 
-// The points at which the polynomials are taken, besides 0 and infinity: +-sqrt(1/2) and +-sqrt(2), which err four
-// times less than the usual +-1 and +-2.
+// The points at which the polynomials are taken, besides 0 and infinity: +-sqrt(1/2) and +-sqrt(2), which err less
+// than the usual +-1 and +-2.
 constexpr float kNear = 0.70710678f, kFar = 1.41421356f;
 
 // B^T of the input, in place
