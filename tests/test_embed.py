@@ -447,7 +447,7 @@ def test_the_reference_preset_without_its_weights_says_what_to_do(networks, tmp_
 def test_a_step_knows_its_slots_on_any_device():
     """``meta`` stands for a GPU: tensors of it and of the CPU do not mix either."""
     adam = Adam(torch.zeros(2, 8, device="meta"))
-    adam.advance(adam.trial, torch.zeros(2, device="meta"), torch.tensor([True, False]))
+    adam.advance(adam.trial, torch.zeros(2, device="meta"), torch.tensor([1, 1]), torch.tensor([True, False]))
     assert adam.trial.device.type == "meta"
 
 

@@ -26,7 +26,6 @@ class Adam:
 
     def __init__(self, like: Tensor) -> None:
         self.trial, self.moment1, self.moment2 = (torch.zeros_like(like) for _ in range(3))
-        self.step = torch.zeros(len(like), dtype=torch.long)
 
     @property
     def best(self) -> Tensor:
@@ -36,12 +35,10 @@ class Adam:
         """Begin a row anew at ``start`` [values]."""
         self.trial[row] = start
         self.moment1[row] = self.moment2[row] = 0
-        self.step[row] = 0
 
-    def advance(self, gradient: Tensor, rate: Tensor, move: Tensor) -> None:
-        """One step of the rows that ``move`` [batch], with learning rates ``rate`` [batch]."""
-        self.step += move
-        t = self.step.clamp(min=1).to(gradient)[:, None]
+    def advance(self, gradient: Tensor, rate: Tensor, step: Tensor, move: Tensor) -> None:
+        """Step ``step`` [batch], the first being 1, of the rows that ``move`` [batch], at rates ``rate`` [batch]."""
+        t = step.to(gradient)[:, None]
         self.moment1 = BETAS[0] * self.moment1 + (1 - BETAS[0]) * gradient
         self.moment2 = BETAS[1] * self.moment2 + (1 - BETAS[1]) * gradient.square()
         mean, variance = self.moment1 / (1 - BETAS[0] ** t), self.moment2 / (1 - BETAS[1] ** t)

@@ -300,7 +300,7 @@ def project(
         else:
             close = (distance <= target).cpu()
             rate = schedule.rate_at(slots.step.to(value) / schedule.steps) * unit
-            optimizer.advance(gradient, rate, slots.busy & ~close)
+            optimizer.advance(gradient, rate, slots.step + 1, slots.busy & ~close)
             if schedule.noise:
                 optimizer.trial = _normalised(optimizer.trial, objective)
         slots.step += slots.busy & ~close
