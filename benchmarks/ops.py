@@ -349,7 +349,7 @@ def convolution_gflops() -> dict[str, float]:
 
     to_input, to_weight = gradient(F.conv2d, x), gradient(F.conv2d, weight)
     products = mock.patch.object(convolution, "_few_products", return_value=False)
-    with mock.patch.object(convolution, "_TORCH_IS_SLOW", True), products:
+    with mock.patch.object(convolution, "_SLOW_GRADIENT", True), products:
         ours = gradient(convolution.conv2d, x, weight) - to_input
     times = {
         "forward": forward,
@@ -381,7 +381,6 @@ def measure_conv3x3() -> dict[str, Any]:
         rows[name] = {}
         for side, ours in (("ours", True), ("b", False)):
             with (
-                mock.patch.object(convolution, "_TORCH_IS_SLOW", ours),
                 mock.patch.object(_conv3x3, "_MEASURED", ours),
                 mock.patch.object(_conv3x3, "_SMALLEST", 1),
             ):

@@ -11,7 +11,7 @@ from cuda_ops import _dispatch, _native
 _LANES = 16  # channels come in multiples of it
 _SMALLEST = 4  # pixels a side, and
 _LEAST = 2**22  # multiplications, from which on it is faster (benchmarks/ops.py)
-_MEASURED = torch.backends.cpu.get_cpu_capability() == "AVX2"  # with AVX-512 nobody has yet
+_MEASURED = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 
 # frozen weights → their values when they were transformed, and the transforms, of the convolution and of its adjoint
 _kept = WeakTensorKeyDictionary()
@@ -20,7 +20,7 @@ _kept = WeakTensorKeyDictionary()
 def conv3x3_pays(x: Tensor, weight: Tensor) -> bool:
     """Whether `conv3x3` is there for ``x`` [n, c_in, h, w], ``weight`` [c_out, c_in, 3, 3] and faster than torch's.
 
-    Measured with AVX2; on processors with AVX-512 torch's own convolutions run.
+    Measured with AVX2 and AVX-512; on other processors torch's own convolutions run.
     """
     return (
         _dispatch.mode not in ("torch", "reference")

@@ -21,7 +21,7 @@ CASES = [  # (height, width, kernel, stride, padding)
 @pytest.fixture(autouse=True)
 def torch_is_slow(monkeypatch):
     """Ours, on every processor."""
-    monkeypatch.setattr(convolution, "_TORCH_IS_SLOW", True)
+    monkeypatch.setattr(convolution, "_SLOW_GRADIENT", True)
 
 
 def images(n, c, height, width, dtype=torch.float64):

@@ -19,11 +19,11 @@ SHAPES = [  # (n, c_in, c_out, height, width)
 ]
 
 
-@pytest.fixture(autouse=True)
-def small_and_everywhere(monkeypatch):
-    """Ours, on every processor and however small."""
+@pytest.fixture(autouse=True, params=[False, True], ids=["gradient-torch", "gradient-ours"])
+def small_and_everywhere(monkeypatch, request):
+    """Ours, on every processor and however small, with either gradient of the weights."""
     assert _dispatch.backend("cpu").library, _dispatch.backend("cpu").reason
-    monkeypatch.setattr(convolution, "_TORCH_IS_SLOW", True)
+    monkeypatch.setattr(convolution, "_SLOW_GRADIENT", request.param)
     monkeypatch.setattr(_conv3x3, "_MEASURED", True)
     monkeypatch.setattr(_conv3x3, "_LEAST", 0)
     monkeypatch.setattr(_conv3x3, "_SMALLEST", 1)

@@ -1,8 +1,8 @@
-"""Convolutions on a CPU without AVX-512, faster than torch's.
+"""Convolutions on a CPU, faster than torch's.
 
-Those of 3×3 multiply four times for every nine (`cuda_ops.conv3x3`). Torch's gradient of the weights of a channels-last
-convolution takes two to seven times as long as the convolution (``python -m benchmarks.ops --part convolution``); here
-it is a product of matrices with a pixel in every row,
+Those of 3×3 multiply four times for every nine (`cuda_ops.conv3x3`). Without AVX-512, torch's gradient of the weights of
+a channels-last convolution takes two to seven times as long as the convolution (``python -m benchmarks.ops --part
+convolution``); there it is a product of matrices with a pixel in every row,
 
     w[k] = Σ_p small[p]ᵀ · large[stride·p + k − padding]   for each of the kernel's positions k,
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from cuda_ops import conv3x3, conv3x3_pays, transformed
 
-_TORCH_IS_SLOW = torch.backends.cpu.get_cpu_capability() != "AVX512"
+_SLOW_GRADIENT = torch.backends.cpu.get_cpu_capability() != "AVX512"  # torch's of the weights
 _ROWS = 2048  # pixels multiplied at a time, so that they stay in the cache over all positions of the kernel
 
 
@@ -75,17 +75,17 @@ def scaled_conv2d(x: Tensor, weight: Tensor, in_scale: Tensor, out_scale: Tensor
 
 
 def _pays(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
-    """Whether torch would be slow: it is as fast on a GPU, with AVX-512 and in other layouts."""
+    """Whether torch would be slow: it is as fast on a GPU and in other layouts."""
     return _plain(x) and (
-        (weight.requires_grad and torch.is_grad_enabled()) or _few_products(x, weight, geometry)
+        (_SLOW_GRADIENT and weight.requires_grad and torch.is_grad_enabled())
+        or _few_products(x, weight, geometry)
     )
 
 
 def _plain(x: Tensor) -> bool:
     """Under autocast the types of inputs and results differ, and transforms are torch's own business."""
     return (
-        _TORCH_IS_SLOW
-        and x.device.type == "cpu"
+        x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and x.is_contiguous(memory_format=torch.channels_last)
@@ -201,7 +201,11 @@ class _Match(torch.autograd.Function):
     def forward(ctx: Any, small: Tensor, large: Tensor, kernel: Sequence[int], geometry: Geometry) -> Tensor:
         ctx.save_for_backward(small, large)
         ctx.geometry = geometry
-        return _products(small, large, kernel, geometry.stride, geometry.padding)
+        stride, padding, *_ = geometry
+        if _SLOW_GRADIENT:
+            return _products(small, large, kernel, stride, padding)
+        shape = (small.shape[1], large.shape[1], *kernel)
+        return torch.nn.grad.conv2d_weight(large, shape, small, stride=stride, padding=padding)
 
     @staticmethod
     def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
