@@ -175,6 +175,27 @@ def test_latents_in_memory_are_saved_and_selected(tmp_path):
         latents.save(tmp_path / "l")
 
 
+def test_further_columns_are_saved_too(tmp_path):
+    array = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+    more = {"site": ["A", None], "age": [61, 48], "score": [0.5, None], "seen": [True, False]}
+    Latents.from_arrays(array, ["x", "y"], **more, taken=pd.to_datetime(["2020-01-31", None])).save(
+        tmp_path / "l"
+    )
+    read = Latents.open(tmp_path / "l")
+    assert read.frame["site"].tolist() == ["A", None]
+    assert read.frame["age"].tolist() == [61, 48]
+    assert read.frame["score"].tolist() == [0.5, pytest.approx(np.nan, nan_ok=True)]
+    assert read.frame["seen"].tolist() == [True, False]
+    assert read.frame["taken"].tolist() == [pd.Timestamp("2020-01-31"), pd.NaT]
+    assert not verify(tmp_path / "l")
+    export(tmp_path / "l", tmp_path / "l.csv")
+    assert pd.read_csv(tmp_path / "l.csv")["site"].tolist() == ["A", pytest.approx(np.nan, nan_ok=True)]
+    read.save(tmp_path / "again")
+    pd.testing.assert_frame_equal(Latents.open(tmp_path / "again").frame, read.frame)
+    with pytest.raises(InputError, match="column 'odd' cannot be stored"):
+        Latents.from_arrays(array, odd=[{1}, 2]).save(tmp_path / "odd")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

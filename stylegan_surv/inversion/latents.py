@@ -52,8 +52,16 @@ def schema(num_ws: int, w_dim: int, noise: int = 0) -> pa.Schema:
 
 
 def schema_of(metadata: Mapping[str, Any]) -> pa.Schema:
-    """Columns of a dataset with this metadata."""
-    return schema(metadata["num_ws"], metadata["w_dim"], metadata.get("noise", 0))
+    """Columns of a dataset with this metadata, which names the further ones with their types."""
+    columns = schema(metadata["num_ws"], metadata["w_dim"], metadata.get("noise", 0))
+    for name, kind in metadata.get("columns", {}).items():
+        columns = columns.append(pa.field(name, pa.type_for_alias(kind)))
+    return columns
+
+
+def table_columns(metadata: Mapping[str, Any]) -> list[str]:
+    """Names of a dataset's columns without the noise maps, which stay on disk."""
+    return [name for name in schema_of(metadata).names if name != "noise"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +200,7 @@ class Latents:
         """
         folder = Path(folder)
         metadata = read_metadata(folder)
-        columns = schema(metadata["num_ws"], metadata["w_dim"]).names  # noise maps stay on disk
+        columns = table_columns(metadata)
         frame, w_plus = _from_tables((read_shard(path, columns) for path in shards(folder)), metadata)
         good = (frame["status"] == "ok").to_numpy()
         row = np.cumsum(good) - 1  # row of w_plus for every good row of the frame
@@ -205,8 +213,9 @@ class Latents:
         return cls(frame.reset_index(drop=True), w_plus, metadata)
 
     def save(self, folder: str | Path) -> None:
-        """Write as a new dataset; a folder that holds other latents is refused."""
+        """Write as a new dataset, with the frame's further columns; a folder that holds other latents is refused."""
         known = {name: value for name, value in self.metadata.items() if name != "noise"}  # maps stay on disk
+        known |= {"columns": further} if (further := _further(self.frame)) else {}
         with LatentsWriter(folder, known) as writer:
             if writer.present:
                 raise Refused(f"{folder} holds latents already; choose another folder or delete it.")
@@ -233,6 +242,22 @@ def _from_tables(
     if not frames:
         return _complete(pd.DataFrame(columns=list(TEXT))), np.empty((0, *shape[1:]), np.float32)
     return pd.concat(frames, ignore_index=True), np.concatenate(arrays)
+
+
+def _further(frame: pd.DataFrame) -> dict[str, str]:
+    """The columns beyond the contract's, with the names of their Arrow types."""
+    found = {}
+    for name in frame.columns.difference([*TEXT, *NUMBERS], sort=False):
+        try:
+            kind = str(pa.Array.from_pandas(frame[name]).type)
+            pa.type_for_alias(kind)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as fault:
+            raise InputError(
+                f"The frame's column {name!r} cannot be stored ({fault}); expected numbers, text, booleans or dates. "
+                "Convert or drop it."
+            ) from fault
+        found[str(name)] = kind
+    return found
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

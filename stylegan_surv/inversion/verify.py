@@ -22,9 +22,9 @@ from stylegan_surv.inversion.latents import (
     read_metadata,
     read_noise,
     read_shard,
-    schema,
     schema_of,
     shards,
+    table_columns,
 )
 from stylegan_surv.inversion.sources import open_source
 
@@ -136,7 +136,7 @@ def export(folder: str | Path, out: str | Path) -> int:
     rows = 0
     partial = out.with_name(f".{out.name}.tmp")
     writer = None
-    columns = schema(metadata["num_ws"], metadata["w_dim"]).names  # noise maps are no features
+    columns = table_columns(metadata)
     seen: set[str] = set()  # after a killed `compact` a row may stand in two shards
     for table in iterate(folder, columns):
         table = table.filter(pa.compute.equal(table["status"], "ok"))
