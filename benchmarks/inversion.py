@@ -9,7 +9,8 @@ alone draws the face and with the photograph's own noise maps. No portrait is sh
 
 ``--time WHAT`` measures seconds instead: ``speed``, photographs per minute (the protocol's steps all cost the same, so
 a slice of them is timed); ``operations``, the protocol against itself on reference operations; ``256``, seconds of a
-step at 256 px with random weights; ``compile``, a step through torch.compile.
+step at 256 px with random weights; ``compile``, a step through torch.compile; ``half``, the default in bf16, and what
+it costs in LPIPS and MSE.
 """
 
 from __future__ import annotations
@@ -219,7 +220,29 @@ def compiled(images: Tensor, generator: Generator, steps: int) -> dict[str, Any]
     }
 
 
-TIMINGS = {"speed": speed, "operations": against_operations, "256": at_256, "compile": compiled}
+def half(images: Tensor, generator: Generator, steps: int) -> dict[str, Any]:
+    """Seconds a photograph of the default's steps in float32 and in bf16, and what they reach."""
+    plan, lpips = METHODS["hybrid"], LPIPS()
+    assert plan is not None
+    start = torch.from_numpy(embed(images, generator=generator, method="encoder").w_plus)
+    names = [str(i) for i in range(len(images))]
+    found: dict[str, Any] = {}
+    for name in ("float32", "bf16"):
+        begun = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=name == "bf16"):
+            done = project(generator, images, start, names, plan, perceptual=lpips)
+        seconds = (time.perf_counter() - begun) / len(images)
+        with torch.no_grad():
+            drawn = generator.synthesis(done.w_plus).clamp(-1, 1)
+            found[name] = {
+                "seconds": seconds,
+                "lpips": float(lpips(drawn, images).mean()),
+                "mse": float((drawn - images).square().mean()),
+            }
+    return {**found, "ratio": found["float32"]["seconds"] / found["bf16"]["seconds"]}
+
+
+TIMINGS = {"speed": speed, "operations": against_operations, "256": at_256, "compile": compiled, "half": half}
 
 
 def summary(table: dict[str, dict[str, Any]]) -> Iterator[str]:

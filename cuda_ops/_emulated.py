@@ -43,7 +43,7 @@ def load() -> None:
 def check_program(sanitizer: str, sources: Path = _build.SOURCES) -> Recipe:
     """Recipe of the driver (`csrc/emulated_check.cpp`) under a sanitizer: none, thread or address."""
     cxx, flags = _build.find_compiler(), _SANITIZERS[sanitizer]
-    names = ("upfirdn2d.cu", "bias_act.cu", "emulated_check.cpp")
+    names = ("upfirdn2d.cu", "bias_act.cu", "cpu_conv3x3.cpp", "emulated_check.cpp")
     steps = [_compile(cxx, sources / name, flags) for name in names]
     steps.append(_build.link("check", steps, (cxx, *flags), ("-pthread",)))
     return Recipe(f"check-{sanitizer}", tuple(steps), (*_build.identity(sources), _build.version_of(cxx)))

@@ -206,8 +206,16 @@ def test_a_divergent_barrier_aborts(cache):
 
 
 @pytest.mark.slow
-def test_an_off_by_one_is_found_by_asan(cache):
-    sources = planted(cache, "upfirdn2d.cu", "px < a.in_w;\n      tile", "px <= a.in_w;\n      tile")
+@pytest.mark.parametrize(
+    ("file", "right", "wrong"),
+    [
+        ("upfirdn2d.cu", "px < a.in_w;\n      tile", "px <= a.in_w;\n      tile"),
+        ("cpu_conv3x3.cpp", "top + 6 <= a.h", "top + 5 <= a.h"),
+        ("cpu_conv3x3.cpp", "if (i < height)", "if (i <= height)"),
+    ],
+)
+def test_an_off_by_one_is_found_by_asan(cache, file, right, wrong):
+    sources = planted(cache, file, right, wrong)
     done = run_check("address", sources)
     assert done.returncode != 0
     assert "AddressSanitizer" in done.stderr

@@ -1,7 +1,8 @@
-// Runs every kernel once on small problems, for ThreadSanitizer and AddressSanitizer: buffers have exactly
-// their size. Prints a checksum; a sanitizer, or the emulator, ends the program where something is wrong.
+// Runs every CUDA kernel, and the convolution of the CPU, on small problems, for ThreadSanitizer and AddressSanitizer:
+// buffers have exactly their size. Prints a checksum; a sanitizer, or the emulator, ends the program where something is wrong.
 #include <cstdio>
 #include <limits>
+#include <thread>
 #include <vector>
 
 #include "api.h"
@@ -62,10 +63,30 @@ double run(int32_t dtype, int act, int order, int64_t count, int64_t bias_stride
   return total(y);
 }
 
+void in_two_threads(int64_t count, int64_t, void (*body)(void*, int64_t, int64_t), void* context) {
+  std::thread other([=] { body(context, 0, count / 2); });
+  body(context, count / 2, count);
+  other.join();
+}
+
+double run_conv3x3(int64_t batch, int64_t h, int64_t w, int64_t c, int64_t k, bool all) {
+  const auto weight = numbers<float>(k * c * 9), x = numbers<float>(batch * h * w * c), scale = numbers<float>(batch * c),
+             out_scale = numbers<float>(batch * k), bias = numbers<float>(k);
+  std::vector<float> u(36 * c * k), y(batch * h * w * k);
+  conv3x3_weights_cpu({weight.data(), u.data(), c, k, 9, 9 * c, 3, 1, all});
+  conv3x3_cpu({x.data(), all ? x.data() : nullptr, u.data(), all ? scale.data() : nullptr,
+               all ? out_scale.data() : nullptr, all ? bias.data() : nullptr, y.data(), batch, h, w, c, k, all},
+              in_two_threads);
+  return total(y);
+}
+
 }  // namespace
 
 int main() {
   double sum = 0;
+  for (int64_t h : {1, 2, 5, 6, 16})
+    for (int64_t w : {1, 3, 4, 11})
+      for (bool all : {false, true}) sum += run_conv3x3(3, h, w, 16, 48, all) + run_conv3x3(2, h, w, 32, 16, all);
   for (const Geometry& g : kGeometries) {
     for (bool last : {false, true}) {
       sum += run<float>(kFloat32, g, last);

@@ -1,7 +1,7 @@
 """Convolutions on a CPU, faster than torch's.
 
-Those of 3×3 multiply four times for every nine (`cuda_ops.conv3x3`). Without AVX-512, torch's gradient of the weights of
-a channels-last convolution takes two to seven times as long as the convolution (``python -m benchmarks.ops --part
+Those of 3×3 multiply four times for every nine (`cuda_ops.conv3x3`). Without AVX-512, torch's gradient of the weights
+of a channels-last convolution takes two to seven times as long as the convolution (``python -m benchmarks.ops --part
 convolution``); there it is a product of matrices with a pixel in every row,
 
     w[k] = Σ_p small[p]ᵀ · large[stride·p + k − padding]   for each of the kernel's positions k,
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 
 from cuda_ops import conv3x3, conv3x3_pays, transformed
 
@@ -205,7 +206,8 @@ class _Match(torch.autograd.Function):
         if _SLOW_GRADIENT:
             return _products(small, large, kernel, stride, padding)
         shape = (small.shape[1], large.shape[1], *kernel)
-        return torch.nn.grad.conv2d_weight(large, shape, small, stride=stride, padding=padding)
+        to_weight: Tensor = conv2d_weight(large, shape, small, stride=stride, padding=padding)
+        return to_weight
 
     @staticmethod
     def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
