@@ -259,6 +259,18 @@ def test_frozen_parts_do_not_move(adversarial: dict[str, Any], tmp_path: Path) -
     assert any(k.startswith("D/b16") for k in moved)
 
 
+def test_a_factor_of_zero_freezes_a_layer_and_spares_its_gradient(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path, rates={"per_layer": {"synthesis.b4": 0.0}})
+    before = everything(trainer)
+    after = everything(steps(trainer, 2))
+    moved = {k for k in before if k in after and not torch.equal(before[k], after[k])}
+    assert not any(k.startswith("G/synthesis.b4") for k in moved)
+    assert any(k.startswith("G/synthesis.b8") for k in moved)
+    frozen = [p for name, p in trainer.players.G.named_parameters() if name.startswith("synthesis.b4")]
+    assert frozen
+    assert all(p.grad is None for p in frozen)
+
+
 def test_recipes_that_freeze_all_or_name_no_layer_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="freezes all of D"):
         small_trainer(tmp_path, adversarial={"freeze": 9})

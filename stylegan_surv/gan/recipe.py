@@ -41,7 +41,7 @@ class Rates(_Settings):
     encoder: float = Field(default=0.0025, ge=0)
     discriminator: float = Field(default=0.0025, ge=0)
     per_layer: dict[str, float] = Field(
-        default={}, description="factor for parameters whose name begins so, e.g. b4: 0.1"
+        default={}, description="factor for parameters whose name begins so, e.g. b4: 0.1; 0 freezes them"
     )
 
 

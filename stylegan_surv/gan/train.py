@@ -153,7 +153,8 @@ class Trainer:
         made = {k: self._groups(net, rate) for k, (net, rate) in rates.items() if net is not None}
         if empty := [k for k, groups in made.items() if not groups]:
             raise InputError(
-                f"the recipe freezes all of {empty[0].removeprefix('adam_')}: lower adversarial.freeze"
+                f"the recipe freezes all of {empty[0].removeprefix('adam_')}: lower adversarial.freeze, or leave a "
+                "layer out of rates.per_layer"
             )
         layers = [name for net, _ in rates.values() if net is not None for name, _ in net.named_parameters()]
         for prefix in r.per_layer:
@@ -165,11 +166,16 @@ class Trainer:
         return {k: Adam(groups, betas=BETAS, fused=fused) for k, groups in made.items()}
 
     def _groups(self, net: nn.Module, rate: Callable[[str], float]) -> list[dict[str, Any]]:
-        """One parameter group for each distinct rate; ``base`` keeps the rate before any cooling."""
+        """One parameter group for each distinct rate; ``base`` keeps the rate before any cooling.
+
+        A layer whose factor is 0 is frozen: it needs no gradient either.
+        """
         groups: dict[float, list[nn.Parameter]] = {}
         for name, p in net.named_parameters():
+            factor = next((f for k, f in self.recipe.rates.per_layer.items() if name.startswith(k)), 1.0)
+            if not factor:
+                p.requires_grad_(False)
             if p.requires_grad:
-                factor = next((f for k, f in self.recipe.rates.per_layer.items() if name.startswith(k)), 1.0)
                 groups.setdefault(rate(name) * factor, []).append(p)
         return [{"params": ps, "lr": lr, "base": lr} for lr, ps in groups.items()]
 
