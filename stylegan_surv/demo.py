@@ -73,7 +73,7 @@ def demo(
     encoder : another encoder than the generator's own.
     method : how photographs are embedded; see :func:`stylegan_surv.inversion.embed`.
     models, repeats, permutations, n_jobs : as in :func:`stylegan_surv.study.evaluate`.
-    pictures : also look at the pictures without their faces, and for one picture under two names.
+    pictures : also look at the pictures without their faces, for one picture under two names, and at edited faces.
     true_latents : leave out camera and inversion, to see what they cost.
     stage : called with the name of each stage; returns its progress callback.
 
@@ -102,7 +102,8 @@ def demo(
         )  # fmt: skip
     study = evaluate(
         latents, cohort, models, CLINICAL, repeats=repeats, permutations=permutations, seed=seed, n_jobs=n_jobs,
-        chips=Chips.open(out / "cohort" / "chips") if pictures else None, progress=stage("Cross-validating"),
+        chips=Chips.open(out / "cohort" / "chips") if pictures else None, edited=32 if pictures else 0,
+        progress=stage("Cross-validating"),
     )  # fmt: skip
     study.save(out)
     c = {
