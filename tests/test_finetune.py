@@ -116,6 +116,15 @@ def test_whom_base_and_encoder_have_seen_is_never_forgotten(base: Path, photos: 
         assert found[0]["kind"] == "unnamed photographs"  # no cohort says whose they are
 
 
+def test_a_discriminator_that_cannot_be_read_is_no_absent_one(photos: Path, tmp_path: Path) -> None:
+    generator, discriminator, _ = fresh_networks(settings := recipe(adversarial={}, reconstruction=None))
+    (start := tmp_path / "start").mkdir()
+    save_network(generator, start / "generator.safetensors", {})
+    torch.save({"D": discriminator.state_dict()}, start / "discriminator.safetensors")
+    with pytest.raises(InputError, match=r"discriminator\.safetensors"):
+        train(settings, photos, tmp_path / "run", start=start)
+
+
 def test_generator_moves_and_average_starts_from_the_base(base: Path, photos: Path, tmp_path: Path) -> None:
     """The average is the base's at first, without a ramp that would throw it away."""
     run = tune(base, photos, tmp_path / "run", recipe(ema_images=1e9))

@@ -325,6 +325,8 @@ def _discriminator(source: str | Path, generator: Generator, recipe: Recipe, dev
     except Refused:
         raise
     except InputError as lacking:
+        if Path(source).name == "discriminator.safetensors" and Path(source).is_file():
+            raise  # it is there, and cannot be read
         if recipe.adversarial and recipe.adversarial.freeze:
             raise InputError(
                 f"{source} has no discriminator ({lacking}): freeze-D needs one; set adversarial.freeze to 0"
