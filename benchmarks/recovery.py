@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.recovery --seeds 20 --n 1000 [--json]`` prints, for the true latents and each way of embedding,
 the mean over seeds of the photo model's C, of the oracle's C, and of the share of C − 0.5 that is recovered. With
-``--work DIR`` every cohort's result is kept there, and the command goes on after an interruption.
+``--work DIR`` every cohort's result is kept there, and the command goes on after an interruption; ``--kept`` prints
+what is there so far, over the cohorts that were embedded in all of the ways.
 """
 
 from __future__ import annotations
@@ -55,9 +56,17 @@ def kept(work: Path | None, name: str, *question: Any) -> dict[str, float]:
 @click.option("--generator", default="synthetic-64", show_default=True)
 @click.option("--encoder", default=None, help="Another than the generator's own.")
 @click.option("--work", type=click.Path(path_type=Path), help="Where the cohorts' results are kept.")
+@click.option("--kept", "only_kept", is_flag=True, help="Only the cohorts whose results are in --work.")
 @click.option("--json", "as_json", is_flag=True)
 def main(
-    seeds: int, n: int, ways: str, generator: str, encoder: str | None, work: Path | None, as_json: bool
+    seeds: int,
+    n: int,
+    ways: str,
+    generator: str,
+    encoder: str | None,
+    work: Path | None,
+    only_kept: bool,
+    as_json: bool,
 ) -> None:
     """Recover the planted truth over many seeds."""
     import torch
@@ -72,15 +81,22 @@ def main(
         "pattern_cosine",
         "split_half_pattern",
     )
+    chosen = list(range(seeds))
+    if only_kept:
+        folder = work or Path()
+        chosen = [k for k in chosen if all((folder / f"{w}-{n}-{k}.json").exists() for w in ways.split(","))]
+    if not chosen:
+        raise click.UsageError(f"{work} keeps no cohort that was embedded in all of the ways: {ways}")
     table: dict[str, dict[str, float]] = {}
     for way in ways.split(","):
-        rows = [kept(work, f"{way}-{n}-{seed}", way, n, seed, generator, encoder) for seed in range(seeds)]
-        mean = {k: float(np.mean([row[k] for row in rows])) for k in keep}
+        rows = [kept(work, f"{way}-{n}-{k}", way, n, k, generator, encoder) for k in chosen]
+        mean: dict[str, float] = {"cohorts": len(rows)}
+        mean |= {k: float(np.mean([row[k] for row in rows])) for k in keep}
         mean["recovered"] = (mean["photo_c"] - 0.5) / (mean["oracle_c"] - 0.5)
         mean["recovered_sd_over_seeds"] = float(np.std([row["recovered"] for row in rows]))
         table[way] = mean
         if not as_json:
-            click.echo(f"{way:<10}" + "  ".join(f"{k} {v:.3f}" for k, v in mean.items()))
+            click.echo(f"{way:<10}" + "  ".join(f"{k} {v:.3g}" for k, v in mean.items()))
     if as_json:
         click.echo(
             json.dumps(
