@@ -16,6 +16,8 @@ from typing import Any
 import click
 import numpy as np
 
+from stylegan_surv.inversion.inverter import Settings, fingerprint, networks
+
 WAYS = ("true", "encoder", "hybrid")
 
 
@@ -36,16 +38,22 @@ def one(way: str, n: int, seed: int, generator: str, encoder: str | None) -> dic
     }
 
 
-def kept(work: Path | None, name: str, *question: Any) -> dict[str, float]:
-    """The result of :func:`one`, from the folder ``work`` if it is there."""
-    file = None if work is None else work / f"{name}.json"
+def kept(
+    work: Path | None, way: str, n: int, seed: int, generator: str, encoder: str | None
+) -> dict[str, float]:
+    """The result of :func:`one`, from the folder ``work`` if it is there and of the same networks."""
+    file = None if work is None else work / f"{way}-{n}-{seed}.json"
+    pair = networks(generator, encoder, Settings("encoder"))
+    names = {f"{part}_sha256": fingerprint(net) for part, net in zip(("generator", "encoder"), pair) if net}
     if file is not None and file.exists():
-        found: dict[str, float] = json.loads(file.read_text())
-        return found
-    found = one(*question)
+        stored: dict[str, Any] = json.loads(file.read_text())
+        if other := [name for name, value in names.items() if stored.pop(name, None) != value]:
+            raise click.UsageError(f"{file} is of another network ({other[0]}): choose another --work")
+        return stored
+    found = one(way, n, seed, generator, encoder)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(found))
+        file.write_text(json.dumps({**found, **names}))
     return found
 
 
@@ -89,7 +97,7 @@ def main(
         raise click.UsageError(f"{work} keeps no cohort that was embedded in all of the ways: {ways}")
     table: dict[str, dict[str, float]] = {}
     for way in ways.split(","):
-        rows = [kept(work, f"{way}-{n}-{k}", way, n, k, generator, encoder) for k in chosen]
+        rows = [kept(work, way, n, k, generator, encoder) for k in chosen]
         mean: dict[str, float] = {"cohorts": len(rows)}
         mean |= {k: float(np.mean([row[k] for row in rows])) for k in keep}
         mean["recovered"] = (mean["photo_c"] - 0.5) / (mean["oracle_c"] - 0.5)

@@ -127,13 +127,21 @@ class Trainer:
         return average.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
 
     def _freeze(self) -> None:
-        """Freeze-G's mapping and freeze-D's highest blocks (Mo et al. 2020), as the recipe says."""
+        """Freeze-G's mapping, freeze-D's highest blocks (Mo et al. 2020) and layers whose rate has the factor 0."""
         if self.recipe.freeze_mapping:
             self.players.G.mapping.requires_grad_(False)
         if self.players.D is not None and self.recipe.adversarial:
             blocks = [net for name, net in self.players.D.named_children() if name.startswith("b")]
             for block in blocks[: self.recipe.adversarial.freeze]:
                 block.requires_grad_(False)
+        for net in (self.players.G, self.players.E, self.players.D, self.players.C):
+            for name, p in net.named_parameters() if net is not None else ():
+                if not self._factor(name):
+                    p.requires_grad_(False)
+
+    def _factor(self, name: str) -> float:
+        """What the recipe multiplies a parameter's rate by."""
+        return next((f for k, f in self.recipe.rates.per_layer.items() if name.startswith(k)), 1.0)
 
     def _optimisers(self) -> dict[str, Adam]:
         """One Adam for every network.
@@ -166,17 +174,11 @@ class Trainer:
         return {k: Adam(groups, betas=BETAS, fused=fused) for k, groups in made.items()}
 
     def _groups(self, net: nn.Module, rate: Callable[[str], float]) -> list[dict[str, Any]]:
-        """One parameter group for each distinct rate; ``base`` keeps the rate before any cooling.
-
-        A layer whose factor is 0 is frozen: it needs no gradient either.
-        """
+        """One parameter group for each distinct rate; ``base`` keeps the rate before any cooling."""
         groups: dict[float, list[nn.Parameter]] = {}
         for name, p in net.named_parameters():
-            factor = next((f for k, f in self.recipe.rates.per_layer.items() if name.startswith(k)), 1.0)
-            if not factor:
-                p.requires_grad_(False)
             if p.requires_grad:
-                groups.setdefault(rate(name) * factor, []).append(p)
+                groups.setdefault(rate(name) * self._factor(name), []).append(p)
         return [{"params": ps, "lr": lr, "base": lr} for lr, ps in groups.items()]
 
     # ------------------------------------------------------------------------------------------------- state
