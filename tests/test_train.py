@@ -21,6 +21,7 @@ from training import SMALL, blobs, everything, gradients, small_recipe, small_tr
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan import atomic, parallel, precision
 from stylegan_surv.gan.finetune import fresh_networks
+from stylegan_surv.gan.networks import Encoder, Generator
 from stylegan_surv.gan.train import STATE_FILE, Diverged, Trainer
 
 SCRIPT = Path(__file__).with_name("training.py")
@@ -244,6 +245,52 @@ def test_rates_cool_down_and_layers_differ(tmp_path: Path) -> None:
     trainer.step = 9
     trainer._set_rates()
     assert all(g["lr"] == pytest.approx(0.2 * g["base"]) for g in groups)
+
+
+def test_rates_warm_up(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path, warm_up=32)  # 4 steps
+    shares = []
+    for trainer.step in range(6):
+        trainer._set_rates()
+        group = trainer.optimisers["adam_E"].param_groups[0]
+        shares.append(group["lr"] / group["base"])
+    assert shares == [0.25, 0.5, 0.75, 1, 1, 1]
+
+
+def test_a_frozen_encoder_gives_codes_and_stays(tmp_path: Path) -> None:
+    textures = {"adversarial": None, "features": None, "textures": {"projections": 4}}
+    trainer = small_trainer(tmp_path, freeze_encoder=True, **textures)
+    assert "adam_E" not in trainer.optimisers
+    before = everything(trainer)
+    terms = trainer.train_step()
+    after = everything(trainer)
+    moved = {k for k in before if k in after and not torch.equal(before[k], after[k])}
+    assert any(k.startswith("G/synthesis") for k in moved)
+    assert not any(k.startswith("E") for k in moved)
+    assert terms["textures"] > 0
+    assert terms["lpips"] > 0
+
+
+def test_folding_leaves_reconstructions_and_improves_those_from_w_alone(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path, reconstruction={"bank": 16, "fold_offsets": 1e-6})
+    out = trainer.players.E.b4.out  # type: ignore[union-attr]
+    with torch.no_grad():  # offsets that follow w
+        for layer in range(1, len(out.weight) // 16):
+            out.weight[16 * layer : 16 * (layer + 1)] = 0.5 * out.weight[:16].flip(0)
+    trainer.E_ema.load_state_dict(trainer.players.E.state_dict())  # type: ignore[union-attr]
+    real = trainer.data.images()
+
+    def drawn(net: Generator, encoder: Encoder) -> tuple[torch.Tensor, torch.Tensor]:
+        w, offsets = encoder.split(real)
+        return net.synthesis(w[:, None] + offsets), net.synthesis(w[:, None].expand_as(offsets))
+
+    with torch.no_grad():
+        before, plain = drawn(trainer.G_ema, trainer.E_ema)  # type: ignore[arg-type]
+        assert trainer.fold_offsets() == pytest.approx(1, abs=1e-3)
+        for networks in ((trainer.G_ema, trainer.E_ema), (trainer.players.G, trainer.players.E)):
+            after, of_w = drawn(*networks)  # type: ignore[arg-type]
+            torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3)
+            assert (of_w - before).abs().mean() < 0.1 * (plain - before).abs().mean()
 
 
 @pytest.mark.parametrize(

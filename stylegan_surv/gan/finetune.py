@@ -242,7 +242,8 @@ def _until(stop: Callable[[], bool], progress: Progress | None) -> Progress:
 
 
 def _begin(trainer: Trainer, watcher: Watcher) -> None:
-    """Fit the mapping, and check the base: what fine-tuning has to beat, and what `best/` is if it never does."""
+    """Prepare the networks, and check the base: what fine-tuning has to beat, and what `best/` is if it never does."""
+    trainer.fold_offsets()
     trainer.fit_mapping()
     if parallel.rank() == 0:
         watcher.check()

@@ -60,8 +60,15 @@ def sliced_wasserstein(a: Tensor, b: Tensor, projections: int = 256) -> Tensor:
     x, y = (
         (directions.T @ points.T).sort(dim=1).values for points in (a, b)
     )  # rows sort faster than columns
-    if x.shape[1] > y.shape[1]:
+    return quantile_distance(x, y)
+
+
+def quantile_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Mean squared difference of sorted values [..., n] and [..., m]; the more are read at the fewer's quantiles."""
+    if x.shape[-1] > y.shape[-1]:
         x, y = y, x
-    n, m = x.shape[1], y.shape[1]
-    at = (torch.arange(n, device=x.device) + 0.5) * (m / n)
-    return (x - y[:, at.long().clamp_max(m - 1)]).square().mean()
+    n, m = x.shape[-1], y.shape[-1]
+    if n < m:
+        at = (torch.arange(n, device=x.device) + 0.5) * (m / n)
+        y = y[..., at.long().clamp_max(m - 1)]
+    return (x - y).square().mean()

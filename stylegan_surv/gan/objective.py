@@ -1,11 +1,12 @@
 """What a micro-batch costs: the terms that generator and encoder minimise, and those of the critics.
 
-Three parts, each optional (see `recipe.Recipe`):
+Four parts, each optional (see `recipe.Recipe`):
 
 - *reconstruction*: encoder and generator as an autoencoder. The codes and the mapping's output are drawn together by
   sliced Wasserstein distances, so that samples and reconstructions share one latent space.
 - *adversarial*: StyleGAN2's discriminator, with adaptive augmentation, lazy R1 and path-length regularisation.
 - *features*: small critics on fixed AlexNet features.
+- *textures*: sliced Wasserstein distances of local features, samples against photographs; no critic.
 
 Nothing here has a state that outlives a step; random numbers come from torch's global stream, which the trainer seeds
 for every micro-batch.
@@ -29,6 +30,7 @@ from stylegan_surv.gan.networks import Discriminator, Encoder, Generator, Mappin
 from stylegan_surv.gan.perceptual import LPIPS
 from stylegan_surv.gan.precision import HALF
 from stylegan_surv.gan.recipe import Recipe
+from stylegan_surv.gan.textures import texture_distance
 
 MAPPED = 256  # z's mapped per micro-batch for matching them to the codes
 ROOT_STEPS = 20  # of Newton and Schulz
@@ -169,7 +171,12 @@ class Objective:
             real = augment(real, self.recipe.light_augment)
         real = real.contiguous(memory_format=torch.channels_last)
         critics = self._turns(memory.step)
-        terms, fakes, codes = self._generator_terms(real, memory, self.recipe.samples if critics else 0)
+        wanted = self.recipe.samples if critics or self.recipe.textures else 0
+        terms, fakes, codes = self._generator_terms(real, memory, wanted)
+        if textures := self.recipe.textures:
+            terms["textures"] = Term(
+                textures.weight, self._textures(fakes[-wanted:], real, textures.projections)
+            )
         if critics:
             with _fixed(self.players.critic_parameters()):
                 terms |= self._fool(fakes, memory, critics)
@@ -261,18 +268,27 @@ class Objective:
             distance: Tensor = self.players.lpips(shifted(a, shift), shifted(b, shift))
         return distance.to(self.dtype).mean()
 
+    def _textures(self, samples: Tensor, real: Tensor, projections: int) -> Tensor:
+        shift = torch.randint(0, MAX_SHIFT + 1, (2,), device=self.device)
+        with self._precision():
+            found = texture_distance(
+                shifted(samples, shift), shifted(real, shift), self.players.lpips, projections
+            )
+        return found.to(self.dtype)
+
     def _matching(
         self, w: Tensor, z: Tensor, mapped: Tensor, bank: Tensor, gaussian: Gaussian | None
     ) -> Terms:
         """Codes ~ N(0, 1) and mapping(z) ~ codes: sliced Wasserstein distances, and the codes' own Gaussian."""
         c = self.recipe.reconstruction
         assert c is not None  # called where there is a reconstruction part
-        codes = torch.cat([w, bank])
-        # the gradient reaches the new codes only: undo their small share, and the weight means the same at any bank
-        weight = c.codes_to_normal * len(codes) / len(w)
-        normal = losses.sliced_wasserstein(codes, torch.randn_like(codes), c.projections)
-        terms = {"codes_to_normal": Term(weight, normal)}
-        if len(bank) >= len(mapped):
+        codes, terms = torch.cat([w, bank]), Terms()
+        if c.codes_to_normal:
+            # the gradient reaches the new codes only: undo their small share, and the weight means the same at any bank
+            weight = c.codes_to_normal * len(codes) / len(w)
+            normal = losses.sliced_wasserstein(codes, torch.randn_like(codes), c.projections)
+            terms["codes_to_normal"] = Term(weight, normal)
+        if c.mapping_to_codes and len(bank) >= len(mapped):
             match = losses.sliced_wasserstein(mapped, bank, c.projections)
             terms["mapping_to_codes"] = Term(c.mapping_to_codes, match)
         if gaussian is not None:

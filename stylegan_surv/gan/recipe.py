@@ -74,6 +74,12 @@ class Reconstruction(_Settings):
         ge=0,
         description="steps of fitting a given mapping before the first step; none from scratch",
     )
+    fold_offsets: float = Field(
+        default=0.0,
+        ge=0,
+        description="before the first step, what is linear in w of a given encoder's offsets goes into the generator, "
+        "regressed with this ridge (gan.fold); 0: no",
+    )
     projections: PositiveInt = 512
     bank: PositiveInt = Field(default=4096, description="codes remembered for the matching")
 
@@ -106,6 +112,13 @@ class FeatureAdversarial(_Settings):
     rate: float = Field(default=0.002, gt=0)
 
 
+class Textures(_Settings):
+    """Local features of samples, distributed as those of photographs (`gan.textures`)."""
+
+    weight: float = Field(default=4.0, gt=0)
+    projections: PositiveInt = Field(default=24, description="random directions of each feature level")
+
+
 class Recipe(_Settings):
     """All settings of a training run."""
 
@@ -118,7 +131,7 @@ class Recipe(_Settings):
         default=1, description="micro-batches of one step, shared among the processes"
     )
     samples: int = Field(
-        default=8, ge=0, description="samples of every micro-batch that meet the discriminator"
+        default=8, ge=0, description="samples of every micro-batch, for critics and textures"
     )
     hold_out: float = Field(default=0.1, ge=0, lt=1)
     drop_captions: bool = False
@@ -131,6 +144,9 @@ class Recipe(_Settings):
     )
     networks: Networks = Networks()
     rates: Rates = Rates()
+    warm_up: int = Field(
+        default=0, ge=0, description="images over which the rates rise: Adam's first steps are of full size"
+    )
     cool_down: float = Field(
         default=0.0, ge=0, le=1, description="last share of the run in which the rates fall to 0"
     )
@@ -138,7 +154,11 @@ class Recipe(_Settings):
     reconstruction: Reconstruction | None = Reconstruction()
     adversarial: Adversarial | None = Adversarial()
     features: FeatureAdversarial | None = None
+    textures: Textures | None = None
     freeze_mapping: bool = False
+    freeze_encoder: bool = Field(
+        default=False, description="its codes stay; the generator learns to draw them"
+    )
     ema_images: float = Field(default=3000, gt=0, description="half-life of the averages")
     save_seconds: float = 300
     log_images: PositiveInt = 2000
@@ -151,10 +171,15 @@ class Recipe(_Settings):
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> Recipe:
-        if not (self.reconstruction or self.adversarial or self.features):
-            raise ValueError("reconstruction, adversarial and features are all null: nothing would be learnt")
-        if not self.samples and (self.adversarial or self.features):
-            raise ValueError("samples is 0: set it to 1 or more, or both adversarial and features to null")
+        of_samples = self.adversarial or self.features or self.textures
+        if not (self.reconstruction or of_samples):
+            raise ValueError(
+                "reconstruction, adversarial, features and textures are all null: nothing would be learnt"
+            )
+        if not self.samples and of_samples:
+            raise ValueError(
+                "samples is 0: set it to 1 or more, or adversarial, features and textures to null"
+            )
         return self
 
     @model_validator(mode="after")

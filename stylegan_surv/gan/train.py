@@ -24,6 +24,7 @@ from stylegan_surv.gan.augment import AdaptiveP
 from stylegan_surv.gan.data import ImageSet, batch_of, sample_order
 from stylegan_surv.gan.ema import ema_decay, update_ema
 from stylegan_surv.gan.feature_critic import FeatureCritic
+from stylegan_surv.gan.fold import LinearOffsets
 from stylegan_surv.gan.networks import Discriminator, Encoder, Generator
 from stylegan_surv.gan.objective import MAPPED, Memory, Objective, Players, fit_mapping, mean_terms
 from stylegan_surv.gan.perceptual import LPIPS
@@ -127,9 +128,11 @@ class Trainer:
         return average.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
 
     def _freeze(self) -> None:
-        """Freeze-G's mapping, freeze-D's highest blocks (Mo et al. 2020) and layers whose rate has the factor 0."""
+        """Freeze-G's mapping, the encoder, freeze-D's highest blocks (Mo et al. 2020), layers with a rate of 0."""
         if self.recipe.freeze_mapping:
             self.players.G.mapping.requires_grad_(False)
+        if self.recipe.freeze_encoder and self.players.E is not None:
+            self.players.E.requires_grad_(False)
         if self.players.D is not None and self.recipe.adversarial:
             blocks = [net for name, net in self.players.D.named_children() if name.startswith("b")]
             for block in blocks[: self.recipe.adversarial.freeze]:
@@ -154,7 +157,7 @@ class Trainer:
         r, p = self.recipe.rates, self.players
         rates: dict[str, tuple[nn.Module | None, Callable[[str], float]]] = {
             "adam_G": (p.G, lambda name: r.mapping if name.startswith("mapping") else r.generator),
-            "adam_E": (p.E, lambda _: r.encoder),
+            "adam_E": (None if self.recipe.freeze_encoder else p.E, lambda _: r.encoder),
             "adam_D": (p.D, lambda _: r.discriminator),
             "adam_C": (p.C, lambda _: self.recipe.features.rate if self.recipe.features else 0.0),
         }
@@ -327,15 +330,28 @@ class Trainer:
         return _numbers(norms)
 
     @torch.no_grad()
-    def encode(self, images: ImageSet) -> Tensor:
-        """The averaged encoder's codes w [n, w_dim] of images as they are and mirrored."""
+    def encode(self, images: ImageSet) -> tuple[Tensor, Tensor]:
+        """The averaged encoder's w [n, w_dim] and offsets of images as they are and mirrored."""
         assert self.E_ema is not None
         codes = []
         many = batch_of(64, self.recipe.resolution)
         for at in range(0, len(images), many):
             real = images.images(slice(at, at + many)).to(device=self.device, dtype=self.dtype)
-            codes += [self.E_ema.split(both)[0] for both in (real, real.flip(3))]
-        return torch.cat(codes)
+            codes += [self.E_ema.split(both) for both in (real, real.flip(3))]
+        w, offsets = (torch.cat(part) for part in zip(*codes))
+        return w, offsets
+
+    def fold_offsets(self) -> float | None:
+        """Before the first step of a run with a given encoder: see `gan.fold`; the share of the offsets folded."""
+        c, E = self.recipe.reconstruction, self.players.E
+        if c is None or not c.fold_offsets or E is None or self.E_ema is None:
+            return None
+        linear = LinearOffsets.of(*self.encode(self.data), c.fold_offsets)
+        for generator in (self.players.G, self.G_ema):
+            linear.fold(generator)
+        for encoder in (E, self.E_ema):
+            linear.unfold(encoder)
+        return linear.explained
 
     def fit_mapping(self) -> float | None:
         """Before the first step of a run with a given encoder: bring the mapping to where its codes are."""
@@ -345,7 +361,7 @@ class Trainer:
         if self.E_ema is None or G.config.z_dim != G.config.w_dim:
             return None
         torch.manual_seed(parallel.key(self.recipe.seed, -2))
-        codes = self.encode(self.data)
+        codes, _ = self.encode(self.data)
         error = fit_mapping(G.mapping, codes, c.fit_mapping)
         self.G_ema.mapping.load_state_dict(G.mapping.state_dict())
         self.bank[: len(codes)] = codes[: len(self.bank)]
@@ -363,6 +379,8 @@ class Trainer:
         r = self.recipe
         left = 1 - self.images / r.images
         factor = min(1.0, left / r.cool_down) if r.cool_down else 1.0
+        if r.warm_up:
+            factor *= min(1.0, (self.images + self.batch) / r.warm_up)
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = group["base"] * factor
