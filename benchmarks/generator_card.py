@@ -183,11 +183,11 @@ def make_card(recipe: Recipe, trained: dict[str, float], found: dict[str, Any]) 
         "licence": "Apache-2.0",
         "data": "synthetic faces (SFHQ, SFHQ-T2I); no real person",
         "provenance": {"kind": "synthetic", "patients": [], "photos": []},
-        "recipe": f"configs/{recipe.name}.yaml, then configs/{recipe.name}-gan.yaml; docs/default-generator.md",
+        "recipe": f"configs/{recipe.name}.yaml, -gan.yaml, -textures.yaml; docs/default-generator.md",
         **trained,
         "measures": {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in found.items()},
         "held_out": "seeded tenth of the chips without captions; the first 113,600 images of training included them",
-        "faults": "painted textures, dark patches, broken glasses and hats; the encoder loses the person",
+        "faults": "streaks and patches, broken glasses and hats, few uncommon faces; the encoder loses the person",
     }
 
 

@@ -29,6 +29,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "hybrid, 100 steps, penalty 0": {"schedule": Schedule(steps=100, penalty=0.0)},
     "W, 40 steps": {"schedule": {"space": "w", "penalty": 0.0}},
     "W, 100 steps": {"schedule": {"space": "w", "steps": 100, "penalty": 0.0}},
+    "W, 200 steps, to their end": {"schedule": {"space": "w", "steps": 200, "penalty": 0.0, "target": None}},
 }
 Array = NDArray[np.float64]
 

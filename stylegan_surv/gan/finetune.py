@@ -243,7 +243,9 @@ def _until(stop: Callable[[], bool], progress: Progress | None) -> Progress:
 
 def _begin(trainer: Trainer, watcher: Watcher) -> None:
     """Prepare the networks, and check the base: what fine-tuning has to beat, and what `best/` is if it never does."""
-    trainer.fold_offsets()
+    folded = trainer.fold_offsets()
+    if folded is not None:
+        trainer.log({"explained": folded}, "fold")
     trainer.fit_mapping()
     if parallel.rank() == 0:
         watcher.check()
