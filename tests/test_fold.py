@@ -60,3 +60,9 @@ def test_offsets_that_have_nothing_to_do_with_w_stay() -> None:
     assert linear.explained < 0.01
     assert (linear.matrix - torch.eye(8)).abs().max() < 0.1
     assert linear.bias.abs().max() < 0.1
+
+
+def test_an_encoder_without_offsets_has_nothing_to_fold() -> None:
+    linear = LinearOffsets.of(torch.randn(50, 8), torch.zeros(50, 3, 8), ridge=0.01)
+    assert linear.explained == 0
+    assert torch.equal(linear.matrix, torch.eye(8, dtype=torch.float64).expand(3, 8, 8))

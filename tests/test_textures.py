@@ -1,12 +1,17 @@
 """Sliced Wasserstein distances of local features."""
 
+from functools import cache
+
 import torch
 
 from stylegan_surv.gan.losses import quantile_distance
 from stylegan_surv.gan.perceptual import LPIPS
 from stylegan_surv.gan.textures import _cells, texture_distance
 
-NETWORK = LPIPS()
+
+@cache
+def network() -> LPIPS:
+    return LPIPS()
 
 
 def pictures(n: int, seed: int) -> torch.Tensor:
@@ -19,7 +24,7 @@ def pictures(n: int, seed: int) -> torch.Tensor:
 def distance(a: torch.Tensor, b: torch.Tensor) -> float:
     torch.manual_seed(0)
     with torch.no_grad():
-        return float(texture_distance(a, b, NETWORK, 16))
+        return float(texture_distance(a, b, network(), 16))
 
 
 def test_the_same_pictures_in_another_order_are_at_no_distance() -> None:
@@ -42,7 +47,7 @@ def test_following_the_gradient_brings_pictures_nearer() -> None:
     for step in range(10):
         torch.manual_seed(step + 1)
         adam.zero_grad()
-        texture_distance(a, b, NETWORK, 16).backward()
+        texture_distance(a, b, network(), 16).backward()
         adam.step()
     assert distance(a, b) < 0.7 * before
 

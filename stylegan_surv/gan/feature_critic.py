@@ -75,7 +75,5 @@ class FeatureCritic(nn.Module):
 
     def forward(self, images: Tensor, network: LPIPS) -> list[Tensor]:
         """Logits per level; ``network`` computes the fixed features and is not part of this module's state."""
-        features = network.features(
-            F.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
-        )
+        features = network.enlarged_features(images)
         return [head(features[i]) for i, head in zip(LEVELS, self.heads)]

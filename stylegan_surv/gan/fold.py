@@ -45,7 +45,8 @@ class LinearOffsets:
         left = offsets - level - (around @ slopes).view_as(offsets)
         matrix = slopes.view(size, -1, size).transpose(0, 1)
         bias = level - torch.einsum("i,lij->lj", mean, matrix)
-        return cls(eye + matrix, bias, 1 - float(left.square().sum() / offsets.square().sum()))
+        total = float(offsets.square().sum())
+        return cls(eye + matrix, bias, 1 - float(left.square().sum()) / total if total else 0.0)
 
     @torch.no_grad()
     def fold(self, generator: Generator) -> None:

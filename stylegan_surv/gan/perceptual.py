@@ -90,6 +90,10 @@ class LPIPS(nn.Module):
                 maps.append(y / (y.square().sum(dim=1, keepdim=True).sqrt() + EPS))
         return maps
 
+    def enlarged_features(self, images: Tensor) -> list[Tensor]:
+        """The activation maps of images at twice their size: finer, for small ones."""
+        return self.features(F.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False))
+
     def between(self, a: Sequence[Tensor], b: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
         """Distance [n] of two feature lists; ``weight`` [n or 1, 1, h, w] ≥ 0 says where pixels count."""
         total = torch.zeros(a[0].shape[0], device=a[0].device, dtype=a[0].dtype)

@@ -29,13 +29,14 @@ def texture_distance(a: Tensor, b: Tensor, network: LPIPS, projections: int) -> 
     network : computes the fixed features.
     projections : of every feature level; half as many random filters of each patch size.
     """
-    fakes, reals = _features(a, network), [x.detach() for x in _features(b, network)]
+    maps, targets = network.enlarged_features(a), network.enlarged_features(b.detach())
     with torch.autocast(a.device.type, enabled=False):  # sorted values differ by little
         a, b = (t if t.dtype == torch.float64 else t.float() for t in (a, b))
         total = []
-        for x, y, cell in zip(fakes, reals, LEVELS.values()):
-            directions = F.normalize(a.new_empty(x.shape[1], projections).normal_(), dim=0)
-            x, y = (torch.einsum("nchw,ck->knhw", t.to(a.dtype), directions) for t in (x, y))
+        for level, cell in LEVELS.items():
+            pair = maps[level], targets[level]
+            directions = F.normalize(a.new_empty(pair[0].shape[1], projections).normal_(), dim=0)
+            x, y = (torch.einsum("nchw,ck->knhw", t.to(a.dtype), directions) for t in pair)
             total.append(_between(x, y, cell))
         for size in PATCHES:
             filters = a.new_empty(max(projections // 2, 1), a.shape[1], size, size).normal_()
@@ -43,11 +44,6 @@ def texture_distance(a: Tensor, b: Tensor, network: LPIPS, projections: int) -> 
             x, y = (F.conv2d(t, filters, stride=PATCH_STRIDE).transpose(0, 1) for t in (a, b))
             total.append(_between(x, y, PATCH_CELL))
         return torch.stack(total).mean()
-
-
-def _features(images: Tensor, network: LPIPS) -> list[Tensor]:
-    maps = network.features(F.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False))
-    return [maps[i] for i in LEVELS]
 
 
 def _between(x: Tensor, y: Tensor, cell: int) -> Tensor:
