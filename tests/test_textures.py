@@ -64,3 +64,11 @@ def test_sets_of_unequal_size_are_compared_at_quantiles() -> None:
     x, y = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 0.0, 1.0, 1.0]])
     assert quantile_distance(x, y) == 0
     assert quantile_distance(y, x + 1) == 1
+
+
+def test_the_gradient_flows_to_the_first_pictures_alone() -> None:
+    a, b = pictures(2, 0).requires_grad_(True), pictures(2, 1).requires_grad_(True)
+    texture_distance(a, b, network(), 4).backward()
+    assert a.grad is not None
+    assert a.grad.any()
+    assert b.grad is None

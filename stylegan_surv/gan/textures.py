@@ -29,7 +29,8 @@ def texture_distance(a: Tensor, b: Tensor, network: LPIPS, projections: int) -> 
     network : computes the fixed features.
     projections : of every feature level; half as many random filters of each patch size.
     """
-    maps, targets = network.enlarged_features(a), network.enlarged_features(b.detach())
+    b = b.detach()
+    maps, targets = network.enlarged_features(a), network.enlarged_features(b)
     with torch.autocast(a.device.type, enabled=False):  # sorted values differ by little
         a, b = (t if t.dtype == torch.float64 else t.float() for t in (a, b))
         total = []
