@@ -7,6 +7,9 @@ slicing, float32.
 process, so that whatever else runs on the machine hits both; the ratio of the fastest turns is reported, over a cycle
 of 16 steps with the regularisers where they belong. Ours also runs in bf16 where the machine has units for it. On a
 GPU ours replays recorded steps (`gan.recorded`), and plain operations are timed both so and launched one by one.
+
+``--matching`` times instead what the matching of codes and mapping costs a step of ``from-scratch-64`` once its bank of
+codes is full, by the number of random projections.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from stylegan_surv.gan import networks
 from stylegan_surv.gan.data import ImageSet
 from stylegan_surv.gan.finetune import fresh_networks
 from stylegan_surv.gan.precision import choose
-from stylegan_surv.gan.recipe import Recipe, make_recipe
+from stylegan_surv.gan.recipe import Recipe, make_recipe, read_recipe
 from stylegan_surv.gan.train import Trainer
 
 SIZES = {"z_dim": 256, "w_dim": 256, "mapping_layers": 4, "channel_max": 256}
@@ -127,13 +130,22 @@ def make_trainer(recipe: Recipe, device: str = "cpu") -> Trainer:
     """A trainer on noise: the speed does not depend on what the pictures show."""
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), dtype=np.uint8)
     images = ImageSet(tuple(map(str, range(64))), pixels)
-    generator, discriminator, _ = fresh_networks(recipe)
+    generator, discriminator, encoder = fresh_networks(recipe)
     folder = Path(tempfile.gettempdir())
-    return Trainer(recipe, images, folder, generator=generator, discriminator=discriminator, device=device)
+    return Trainer(
+        recipe,
+        images,
+        folder,
+        generator=generator,
+        discriminator=discriminator,
+        encoder=encoder,
+        device=device,
+    )
 
 
 # a cycle of 16 steps has one with R1 and path length, three with path length, twelve with neither
 CYCLE = {0: 1, 4: 3, 1: 12}
+PROJECTIONS = (0, 64, 512)
 
 
 def _seconds(trainer: Trainer, step: int) -> float:
@@ -161,6 +173,27 @@ def shares(trainer: Trainer) -> dict[str, float]:
     return {key: round(times[key] / total, 3) for key in largest}
 
 
+def matching(turns: int, device: str) -> dict[str, float]:
+    """Images per second of ``from-scratch-64`` with a full bank, by projections; 0: without any matching."""
+    runs = {}
+    for projections in PROJECTIONS:
+        part = {"projections": projections or 1}
+        if not projections:
+            part |= dict.fromkeys(("codes_to_normal", "mapping_to_codes", "mapping_to_gaussian"), 0)
+        recipe = read_recipe("from-scratch-64")
+        assert recipe.reconstruction is not None
+        changed = recipe.model_copy(update={"reconstruction": recipe.reconstruction.model_copy(update=part)})
+        trainer = make_trainer(changed, device)
+        trainer.bank.normal_()
+        trainer.banked = len(trainer.bank)
+        runs[str(projections)] = trainer
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for step in range(turns):
+        for name, trainer in runs.items():
+            times[name].append(_seconds(trainer, step))
+    return {name: 16 / min(seconds) for name, seconds in times.items()}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -168,9 +201,13 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--channels", type=int, default=1, help="Divide the widths, for a quick look.")
     parser.add_argument("--shares", action="store_true", help="Also where our time goes.")
+    parser.add_argument("--matching", action="store_true", help="Only what matching costs.")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.matching:
+        print(json.dumps({"images_per_second": matching(options.turns, options.device)}))
+        return
     device, width = options.device, options.channels
     naive = {"plain": make_trainer(benchmark_recipe("float32", width, graphs=False), device)}
     if device != "cpu":
