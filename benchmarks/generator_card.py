@@ -3,7 +3,7 @@
 ``python -m benchmarks.generator_card --photos CHIPS [--generator FILE --encoder FILE]`` measures a pair (by default the
 bundled one) on the chips that never trained; ``--pictures docs/img`` draws the sheets of docs/default-generator.md
 (all faces synthetic); ``--publish`` writes half-precision files with their cards, and the latent statistics
-with the nuisance directions, into the package.
+with the nuisance directions, into the package. Another pair from the same chips is measured with its ``--recipe``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from stylegan_surv.gan.recipe import Recipe, read_recipe
 from stylegan_surv.gan.watch import reconstruction_errors
 from stylegan_surv.inversion.identity import similarity
 
+BUNDLED = "synthetic-64"
 ENLARGE, DETECT, TRUNCATION = 4, 200, 0.7
 
 
@@ -104,22 +105,22 @@ def measure(
 
 
 @torch.no_grad()
-def draw(generator: Generator, encoder: Encoder, train: ImageSet, held: ImageSet, out: Path) -> None:
-    """The sheets of the documentation."""
-    out.mkdir(parents=True, exist_ok=True)
+def draw(generator: Generator, encoder: Encoder, train: ImageSet, held: ImageSet, base: Path) -> None:
+    """The sheets of the documentation, ``base`` and what they show."""
+    base.parent.mkdir(parents=True, exist_ok=True)
     z = torch.randn(64, generator.config.z_dim, generator=torch.Generator().manual_seed(3))
     w = generator.mapping(z, truncation_psi=TRUNCATION)
     samples = generator.synthesis(w)
-    save_grid(samples, out / "synthetic-64-samples.png", columns=16)
+    save_grid(samples, Path(f"{base}-samples.png"), columns=16)
     some = held.images(slice(0, 32))
     drawn = generator.synthesis(encoder(some))
     rows = [x[k : k + 16] for k in (0, 16) for x in (some, drawn)]
-    save_grid(torch.cat(rows), out / "synthetic-64-reconstructions.png", columns=16)
-    save_grid(generator.synthesis(_interpolations(w)), out / "synthetic-64-interpolation.png", columns=12)
-    save_grid(generator.synthesis(_mixtures(w)), out / "synthetic-64-style-mixing.png", columns=8)
+    save_grid(torch.cat(rows), Path(f"{base}-reconstructions.png"), columns=16)
+    save_grid(generator.synthesis(_interpolations(w)), Path(f"{base}-interpolation.png"), columns=12)
+    save_grid(generator.synthesis(_mixtures(w)), Path(f"{base}-style-mixing.png"), columns=8)
     near = train.images(memorisation(samples, train.images(), held.images(), identity=False).lpips.index)
     rows = [x[k : k + 16] for k in range(0, 64, 16) for x in (samples, near)]
-    save_grid(torch.cat(rows), out / "synthetic-64-neighbours.png", columns=16)
+    save_grid(torch.cat(rows), Path(f"{base}-neighbours.png"), columns=16)
 
 
 def _interpolations(w: Tensor) -> Tensor:
@@ -177,16 +178,19 @@ def publish(
 
 
 def make_card(recipe: Recipe, trained: dict[str, float], found: dict[str, Any]) -> dict[str, Any]:
-    """The card of the bundled networks."""
+    """The card of the bundled networks, or of others from the same chips by another recipe."""
+    bundled = recipe.name == BUNDLED
+    stages = ", -gan.yaml, -textures.yaml" if bundled else ""
+    warm = "; the first 113,600 images of training included them" if bundled else ""
     return {
         "name": recipe.name,
         "licence": "Apache-2.0",
         "data": "synthetic faces (SFHQ, SFHQ-T2I); no real person",
         "provenance": {"kind": "synthetic", "patients": [], "photos": []},
-        "recipe": f"configs/{recipe.name}.yaml, -gan.yaml, -textures.yaml; docs/default-generator.md",
+        "recipe": f"configs/{recipe.name}.yaml{stages}; docs/default-generator.md",
         **trained,
         "measures": {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in found.items()},
-        "held_out": "seeded tenth of the chips without captions; the first 113,600 images of training included them",
+        "held_out": f"seeded tenth of the chips without captions{warm}",
         "faults": "streaks and patches, broken glasses and hats, few uncommon faces; the encoder loses the person",
     }
 
@@ -195,9 +199,9 @@ def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--generator", default="synthetic-64", help="a file or a bundled name")
+    parser.add_argument("--generator", default=BUNDLED, help="a file or a bundled name")
     parser.add_argument("--encoder", help="default: the generator's own")
-    parser.add_argument("--recipe", type=Path, default=Path("configs/synthetic-64.yaml"))
+    parser.add_argument("--recipe", type=Path, default=Path(f"configs/{BUNDLED}.yaml"))
     parser.add_argument(
         "--trained", default="0,0,0", help="images, CPU hours and GPU minutes of all stages, for the card"
     )
@@ -211,7 +215,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.curve:
-        curve(options.curve, options.pictures / "synthetic-64-curve.png")
+        curve(options.curve, options.pictures / f"{BUNDLED}-curve.png")
         return
     torch.set_num_threads(1)
     started, recipe = time.perf_counter(), read_recipe(options.recipe)
@@ -229,7 +233,7 @@ def main() -> None:
     if options.publish:
         publish(generator, encoder, train, card, checkpoint.DATA, recipe.name)
     if options.pictures:
-        draw(generator, encoder, train, held, options.pictures)
+        draw(generator, encoder, train, held, options.pictures / recipe.name)
     report = {**card, "seconds": round(time.perf_counter() - started, 1)}
     print(json.dumps(report) if options.json else json.dumps(report, indent=1))
 
