@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from PIL import Image
@@ -25,13 +27,14 @@ from stylegan_surv.gan import checkpoint, measures
 from stylegan_surv.gan.checkpoint import load_encoder, load_generator
 from stylegan_surv.gan.data import ImageSet, hold_out, read_chips
 from stylegan_surv.gan.grids import grid_image, save_grid
-from stylegan_surv.gan.memorisation import memorisation
+from stylegan_surv.gan.memorisation import Memorisation, memorisation
 from stylegan_surv.gan.networks import Encoder, Generator
 from stylegan_surv.gan.perceptual import LPIPS
 from stylegan_surv.gan.recipe import Recipe, read_recipe
 from stylegan_surv.gan.watch import reconstruction_errors
 from stylegan_surv.inversion.identity import similarity
 
+matplotlib.use("Agg")
 BUNDLED = "synthetic-64"
 ENLARGE, DETECT, TRUNCATION = 4, 200, 0.7
 
@@ -68,9 +71,9 @@ def statistics(generator: Generator, encoder: Encoder, train: ImageSet) -> dict[
 
 @torch.no_grad()
 def measure(
-    generator: Generator, encoder: Encoder, train: ImageSet, held: ImageSet, quick: bool, identity: bool
+    generator: Generator, encoder: Encoder, held: ImageSet, quick: bool, identity: bool
 ) -> dict[str, Any]:
-    """Everything that a card states."""
+    """Everything that a card states, but copies."""
     network = LPIPS()
     errors, _ = reconstruction_errors(generator, encoder, held, network)
     found: dict[str, Any] = {f"held_out_{k}": v for k, v in errors.items()}
@@ -99,8 +102,6 @@ def measure(
     halves = held.images()[torch.randperm(len(held), generator=torch.Generator().manual_seed(0))].chunk(2)
     ceiling = measures.precision_recall(*(measures.features(half) for half in halves))
     found["precision_of_real_halves"], found["recall_of_real_halves"] = ceiling
-    samples = measures.sample(generator, 64)
-    found["memorisation"] = memorisation(samples, train.images(), held.images(), identity=identity).as_card()
     return found
 
 
@@ -138,13 +139,25 @@ def _mixtures(w: Tensor) -> Tensor:
     return torch.cat(rows)
 
 
+def draw_distances(copies: Memorisation, out: Path) -> None:
+    """How far samples and held-out chips are from their nearest training chips, cumulated."""
+    panels = {"LPIPS": copies.lpips, "face recognition": copies.identity}
+    shown = {name: nearest for name, nearest in panels.items() if nearest is not None}
+    figure, axes = plt.subplots(
+        1, len(shown), figsize=(4.5 * len(shown), 2.8), layout="constrained", squeeze=False
+    )
+    for axis, (name, nearest) in zip(axes[0], shown.items()):
+        axis.ecdf(nearest.distance, label="samples")
+        axis.ecdf(nearest.held_out, label="held-out chips")
+        axis.set(
+            xlabel="distance to the nearest training chip", ylabel="share below", title=name, xlim=(0, None)
+        )
+        axis.legend()
+    figure.savefig(out, dpi=100)
+
+
 def curve(results: list[Path], out: Path) -> None:
     """Quality against CPU hours, from the printed cards of successive states."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     cards = sorted((json.loads(path.read_text()) for path in results), key=lambda card: card["cpu_hours"])
     hours = [card["cpu_hours"] for card in cards]
     panels = {
@@ -226,7 +239,12 @@ def main() -> None:
     generator = load_generator(options.generator)
     encoder = load_encoder(options.encoder or options.generator)
     centre(generator)
-    found = measure(generator, encoder, train, held, options.quick, options.identity)
+    found = measure(generator, encoder, held, options.quick, options.identity)
+    copies = None
+    if not options.quick:
+        samples = measures.sample(generator, 64)
+        copies = memorisation(samples, train.images(), held.images(), identity=options.identity)
+        found["memorisation"] = copies.as_card()
     images, hours, minutes = map(float, options.trained.split(","))
     trained = {"images_seen": int(images), "cpu_hours": hours, "gpu_minutes": minutes}
     card = make_card(recipe, trained, found)
@@ -234,6 +252,8 @@ def main() -> None:
         publish(generator, encoder, train, card, checkpoint.DATA, recipe.name)
     if options.pictures:
         draw(generator, encoder, train, held, options.pictures / recipe.name)
+        if copies:
+            draw_distances(copies, options.pictures / f"{recipe.name}-distances.png")
     report = {**card, "seconds": round(time.perf_counter() - started, 1)}
     print(json.dumps(report) if options.json else json.dumps(report, indent=1))
 
