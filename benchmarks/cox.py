@@ -345,7 +345,7 @@ def measure_nested(name: str) -> dict[str, Any]:
     from threadpoolctl import threadpool_limits
 
     from stylegan_surv.survival import Outcome, make_model, nested_cv
-    from stylegan_surv.survival.metrics import pooled_concordance
+    from stylegan_surv.survival.metrics.table import pooled_concordance
 
     X, y = planted(2000, 9216)
     outcome = Outcome(np.arange(2000).astype(str), y["time"], y["event"])
@@ -362,7 +362,8 @@ def agreement(settings: Settings) -> dict[str, Any]:
     """Largest difference of a coefficient from scikit-survival's ridge at 1,000 x 512."""
     from sksurv.linear_model import CoxPHSurvivalAnalysis
 
-    from stylegan_surv.survival import CoxRidge, _primal
+    from stylegan_surv.survival import CoxRidge
+    from stylegan_surv.survival.cox import primal as _primal
 
     X, y = planted(1000, 512)
     alphas = ridge_path(X)
@@ -465,7 +466,7 @@ def permuted(settings: Settings) -> dict[str, Any]:
 def out_of_fold_c(cv: Any, outcome: Any, fold: Array) -> float:
     import pandas as pd
 
-    from stylegan_surv.survival.metrics import pooled_concordance
+    from stylegan_surv.survival.metrics.table import pooled_concordance
 
     frame = pd.DataFrame({"patient_id": outcome.patient_id, "repeat": 0, "fold": fold})
     return float(pooled_concordance(frame.assign(risk=cv.out_of_fold_risk(outcome)), outcome).estimate)

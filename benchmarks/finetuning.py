@@ -21,11 +21,17 @@ from numpy.typing import NDArray
 from stylegan_surv import load_generator, read_cohort
 from stylegan_surv.cohort import read_split
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan.checkpoint import load_encoder
-from stylegan_surv.gan.data import of_patients, read_chips
-from stylegan_surv.gan.measures import features, frechet_distance, kernel_distance, reconstruct, sample
-from stylegan_surv.gan.perceptual import LPIPS
-from stylegan_surv.gan.provenance import intersect
+from stylegan_surv.gan.formats.checkpoint import load_encoder
+from stylegan_surv.gan.formats.provenance import intersect
+from stylegan_surv.gan.grading.measures import (
+    features,
+    frechet_distance,
+    kernel_distance,
+    reconstruct,
+    sample,
+)
+from stylegan_surv.gan.networks.perceptual import LPIPS
+from stylegan_surv.gan.training.data import of_patients, read_chips
 
 RESAMPLES = 2000
 

@@ -16,10 +16,10 @@ import torch
 
 from stylegan_surv import load_generator
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan.checkpoint import load_encoder
-from stylegan_surv.gan.data import hold_out, read_chips
-from stylegan_surv.gan.measures import Reconstruction, quality, reconstruct, sample
-from stylegan_surv.gan.memorisation import memorisation
+from stylegan_surv.gan.formats.checkpoint import load_encoder
+from stylegan_surv.gan.grading.measures import Reconstruction, quality, reconstruct, sample
+from stylegan_surv.gan.grading.memorisation import memorisation
+from stylegan_surv.gan.training.data import hold_out, read_chips
 
 
 def _means(found: Reconstruction) -> dict[str, float]:

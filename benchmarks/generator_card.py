@@ -23,15 +23,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stylegan_surv.attribute.nuisance import find_nuisance, pack
-from stylegan_surv.gan import checkpoint, measures
-from stylegan_surv.gan.checkpoint import load_encoder, load_generator
-from stylegan_surv.gan.data import ImageSet, hold_out, read_chips
-from stylegan_surv.gan.grids import grid_image, save_grid
-from stylegan_surv.gan.memorisation import Memorisation, memorisation
-from stylegan_surv.gan.networks import Encoder, Generator
-from stylegan_surv.gan.perceptual import LPIPS
-from stylegan_surv.gan.recipe import Recipe, read_recipe
-from stylegan_surv.gan.watch import reconstruction_errors
+from stylegan_surv.gan.formats import checkpoint
+from stylegan_surv.gan.formats.checkpoint import load_encoder, load_generator
+from stylegan_surv.gan.grading import measures
+from stylegan_surv.gan.grading.grids import grid_image, save_grid
+from stylegan_surv.gan.grading.memorisation import Memorisation, memorisation
+from stylegan_surv.gan.networks.perceptual import LPIPS
+from stylegan_surv.gan.networks.stylegan2 import Encoder, Generator
+from stylegan_surv.gan.training.data import ImageSet, hold_out, read_chips
+from stylegan_surv.gan.training.recipe import Recipe, read_recipe
+from stylegan_surv.gan.training.watch import reconstruction_errors
 from stylegan_surv.inversion.identity import similarity
 
 matplotlib.use("Agg")

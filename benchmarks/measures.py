@@ -21,9 +21,15 @@ from torch import Tensor
 
 from stylegan_surv import load_generator
 from stylegan_surv.faces.duplicates import hash_distances, perceptual_hash
-from stylegan_surv.gan.data import read_chips
-from stylegan_surv.gan.measures import features, frechet_distance, kernel_distance, precision_recall, sample
-from stylegan_surv.gan.provenance import SAME_PHOTO
+from stylegan_surv.gan.formats.provenance import SAME_PHOTO
+from stylegan_surv.gan.grading.measures import (
+    features,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+    sample,
+)
+from stylegan_surv.gan.training.data import read_chips
 
 Pixels = NDArray[np.uint8]
 

@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stylegan_surv.survival.calibration import a_calibration, d_calibration
-from stylegan_surv.survival.compare import rerun
-from stylegan_surv.survival.controls import permutation_within
-from stylegan_surv.survival.metrics import concordance, metric_samples
+from stylegan_surv.audit.added_value import rerun
+from stylegan_surv.audit.controls import permutation_within
+from stylegan_surv.survival.metrics.calibration import a_calibration, d_calibration
+from stylegan_surv.survival.metrics.table import concordance, metric_samples
 from stylegan_surv.survival.outcome import Outcome
-from stylegan_surv.survival.validate import GramCV
+from stylegan_surv.survival.validation.nested import GramCV
 
 Floats = NDArray[np.floating]
 RESULTS = Path(__file__).parent / "results" / "metrics_calibration.json"

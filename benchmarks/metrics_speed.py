@@ -19,9 +19,9 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 import stylegan_surv as ss
-from stylegan_surv.survival._pairs import Pairs
-from stylegan_surv.survival._resamples import multiplicities
-from stylegan_surv.survival.metrics import concordance
+from stylegan_surv.survival.metrics.pairs import Pairs
+from stylegan_surv.survival.metrics.resamples import multiplicities
+from stylegan_surv.survival.metrics.table import concordance
 from stylegan_surv.survival.outcome import Outcome
 
 RESULTS = Path(__file__).parent / "results" / "metrics_speed.json"

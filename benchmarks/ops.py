@@ -29,9 +29,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import cuda_ops
-from cuda_ops import _conv3x3, bias_act, fast_torch, upfirdn2d
+from cuda_ops import _conv3x3, bias_act, convolution, fast_torch, upfirdn2d
 from cuda_ops.reference import Resample
-from stylegan_surv.gan import convolution
 
 ROUNDS = 5
 SECONDS = 0.1  # spent on a figure at most, once it has three runs
@@ -246,7 +245,7 @@ def measure_synthesis(resolution: int = 256, batch: int = 4) -> dict[str, Any]:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    from stylegan_surv.gan import networks
+    from stylegan_surv.gan.networks import stylegan2 as networks
 
     torch.manual_seed(0)
     config = networks.GeneratorConfig(resolution, w_dim=512, channel_base=16384)

@@ -28,12 +28,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan_surv.gan import networks
-from stylegan_surv.gan.data import ImageSet
-from stylegan_surv.gan.finetune import fresh_networks
-from stylegan_surv.gan.precision import choose
-from stylegan_surv.gan.recipe import Recipe, make_recipe, read_recipe
-from stylegan_surv.gan.train import Trainer
+from stylegan_surv.gan.networks import stylegan2 as networks
+from stylegan_surv.gan.training.data import ImageSet
+from stylegan_surv.gan.training.finetune import fresh_networks
+from stylegan_surv.gan.training.precision import choose
+from stylegan_surv.gan.training.recipe import Recipe, make_recipe, read_recipe
+from stylegan_surv.gan.training.train import Trainer
 
 SIZES = {"z_dim": 256, "w_dim": 256, "mapping_layers": 4, "channel_max": 256}
 BASES = {"generator_base": 3072, "discriminator_base": 2048, "encoder_base": 2048}

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import click
 
-from stylegan_surv.gan.precision import choose
-from stylegan_surv.gan.recipe import read_recipe
+from stylegan_surv.gan.training.precision import choose
+from stylegan_surv.gan.training.recipe import read_recipe
 
 
 def images_per_second(chips: Path, recipe: Path, threads: int, processes: int) -> float:

@@ -143,7 +143,7 @@ def _op(namespace: str, name: str) -> Any:
 
 
 def _define_conv3x3() -> None:
-    """Convolution on a CPU; its gradients are put together by `stylegan_surv.gan.convolution`."""
+    """Convolution on a CPU; its gradients are put together by `cuda_ops.convolution`."""
     others = "Tensor? in_scale, Tensor? out_scale, Tensor? bias, bool relu, Tensor? mask"
     torch.library.define(f"{NAMESPACE}::conv3x3_weights", "(Tensor w, bool adjoint) -> Tensor")
     torch.library.define(f"{NAMESPACE}::conv3x3", f"(Tensor x, Tensor u, {others}) -> Tensor")

@@ -9,11 +9,11 @@ import pandas as pd
 import torch
 
 import stylegan_surv as ss
-from stylegan_surv.gan import rosinality, zoo
-from stylegan_surv.gan.checkpoint import convert
-from stylegan_surv.gan.measures import quality, reconstruct, sample
-from stylegan_surv.gan.memorisation import memorisation
-from stylegan_surv.gan.provenance import intersect, record
+from stylegan_surv.gan.formats import rosinality, zoo
+from stylegan_surv.gan.formats.checkpoint import convert
+from stylegan_surv.gan.formats.provenance import intersect, record
+from stylegan_surv.gan.grading.measures import quality, reconstruct, sample
+from stylegan_surv.gan.grading.memorisation import memorisation
 
 torch.set_num_threads(1)
 

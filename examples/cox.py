@@ -14,8 +14,8 @@ from stylegan_surv.survival import (
     make_model,
     nested_cv,
 )
-from stylegan_surv.survival.metrics import pooled_concordance
-from stylegan_surv.survival.persist import load_model, save_model
+from stylegan_surv.survival.engines.persist import load_model, save_model
+from stylegan_surv.survival.metrics.table import pooled_concordance
 
 NUM_WS, W_DIM, N = 10, 64, 400
 

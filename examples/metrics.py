@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 from lifelines.datasets import load_lung
 
-from stylegan_surv.survival._smallcox import fit_cox
-from stylegan_surv.survival.calibration import calibration
-from stylegan_surv.survival.metrics import concordance
-from stylegan_surv.survival.sample_size import events_for_hazard_ratio
+from stylegan_surv.survival.cox.plain import fit_cox
+from stylegan_surv.survival.metrics.calibration import calibration
+from stylegan_surv.survival.metrics.sample_size import events_for_hazard_ratio
+from stylegan_surv.survival.metrics.table import concordance
 
 lung = load_lung().dropna(subset=["age", "sex", "ph.ecog"])
 time, event = lung["time"].to_numpy(float), lung["status"].to_numpy(bool)

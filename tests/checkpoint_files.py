@@ -12,7 +12,13 @@ from unittest import mock
 import torch
 from torch import nn
 
-from stylegan_surv.gan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, Trunk
+from stylegan_surv.gan.networks.stylegan2 import (
+    Discriminator,
+    DiscriminatorConfig,
+    Generator,
+    GeneratorConfig,
+    Trunk,
+)
 
 TRAP = "open('PWNED', 'w')\n"  # what the original loader would execute
 

@@ -93,7 +93,7 @@ def test_coefficients_come_back_through_the_pipeline(model: object) -> None:
 
 
 def test_a_forest_has_no_coefficient() -> None:
-    from stylegan_surv.survival.models import make_model
+    from stylegan_surv.survival.engines.registry import make_model
 
     assert linear_coefficients(make_model("rsf"), P) is None
 

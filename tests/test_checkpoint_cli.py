@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from stylegan_surv.cli import cli, main
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan import load_discriminator, load_generator, zoo
+from stylegan_surv.gan import load_discriminator, load_generator
+from stylegan_surv.gan.formats import zoo
 
 HERE = Path(__file__).parent / "data" / "checkpoints"
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylegan_surv import InputError
-from stylegan_surv.gan import load_discriminator, load_generator, rosinality, save_network
+from stylegan_surv.gan import load_discriminator, load_generator, save_network
+from stylegan_surv.gan.formats import rosinality
 
 SMALL = {"resolution": 8, "channel_base": 32, "channel_max": 4}
 

@@ -15,7 +15,7 @@ from checkpoint_files import random_discriminator, random_generator, write_nvlab
 
 from stylegan_surv import InputError, Refused
 from stylegan_surv.gan import load_discriminator, load_encoder, load_generator
-from stylegan_surv.gan.nvlabs import read_pickle
+from stylegan_surv.gan.formats.nvlabs import read_pickle
 
 HERE = Path(__file__).parent / "data" / "checkpoints"
 SHARED = os.environ.get("STYLEGAN_SURV_SHARED")
@@ -229,7 +229,7 @@ def test_modules_that_contain_themselves_end(tmp_path):
     content = read_pickle(tmp_path / "n.pkl")
     b4 = content["G_ema"].state["_modules"]["synthesis"].state["_modules"]["b4"]
     b4.state["_modules"]["again"] = b4
-    from stylegan_surv.gan.nvlabs import tensors
+    from stylegan_surv.gan.formats.nvlabs import tensors
 
     with pytest.raises(Refused, match="more than"):
         tensors(content["G_ema"])

@@ -14,7 +14,8 @@ import torch
 from checkpoint_files import random_discriminator, random_generator, write_nvlabs
 
 from stylegan_surv import InputError, Refused
-from stylegan_surv.gan import load_discriminator, load_generator, rosinality, save_network
+from stylegan_surv.gan import load_discriminator, load_generator, save_network
+from stylegan_surv.gan.formats import rosinality
 
 HERE = Path(__file__).parent / "data" / "checkpoints"
 SHARED = os.environ.get("STYLEGAN_SURV_SHARED")

@@ -9,18 +9,18 @@ from lifelines import CoxPHFitter
 from lifelines.datasets import load_rossi
 from scipy.stats import chi2
 
-from stylegan_surv.errors import InputError
-from stylegan_surv.survival._smallcox import fit_cox
-from stylegan_surv.survival.compare import (
+from stylegan_surv.audit.added_value import (
     added_value,
     adjusted_score,
     c_by_censoring,
     proportional_hazards,
     subgroups,
 )
-from stylegan_surv.survival.metrics import MetricSamples, paired_differences
+from stylegan_surv.errors import InputError
+from stylegan_surv.survival.cox.plain import fit_cox
+from stylegan_surv.survival.metrics.sample_size import events_for_delta_c, events_for_hazard_ratio
+from stylegan_surv.survival.metrics.table import MetricSamples, paired_differences
 from stylegan_surv.survival.outcome import Outcome
-from stylegan_surv.survival.sample_size import events_for_delta_c, events_for_hazard_ratio
 
 
 def cohort(n: int, seed: int, photo: float = 0.0, age: float = 0.7) -> tuple[np.ndarray, np.ndarray, Outcome]:

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival.external import validate_external
-from stylegan_surv.survival.metrics import concordance
+from stylegan_surv.survival.metrics.external import validate_external
+from stylegan_surv.survival.metrics.table import concordance
 from stylegan_surv.survival.outcome import Outcome
 
 

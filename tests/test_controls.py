@@ -9,20 +9,20 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stylegan_surv.errors import InputError
-from stylegan_surv.faces import Chips
-from stylegan_surv.faces.duplicates import same_picture
-from stylegan_surv.survival._photographs import across_patients, measure, pixel_features, region
-from stylegan_surv.survival.controls import (
+from stylegan_surv.audit.controls import (
     permutation_within,
     permuted_outcomes,
     predict_column,
     reconstruction_agreement,
     repeat_photo_icc,
 )
-from stylegan_surv.survival.metrics import pooled_concordance
+from stylegan_surv.audit.photographs import across_patients, measure, pixel_features, region
+from stylegan_surv.errors import InputError
+from stylegan_surv.faces import Chips
+from stylegan_surv.faces.duplicates import same_picture
+from stylegan_surv.survival.metrics.table import pooled_concordance
 from stylegan_surv.survival.outcome import Outcome
-from stylegan_surv.survival.validate import GramCV, make_folds
+from stylegan_surv.survival.validation.nested import GramCV, make_folds
 
 
 def test_permuted_outcomes_give_chance_and_real_ones_do_not() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from coxdev import CoxDeviance
 
-from stylegan_surv.survival._partial import PartialLikelihood
+from stylegan_surv.survival.cox.partial import PartialLikelihood
 
 
 def _patients(n: int = 120, seed: int = 0) -> dict[str, np.ndarray]:

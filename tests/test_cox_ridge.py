@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival.cox import CoxRidge
+from stylegan_surv.survival.cox.ridge import CoxRidge
 from stylegan_surv.survival.outcome import Outcome
 
 Array = np.ndarray

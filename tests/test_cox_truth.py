@@ -19,7 +19,7 @@ from lifelines.datasets import (
 from sksurv.datasets import load_gbsg2, load_veterans_lung_cancer
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 
-from stylegan_surv.survival.cox import CoxRidge
+from stylegan_surv.survival.cox.ridge import CoxRidge
 
 Array = np.ndarray
 
@@ -168,7 +168,9 @@ def test_rossi_with_a_ridge_penalty(solver: str) -> None:
 def test_equals_scikit_survival(
     ties: str, solver: str, dtype: type, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stylegan_surv.survival._primal.SMALL", 0)  # float32 stays float32, as for a large X
+    monkeypatch.setattr(
+        "stylegan_surv.survival.cox.primal.SMALL", 0
+    )  # float32 stays float32, as for a large X
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 30)).astype(dtype)
     y = structured(rng.random(200) < 0.6, np.ceil(20 * rng.exponential(np.exp(-X[:, 0] + 0.5 * X[:, 1]))))

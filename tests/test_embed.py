@@ -24,7 +24,7 @@ from stylegan_surv.inversion.noise import NoiseMaps
 from stylegan_surv.inversion.optimizers import LBFGS, Adam
 from stylegan_surv.inversion.projector import exchangeable
 from stylegan_surv.inversion.verify import prune, verify
-from stylegan_surv.study import provenance
+from stylegan_surv.study.evaluate import provenance
 
 FEW = Schedule(steps=4)
 TINY = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)

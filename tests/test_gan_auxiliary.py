@@ -18,8 +18,9 @@ from click.testing import CliRunner
 
 from stylegan_surv import InputError, Refused
 from stylegan_surv.cli import cli
-from stylegan_surv.gan import LPIPS, auxiliary
-from stylegan_surv.gan.perceptual import SCALE, SHIFT
+from stylegan_surv.gan import LPIPS
+from stylegan_surv.gan.formats import auxiliary
+from stylegan_surv.gan.networks.perceptual import SCALE, SHIFT
 
 SHARED_CACHE = auxiliary.cache_folder() / "lpips-vgg.safetensors"
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stylegan_surv.gan import convolution
-from stylegan_surv.gan.convolution import conv2d, conv_transpose2d
+from cuda_ops import convolution
+from cuda_ops.convolution import conv2d, conv_transpose2d
 
 CASES = [  # (height, width, kernel, stride, padding)
     (4, 5, 3, 1, 1),

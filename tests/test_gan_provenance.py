@@ -15,14 +15,14 @@ from PIL import Image, ImageEnhance
 from stylegan_surv.faces import Chips
 from stylegan_surv.faces.duplicates import hash_distances, perceptual_hash
 from stylegan_surv.gan import load_generator
-from stylegan_surv.gan.measures import sample
-from stylegan_surv.gan.provenance import (
+from stylegan_surv.gan.formats.provenance import (
     SAME_PHOTO,
     chip_hashes,
     intersect,
     patient_key,
     record,
 )
+from stylegan_surv.gan.grading.measures import sample
 
 
 @pytest.fixture(scope="module")

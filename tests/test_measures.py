@@ -14,8 +14,7 @@ from scipy.linalg import sqrtm
 
 from stylegan_surv import InputError
 from stylegan_surv.gan import LPIPS, Encoder, EncoderConfig, Generator, GeneratorConfig, load_generator
-from stylegan_surv.gan.data import ImageSet
-from stylegan_surv.gan.measures import (
+from stylegan_surv.gan.grading.measures import (
     features,
     frechet_distance,
     kernel_distance,
@@ -25,7 +24,8 @@ from stylegan_surv.gan.measures import (
     reconstruct,
     sample,
 )
-from stylegan_surv.gan.watch import reconstruction_errors
+from stylegan_surv.gan.training.data import ImageSet
+from stylegan_surv.gan.training.watch import reconstruction_errors
 
 
 @pytest.fixture(scope="module")

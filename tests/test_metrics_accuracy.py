@@ -9,13 +9,14 @@ from sksurv.metrics import brier_score, cumulative_dynamic_auc, integrated_brier
 from sksurv.util import Surv
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival import _accuracy, metrics
-from stylegan_surv.survival._censoring import censoring_survival, kaplan_meier
-from stylegan_surv.survival._concordance import Data
-from stylegan_surv.survival._oof import scores_of
-from stylegan_surv.survival._resamples import Resamples, multiplicities
-from stylegan_surv.survival.metrics import default_horizons, default_tau, metric_samples, oof_metrics
+from stylegan_surv.survival.metrics import accuracy as _accuracy
+from stylegan_surv.survival.metrics import table as metrics
+from stylegan_surv.survival.metrics.censoring import censoring_survival, kaplan_meier
+from stylegan_surv.survival.metrics.concordance import Data
+from stylegan_surv.survival.metrics.resamples import Resamples, multiplicities
+from stylegan_surv.survival.metrics.table import default_horizons, default_tau, metric_samples, oof_metrics
 from stylegan_surv.survival.outcome import Outcome
+from stylegan_surv.survival.validation.out_of_fold import scores_of
 
 N = 400
 TIMES = np.array([0.1, 0.2, 0.35, 0.5, 0.8])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival._partial import PartialLikelihood
-from stylegan_surv.survival._smallcox import fit_cox
-from stylegan_surv.survival.calibration import (
+from stylegan_surv.survival.cox.partial import PartialLikelihood
+from stylegan_surv.survival.cox.plain import fit_cox
+from stylegan_surv.survival.metrics.calibration import (
     a_calibration,
     calibration,
     d_calibration,

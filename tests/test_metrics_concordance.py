@@ -11,10 +11,10 @@ from sksurv.metrics import concordance_index_censored, concordance_index_ipcw
 from sksurv.util import Surv
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival._pairs import Pairs
-from stylegan_surv.survival._resamples import multiplicities
-from stylegan_surv.survival._smallcox import fit_cox
-from stylegan_surv.survival.metrics import concordance, pooled_concordance
+from stylegan_surv.survival.cox.plain import fit_cox
+from stylegan_surv.survival.metrics.pairs import Pairs
+from stylegan_surv.survival.metrics.resamples import multiplicities
+from stylegan_surv.survival.metrics.table import concordance, pooled_concordance
 from stylegan_surv.survival.outcome import Outcome
 
 
@@ -137,7 +137,7 @@ def test_many_blocks_equal_one(monkeypatch: pytest.MonkeyPatch) -> None:
     time, event, x = simulated(300, ties=True)
     m = multiplicities(300, 20, seed=1)
     whole = Pairs(time, event, x, None, None, np.ones(300)).counts(m)
-    monkeypatch.setattr("stylegan_surv.survival._pairs._BLOCK", 7)
+    monkeypatch.setattr("stylegan_surv.survival.metrics.pairs._BLOCK", 7)
     parts = Pairs(time, event, x, None, None, np.ones(300)).counts(m)
     np.testing.assert_allclose(whole, parts, rtol=1e-6)
 

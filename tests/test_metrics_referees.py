@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stylegan_surv.survival import _accuracy
-from stylegan_surv.survival._concordance import Data
-from stylegan_surv.survival._resamples import Resamples
-from stylegan_surv.survival.calibration import calibration, d_calibration
+from stylegan_surv.survival.metrics import accuracy as _accuracy
+from stylegan_surv.survival.metrics.calibration import calibration, d_calibration
+from stylegan_surv.survival.metrics.concordance import Data
+from stylegan_surv.survival.metrics.resamples import Resamples
 
 REFEREES = os.environ.get("STYLEGAN_SURV_REFEREES")
 pytestmark = [

@@ -16,12 +16,12 @@ from sklearn.preprocessing import StandardScaler
 from sksurv.linear_model import CoxnetSurvivalAnalysis
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival.cox import CoxRidge
-from stylegan_surv.survival.elasticnet import CoxElasticNet
-from stylegan_surv.survival.forests import SurvivalForest, coarsen
-from stylegan_surv.survival.fusion import LateFusion
-from stylegan_surv.survival.models import MODELS, make_model
-from stylegan_surv.survival.persist import load_model, save_model
+from stylegan_surv.survival.cox.ridge import CoxRidge
+from stylegan_surv.survival.engines.elasticnet import CoxElasticNet
+from stylegan_surv.survival.engines.forests import SurvivalForest, coarsen
+from stylegan_surv.survival.engines.fusion import LateFusion
+from stylegan_surv.survival.engines.persist import load_model, save_model
+from stylegan_surv.survival.engines.registry import MODELS, make_model
 
 Array = np.ndarray
 
@@ -271,7 +271,7 @@ def test_a_forest_is_forecast_before_it_is_grown(caplog: pytest.LogCaptureFixtur
 
 def test_an_expensive_forest_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = patients(n=1000)
-    monkeypatch.setattr("stylegan_surv.survival.forests.LARGE", 1e4)
+    monkeypatch.setattr("stylegan_surv.survival.engines.forests.LARGE", 1e4)
     with pytest.warns(RuntimeWarning, match=r"will take about .* MB. Fewer trees"):
         SurvivalForest("extra-trees", n_estimators=2).fit(X, y)
 

@@ -11,9 +11,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from stylegan_surv.errors import InputError, Refused
-from stylegan_surv.survival.cox import CoxRidge
-from stylegan_surv.survival.models import make_model
-from stylegan_surv.survival.persist import load_model, save_model
+from stylegan_surv.survival.cox.ridge import CoxRidge
+from stylegan_surv.survival.engines.persist import load_model, save_model
+from stylegan_surv.survival.engines.registry import make_model
 
 
 def _data(n: int = 80, p: int = 40) -> tuple[np.ndarray, np.ndarray]:

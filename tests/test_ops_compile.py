@@ -6,8 +6,7 @@ import pytest
 import torch
 
 import cuda_ops
-from cuda_ops import bias_act, upfirdn2d
-from stylegan_surv.gan import convolution
+from cuda_ops import bias_act, convolution, upfirdn2d
 
 FILTER = cuda_ops.setup_filter([1, 3, 3, 1])
 

@@ -6,9 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cuda_ops import _conv3x3, _dispatch, conv3x3
-from stylegan_surv.gan import convolution
-from stylegan_surv.gan.convolution import conv2d, relu_conv2d, scaled_conv2d
+from cuda_ops import _conv3x3, _dispatch, conv3x3, convolution
+from cuda_ops.convolution import conv2d, relu_conv2d, scaled_conv2d
 
 SHAPES = [  # (n, c_in, c_out, height, width)
     (1, 16, 16, 1, 1),

@@ -15,10 +15,10 @@ from stylegan_surv.report import render
 from stylegan_surv.report.figures import kaplan_meier_figure
 from stylegan_surv.report.tables import benefit_table, difference_table, interval_text, p_text
 from stylegan_surv.report.verdict import findings
-from stylegan_surv.survival._oof import scores_of
-from stylegan_surv.survival.metrics import oof_metrics
+from stylegan_surv.survival.metrics.summary import thirds_within_fold
+from stylegan_surv.survival.metrics.table import oof_metrics
 from stylegan_surv.survival.outcome import Outcome
-from stylegan_surv.survival.summary import thirds_within_fold
+from stylegan_surv.survival.validation.out_of_fold import scores_of
 
 PNG = b"\x89PNG\r\n\x1a\n0000"
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import stylegan_surv as ss
 from stylegan_surv.faces import Chips
-from stylegan_surv.gan.provenance import patient_key
+from stylegan_surv.gan.formats.provenance import patient_key
 
 N, LAYERS, WIDTH, SIDE = 140, 3, 8, 48
 

@@ -11,11 +11,7 @@ import pandas as pd
 import pytest
 
 import stylegan_surv as ss
-from stylegan_surv.faces import Chips
-from stylegan_surv.faces.edits import EDITS, brighter, darker, no_clothing, other_background, rotated
-from stylegan_surv.inversion import Schedule
-from stylegan_surv.survival.outcome import Outcome
-from stylegan_surv.survival.stability import (
+from stylegan_surv.audit.stability import (
     Again,
     FoldRisk,
     embedded_again,
@@ -24,7 +20,11 @@ from stylegan_surv.survival.stability import (
     repeated_photographs,
     seeds,
 )
-from stylegan_surv.survival.validate import make_folds, nested_cv
+from stylegan_surv.faces import Chips
+from stylegan_surv.faces.edits import EDITS, brighter, darker, no_clothing, other_background, rotated
+from stylegan_surv.inversion import Schedule
+from stylegan_surv.survival.outcome import Outcome
+from stylegan_surv.survival.validation.nested import make_folds, nested_cv
 
 SIDE = 64
 CHEEKS = np.s_[30:50, 24:40]  # within the face of an aligned chip

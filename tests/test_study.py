@@ -174,7 +174,7 @@ def test_unknown_provenance_is_said_and_strict_refuses(folder: Path) -> None:
 
 
 def test_a_projector_needs_no_encoder_to_have_a_known_past() -> None:
-    from stylegan_surv.study import provenance
+    from stylegan_surv.study.evaluate import provenance
 
     table, latents = make()
     about = {"generator": "test", "provenance": {"generator": {"kind": "synthetic"}}}
@@ -186,7 +186,7 @@ def test_a_projector_needs_no_encoder_to_have_a_known_past() -> None:
 
 
 def test_patients_whom_the_networks_had_seen_do_not_count(folder: Path) -> None:
-    from stylegan_surv.gan.provenance import patient_key
+    from stylegan_surv.gan.formats.provenance import patient_key
 
     table, latents = make()
     seen = [str(p) for p in latents.patient_ids[:40]]
@@ -236,7 +236,7 @@ def test_latents_of_another_patient_are_refused() -> None:
 
 
 def test_photographs_that_were_not_compared_are_said_to_be_so() -> None:
-    from stylegan_surv.study import provenance
+    from stylegan_surv.study.evaluate import provenance
 
     table, latents = make()
     record = {"kind": "photographs", "salt": "s", "patients": [], "photos": ["0" * 64]}

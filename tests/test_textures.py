@@ -4,9 +4,9 @@ from functools import cache
 
 import torch
 
-from stylegan_surv.gan.losses import quantile_distance
-from stylegan_surv.gan.perceptual import LPIPS
-from stylegan_surv.gan.textures import _cells, texture_distance
+from stylegan_surv.gan.networks.perceptual import LPIPS
+from stylegan_surv.gan.training.losses import quantile_distance
+from stylegan_surv.gan.training.textures import _cells, texture_distance
 
 
 @cache

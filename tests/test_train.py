@@ -18,11 +18,12 @@ import torch
 from safetensors.torch import load_file
 from training import SMALL, blobs, everything, gradients, small_recipe, small_trainer
 
+from stylegan_surv import _files as atomic
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan import atomic, parallel, precision
-from stylegan_surv.gan.finetune import fresh_networks
-from stylegan_surv.gan.networks import Encoder, Generator
-from stylegan_surv.gan.train import STATE_FILE, Diverged, Trainer
+from stylegan_surv.gan.networks.stylegan2 import Encoder, Generator
+from stylegan_surv.gan.training import parallel, precision
+from stylegan_surv.gan.training.finetune import fresh_networks
+from stylegan_surv.gan.training.train import STATE_FILE, Diverged, Trainer
 
 SCRIPT = Path(__file__).with_name("training.py")
 
@@ -127,7 +128,7 @@ def test_micro_batches_add_up_to_the_gradient_of_the_batch(tmp_path: Path) -> No
     trainer.train_step()
     whole = [p.grad.clone() for p in trainer.players.G.parameters()]
     other = small_trainer(tmp_path / "x")
-    from stylegan_surv.gan.objective import Memory
+    from stylegan_surv.gan.training.objective import Memory
 
     total = [torch.zeros_like(g) for g in whole]
     for micro in range(2):
@@ -330,11 +331,11 @@ def test_recipes_that_freeze_all_or_name_no_layer_are_refused(tmp_path: Path) ->
 
 def test_precision_is_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A resumed run does not measure again: another answer would make it another run."""
-    monkeypatch.setattr("stylegan_surv.gan.train.choose", lambda device: "bf16")
+    monkeypatch.setattr("stylegan_surv.gan.training.train.choose", lambda device: "bf16")
     trainer = small_trainer(tmp_path, precision="auto")
     assert trainer.recipe.precision == "bf16"
     trainer.save()
-    monkeypatch.setattr("stylegan_surv.gan.train.choose", lambda device: "float32")
+    monkeypatch.setattr("stylegan_surv.gan.training.train.choose", lambda device: "float32")
     assert small_trainer(tmp_path, precision="auto").recipe.precision == "bf16"
     assert small_trainer(tmp_path / "new", precision="auto").recipe.precision == "float32"
 

@@ -13,11 +13,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival.cox import CoxRidge
-from stylegan_surv.survival.metrics import pooled_concordance
-from stylegan_surv.survival.models import make_model
+from stylegan_surv.survival.cox.ridge import CoxRidge
+from stylegan_surv.survival.engines.registry import make_model
+from stylegan_surv.survival.metrics.table import pooled_concordance
 from stylegan_surv.survival.outcome import Outcome
-from stylegan_surv.survival.validate import (
+from stylegan_surv.survival.validation.nested import (
     GramCV,
     OutOfFold,
     leave_group_out,
@@ -240,8 +240,8 @@ def test_forests_tell_their_cost_before_anything_is_fitted(monkeypatch: pytest.M
     def fitting(*_: Any) -> None:
         raise RuntimeError("fitting begins")
 
-    monkeypatch.setattr("stylegan_surv.survival.forests.LONG", 0.0)
-    monkeypatch.setattr("stylegan_surv.survival.validate._run", fitting)
+    monkeypatch.setattr("stylegan_surv.survival.engines.forests.LONG", 0.0)
+    monkeypatch.setattr("stylegan_surv.survival.validation.nested._run", fitting)
     with pytest.warns(RuntimeWarning) as caught, pytest.raises(RuntimeError, match="fitting begins"):
         nested_cv(models, X, outcome, clinical=clinical, folds=3, repeats=2)
     photo, both = (str(warning.message) for warning in caught)

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from stylegan_surv.gan.data import ImageSet
-from stylegan_surv.gan.finetune import fresh_networks
-from stylegan_surv.gan.recipe import Recipe, make_recipe
-from stylegan_surv.gan.train import Trainer
+from stylegan_surv.gan.training.data import ImageSet
+from stylegan_surv.gan.training.finetune import fresh_networks
+from stylegan_surv.gan.training.recipe import Recipe, make_recipe
+from stylegan_surv.gan.training.train import Trainer
 
 SMALL = {
     "name": "test",
@@ -69,7 +69,7 @@ def small_trainer(out: Path, device: str = "cpu", **changes: Any) -> Trainer:
 
 def everything(trainer: Trainer) -> dict[str, torch.Tensor]:
     """All tensors of a run's state."""
-    from stylegan_surv.gan.state import tensors_of
+    from stylegan_surv.gan.training.state import tensors_of
 
     return {
         f"{n}/{k}": v.clone() for n, thing in trainer.objects().items() for k, v in tensors_of(thing).items()

@@ -204,7 +204,7 @@ def load_nuisance(name: str | Path) -> list[Nuisance]:
     """
     from safetensors import safe_open
 
-    from stylegan_surv.gan.checkpoint import DATA
+    from stylegan_surv.gan.formats.checkpoint import DATA
 
     path = Path(name) if Path(name).is_file() else DATA / f"{name}.stats.safetensors"
     if not path.is_file():

@@ -27,7 +27,7 @@ def command(source: Path, target: Path, what: str, layout: str, as_json: bool) -
 
     The format is told by content. No code of a file is ever run.
     """
-    from stylegan_surv.gan.checkpoint import convert
+    from stylegan_surv.gan.formats.checkpoint import convert
 
     made = convert(source, target, network=what, layout=layout)  # type: ignore[arg-type]
     if as_json:

@@ -12,7 +12,7 @@ import click
 from stylegan_surv.cli._common import columns_option, echo_json, progress_bar
 
 if TYPE_CHECKING:
-    from stylegan_surv.gan.finetune import Run
+    from stylegan_surv.gan.training.finetune import Run
 
 PATH = click.Path(path_type=Path)
 RUN_OPTIONS = (
@@ -80,9 +80,9 @@ def command(
     Interrupt it whenever you like (Ctrl-C, SIGTERM, even a power cut): the same command goes on where it stopped.
     """
     from stylegan_surv.cohort import read_cohort
-    from stylegan_surv.gan import parallel
-    from stylegan_surv.gan.finetune import Interrupted, finetune
-    from stylegan_surv.gan.recipe import read_recipe
+    from stylegan_surv.gan.training import parallel
+    from stylegan_surv.gan.training.finetune import Interrupted, finetune
+    from stylegan_surv.gan.training.recipe import read_recipe
 
     recipe = read_recipe(settings, images=images, seed=seed)
     cohort = None if table is None else read_cohort(table, photos, columns=columns, check_photos=False)

@@ -27,9 +27,9 @@ def command(
 
     Interrupt it whenever you like: the same command goes on where it stopped.
     """
-    from stylegan_surv.gan import parallel
-    from stylegan_surv.gan.finetune import Interrupted, train
-    from stylegan_surv.gan.recipe import read_recipe
+    from stylegan_surv.gan.training import parallel
+    from stylegan_surv.gan.training.finetune import Interrupted, train
+    from stylegan_surv.gan.training.recipe import read_recipe
 
     recipe = read_recipe(settings, images=images, seed=seed)
     with parallel.session(device) as place, progress_bar("Training") as report:

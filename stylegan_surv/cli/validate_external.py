@@ -37,7 +37,7 @@ def command(
     from stylegan_surv.cohort import read_cohort
     from stylegan_surv.inversion import Latents
     from stylegan_surv.study import predict
-    from stylegan_surv.survival.external import validate_external
+    from stylegan_surv.survival.metrics.external import validate_external
     from stylegan_surv.survival.outcome import Outcome
 
     cohort = read_cohort(table, columns=columns, check_photos=False)

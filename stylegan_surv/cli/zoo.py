@@ -20,7 +20,7 @@ from stylegan_surv.cli._common import echo_json
 @click.option("--json", "as_json", is_flag=True, help="Print as one JSON line.")
 def command(name: str | None, kind: str, as_json: bool) -> None:
     """List the bundled networks; with NAME, print its whole card."""
-    from stylegan_surv.gan import zoo
+    from stylegan_surv.gan.formats import zoo
 
     if name is not None:
         one = zoo.entry(name, kind)

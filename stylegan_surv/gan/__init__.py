@@ -1,7 +1,13 @@
 """StyleGAN2: networks, checkpoints, training."""
 
-from stylegan_surv.gan.checkpoint import load_discriminator, load_encoder, load_generator, save_network
-from stylegan_surv.gan.networks import (
+from stylegan_surv.gan.formats.checkpoint import (
+    load_discriminator,
+    load_encoder,
+    load_generator,
+    save_network,
+)
+from stylegan_surv.gan.networks.perceptual import LPIPS
+from stylegan_surv.gan.networks.stylegan2 import (
     Discriminator,
     DiscriminatorConfig,
     Encoder,
@@ -9,7 +15,6 @@ from stylegan_surv.gan.networks import (
     Generator,
     GeneratorConfig,
 )
-from stylegan_surv.gan.perceptual import LPIPS
 
 __all__ = [
     "LPIPS",

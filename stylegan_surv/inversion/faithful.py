@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from stylegan_surv._files import write_tensors
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import LPIPS, Generator
-from stylegan_surv.gan.atomic import write_tensors
 from stylegan_surv.inversion.inverter import DISPLAY_ONLY, fingerprint
 from stylegan_surv.inversion.projector import mapped, shrink, squared_error
 

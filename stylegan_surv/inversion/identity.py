@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan_surv.gan.memorisation import identity_vectors
+from stylegan_surv.gan.grading.memorisation import identity_vectors
 
 
 def similarity(a: Tensor, b: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces.mask import face_mask
 from stylegan_surv.gan import LPIPS, Encoder, Generator, load_encoder, load_generator
-from stylegan_surv.gan.checkpoint import find
+from stylegan_surv.gan.formats.checkpoint import find
 from stylegan_surv.inversion.encode import encode
 from stylegan_surv.inversion.noise import NoiseMaps
 from stylegan_surv.inversion.projector import (

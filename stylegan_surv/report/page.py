@@ -18,12 +18,12 @@ from PIL import Image
 from stylegan_surv.report import figures, tables
 from stylegan_surv.report.tripod import checklist
 from stylegan_surv.report.verdict import ASSOCIATION, findings
-from stylegan_surv.survival import _accuracy
-from stylegan_surv.survival._concordance import checked
-from stylegan_surv.survival._oof import Scores, scores_of
-from stylegan_surv.survival._resamples import Resamples
-from stylegan_surv.survival.calibration import calibration
-from stylegan_surv.survival.summary import THIRDS, describe, thirds_within_fold
+from stylegan_surv.survival.metrics import accuracy as _accuracy
+from stylegan_surv.survival.metrics.calibration import calibration
+from stylegan_surv.survival.metrics.concordance import checked
+from stylegan_surv.survival.metrics.resamples import Resamples
+from stylegan_surv.survival.metrics.summary import THIRDS, describe, thirds_within_fold
+from stylegan_surv.survival.validation.out_of_fold import Scores, scores_of
 
 if TYPE_CHECKING:
     from stylegan_surv.study import Study

@@ -64,7 +64,7 @@ def _known(study: Any) -> dict[str, str]:
         "9a": f"Photograph: all latent dimensions. Clinical variables: {clinical}.",
         "9b": "Latents: coordinates of the photograph in W+.",
         "10": f"{flow['patients']} patients, {flow['events']} events. Events needed for a given hazard ratio: "
-        "stylegan_surv.survival.sample_size.",
+        "stylegan_surv.survival.metrics.sample_size.",
         "11": "Missing clinical values are imputed in the training part of each fold, with an indicator. "
         + _missing(study),
         "12a": f"All patients, by nested cross-validation: {folds}.",

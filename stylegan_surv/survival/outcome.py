@@ -133,7 +133,7 @@ class Outcome:
             raise InputError(f"outcome: no column {missing} in the table; it has {list(frame.columns)}.")
         levels = None
         if strata:
-            from .design import strata_from
+            from stylegan_surv.survival.design import strata_from
 
             levels = strata_from(strata, frame)
         entry = None

@@ -1,0 +1,360 @@
+"""How stable is a patient's risk? Repeated photographs, edited ones, reconstructions, other seeds.
+
+All risks here are out of fold: a photograph is scored by the model of the fold that its patient was held out from. They
+are in standard deviations of the held-out patients' risks, so that 1 is the usual distance between two patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.base import clone
+
+from stylegan_surv.audit.controls import reconstruction_agreement, repeat_photo_icc
+from stylegan_surv.errors import InputError
+from stylegan_surv.faces.chips import Chips
+from stylegan_surv.faces.edits import EDITS
+from stylegan_surv.survival.cox.ridge import CoxRidge
+from stylegan_surv.survival.engines.registry import make_model
+from stylegan_surv.survival.validation.out_of_fold import scores_of
+
+if TYPE_CHECKING:
+    from stylegan_surv.inversion import Latents
+    from stylegan_surv.survival.outcome import Outcome
+
+Floats = NDArray[np.floating]
+Progress = Callable[[int, int], None]
+SAMPLE = 32  # photographs that are embedded again
+_BATCH = 16  # pictures drawn at once
+
+
+def stability(
+    model: str,
+    x: Floats,
+    outcome: Outcome,
+    oof: pd.DataFrame,
+    fold: NDArray[np.intp],
+    latents: Latents,
+    *,
+    chips: Chips | None = None,
+    chosen: pd.DataFrame | None = None,
+    number: int = SAMPLE,
+    generator: Any = None,
+    encoder: Any = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """All checks of this module, as ``metrics.json`` holds them under ``controls``.
+
+    Parameters
+    ----------
+    model : str
+        The study's first model, by name.
+    x, outcome, oof, fold, chosen
+        Latents of the patients, their outcome, out-of-fold results, folds of the first repeat and penalties.
+    number : int
+        Photographs to embed again; 0 for none.
+    generator, encoder : networks, paths or zoo names
+        Of the latents; by default those that their metadata name.
+
+    Returns
+    -------
+    dict
+        ``seeds``, ``repeat_photo_icc``, ``embedded_again`` (whether the networks were at hand), ``reconstruction``,
+        ``edits``; what does not apply is left out.
+    """
+    risk_of = fold_risk(model, x, outcome, fold, shape=latents.w_plus.shape[1:], chosen=chosen)
+    found: dict[str, Any] = {
+        "seeds": seeds(oof, outcome),
+        "repeat_photo_icc": repeated_photographs(risk_of, latents),
+    }
+    if number:
+        again = Again.of(latents, generator, encoder)
+        found["embedded_again"] = again is not None
+        if again is not None:
+            found |= embedded_again(
+                risk_of, latents, again, chips, number=number, seed=seed, progress=progress
+            )
+    return {name: value for name, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class FoldRisk:
+    """The main model fitted without each fold, for photographs of the patients of that fold.
+
+    Attributes
+    ----------
+    models : dict of int to estimator
+    fold : dict of str to int
+        Fold that a patient was held out in.
+    centre, scale : dict of int to float
+        Mean and standard deviation of the held-out patients' risks.
+    """
+
+    models: Mapping[int, Any]
+    fold: Mapping[str, int]
+    centre: Mapping[int, float]
+    scale: Mapping[int, float]
+
+    def __call__(self, w_plus: Floats, patients: Sequence[str]) -> Floats:
+        """Standardised out-of-fold risks [k] of photographs `w_plus` [k, …]; NaN for patients never held out."""
+        x = np.asarray(w_plus, np.float32).reshape(len(w_plus), -1)
+        fold = np.array([self.fold.get(str(p), -1) for p in patients], int)
+        risk = np.full(len(x), np.nan)
+        for k, model in self.models.items():
+            here = fold == k
+            if here.any():
+                risk[here] = (model.predict(x[here]) - self.centre[k]) / self.scale[k]
+        return risk
+
+
+def fold_risk(
+    name: str,
+    x: Floats,
+    outcome: Outcome,
+    fold: NDArray[np.intp],
+    *,
+    shape: tuple[int, int],
+    chosen: pd.DataFrame | None = None,
+) -> FoldRisk:
+    """Fit a model once without each fold.
+
+    Parameters
+    ----------
+    name : str
+        As in `make_model`.
+    x : array [n, p]
+        Latents in the order of the outcome.
+    fold : int array [n]
+        Folds of the first repeat, −1 for patients who are never held out.
+    shape : (num_ws, w_dim)
+    chosen : DataFrame, optional
+        ``OutOfFold.chosen``; ridge models take their penalty from it, others choose anew.
+    """
+    models: dict[int, Any] = {}
+    centre, scale = {}, {}
+    for k in (int(k) for k in np.unique(fold) if k >= 0):
+        train, test = fold != k, fold == k
+        model = _with_penalty(make_model(name, *shape), chosen, k)
+        models[k] = model.fit(x[train], outcome.subset(np.flatnonzero(train)).y)
+        risk = model.predict(x[test])
+        centre[k], scale[k] = float(risk.mean()), float(risk.std()) or 1.0
+    owner = {str(p): int(k) for p, k in zip(outcome.patient_id, fold)}
+    return FoldRisk(models, owner, centre, scale)
+
+
+def _with_penalty(model: Any, chosen: pd.DataFrame | None, fold: int) -> Any:
+    """A ridge model with the penalty that the cross-validation chose in this fold."""
+    if chosen is None or not isinstance(model, CoxRidge):
+        return model
+    mine = (chosen["model"] == "photo") & (chosen["repeat"] == 0) & (chosen["fold"] == fold)
+    values = dict(zip(chosen["parameter"][mine], chosen["value"][mine]))
+    if not values:
+        return model
+    alpha = next(iter(values.values()))
+    if len(values) > 1:
+        alpha = {k.removeprefix("alpha[").removesuffix("]"): v for k, v in values.items()}
+    return clone(model).set_params(alphas=(alpha,), cv=None)
+
+
+def repeated_photographs(risk_of: FoldRisk, latents: Latents) -> dict[str, Any] | None:
+    """ICC(1) of the risk over several photographs of the same patients; None with fewer than three such patients."""
+    owner = pd.Series(np.asarray(latents.patient_ids).astype(str))
+    several = owner.duplicated(keep=False).to_numpy()
+    if not several.any():
+        return None
+    who = owner[several].to_numpy()
+    found = repeat_photo_icc(risk_of(latents.w_plus[several], list(who)), who)
+    return None if found is None else found.to_dict()
+
+
+def seeds(oof: pd.DataFrame, outcome: Outcome) -> dict[str, float] | None:
+    """How much of the risk's variance is that of the division into folds and its seed; None with one repeat.
+
+    Returns
+    -------
+    dict
+        ``icc`` of a patient's standardised out-of-fold risk over the repeats, ``sd`` its standard deviation over
+        repeats, ``repeats``.
+    """
+    scores = scores_of(oof[oof["model"] == "photo"], outcome)
+    if len(scores.risk) < 2:
+        return None
+    z = np.array([_standardised(risk, fold) for risk, fold in zip(scores.risk, scores.fold)])
+    z = z[:, np.isfinite(z).all(axis=0)]
+    found = repeat_photo_icc(z.T.ravel(), np.repeat(np.arange(z.shape[1]), len(z)))
+    if found is None:
+        return None
+    sd = float(np.sqrt(z.var(axis=0, ddof=1).mean()))
+    return {"icc": found.icc, "low": found.low, "high": found.high, "sd": sd, "repeats": float(len(z))}
+
+
+def _standardised(risk: Floats, fold: NDArray[np.intp]) -> Floats:
+    groups = pd.Series(np.where(fold >= 0, risk, np.nan)).groupby(fold)
+    return np.asarray((risk - groups.transform("mean")) / groups.transform("std"))
+
+
+@dataclass(frozen=True)
+class Again:
+    """Embeds pictures as the study's photographs were embedded.
+
+    Attributes
+    ----------
+    generator, encoder : the study's networks.
+    options : settings of `embed`: method, schedule, batch, seed, passes, perceptual.
+    """
+
+    generator: Any
+    encoder: Any
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, latents: Latents, generator: Any = None, encoder: Any = None) -> Again | None:
+        """As the metadata of the latents say; None where their networks or their image distance are not at hand."""
+        from stylegan_surv.gan import load_encoder, load_generator
+        from stylegan_surv.inversion.inverter import METHODS, fingerprint
+        from stylegan_surv.inversion.projector import Schedule
+
+        about = latents.metadata
+        settings = dict(about.get("settings") or {})
+        name = generator if generator is not None else about.get("generator")
+        if (
+            name is None
+            or about.get("method") not in METHODS
+            or settings.get("perceptual") not in ("alex", "vgg")
+        ):
+            return None
+        try:
+            net = load_generator(name) if isinstance(name, str) else name
+            uses_encoder = "encoder_sha256" in about
+            partner = (encoder if encoder is not None else name) if uses_encoder else None
+            partner = load_encoder(partner) if isinstance(partner, str) else partner
+        except InputError:
+            return None
+        for role, network in (("generator", net), ("encoder", partner)):
+            wanted = about.get(f"{role}_sha256")
+            if wanted and (network is None or fingerprint(network) != wanted):
+                return None  # a later network under the same name
+        schedule = settings.get("schedule")
+        if schedule and schedule["start"] == "previous":
+            return None  # the latents that it began with are not at hand
+        options = {k: settings[k] for k in ("batch", "seed", "passes", "perceptual")}
+        options |= {"method": about["method"], "schedule": None if schedule is None else Schedule(**schedule)}
+        return cls(net, partner, options)
+
+    def embed(self, images: Any, names: Sequence[str], **changed: Any) -> Floats:
+        """Latents [n, num_ws, w_dim] of pictures [n, 3, R, R] in [−1, 1]."""
+        from stylegan_surv.inversion import embed
+
+        found = embed(
+            images, generator=self.generator, encoder=self.encoder, photo_ids=names, patient_ids=names,
+            **{**self.options, **changed},
+        )  # fmt: skip
+        row = {str(name): k for k, name in enumerate(found.ids)}
+        return np.asarray(found.w_plus[[row[name] for name in names]])
+
+    def draw(self, w_plus: Floats) -> Any:
+        """The generator's pictures of latents, [n, 3, R, R] in [−1, 1]."""
+        import torch
+
+        with torch.no_grad():
+            parts = [
+                self.generator.synthesis(torch.from_numpy(w_plus[k : k + _BATCH]))
+                for k in range(0, len(w_plus), _BATCH)
+            ]
+        return torch.cat(parts).clamp(-1, 1)
+
+    def pixels(self, chips: Sequence[NDArray[np.uint8]]) -> Any:
+        """Chips at the generator's resolution, [n, 3, R, R]."""
+        import torch
+
+        from stylegan_surv.inversion.sources import resample, to_tensor
+
+        side = self.generator.config.resolution
+        return torch.stack([to_tensor(resample(Image.fromarray(chip), side)) for chip in chips])
+
+
+def embedded_again(
+    risk_of: FoldRisk,
+    latents: Latents,
+    again: Again,
+    chips: Chips | None = None,
+    *,
+    number: int = SAMPLE,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Risks of reconstructions and of edited photographs beside those of the photographs themselves.
+
+    Parameters
+    ----------
+    risk_of : FoldRisk
+    latents : Latents
+        The study's.
+    again : Again
+    chips : Chips, optional
+        The aligned photographs, for the edits; without them there is the reconstruction only.
+    number : int
+        Photographs to use, drawn at random, of different patients.
+
+    Returns
+    -------
+    dict
+        ``reconstruction`` (the drawing of a latent, embedded again) and ``edits`` by name, each with
+        ``correlation, icc, shift`` as in `reconstruction_agreement`, ``moved`` (mean absolute change in standard
+        deviations) and ``photographs``. For methods that draw random numbers, ``edits`` holds another seed too.
+    """
+    rows = one_each(latents, list(risk_of.fold), number, seed)
+    if len(rows) < 3:
+        return {}
+    names = [str(latents.ids[i]) for i in rows]
+    who = [str(latents.patient_ids[i]) for i in rows]
+    before = risk_of(latents.w_plus[rows], who)
+    pictures: dict[str, Callable[[], Any]] = {"reconstruction": partial(again.draw, latents.w_plus[rows])}
+    if chips is not None:
+        faces = [chips.load(name) for name in names]
+        others = faces[1:] + faces[:1]
+        for name, edit in EDITS.items():
+            pictures[name] = partial(_edited, again, edit, faces, others)
+    risks: dict[str, Floats] = {}
+    for k, (name, draw) in enumerate(pictures.items()):
+        risks[name] = risk_of(again.embed(draw(), names), who)
+        if progress:
+            progress(k + 1, len(pictures))
+    if chips is not None and again.options["method"] != "encoder":
+        other = {"seed": int(again.options["seed"]) + 1}
+        risks["another seed of the inversion"] = risk_of(
+            again.embed(again.pixels(faces), names, **other), who
+        )
+    found = {name: _change(before, after) for name, after in risks.items()}
+    reconstruction = found.pop("reconstruction")
+    return {"reconstruction": reconstruction, **({"edits": found} if found else {})}
+
+
+def _edited(
+    again: Again,
+    edit: Callable[..., Any],
+    faces: Sequence[NDArray[np.uint8]],
+    others: Sequence[NDArray[np.uint8]],
+) -> Any:
+    return again.pixels([edit(a, b) for a, b in zip(faces, others)])
+
+
+def one_each(latents: Latents, patients: Sequence[str], number: int, seed: int) -> NDArray[np.intp]:
+    """Rows of at most `number` photographs drawn at random, one of each patient, in increasing order."""
+    owner = np.asarray(latents.patient_ids).astype(str)
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(np.isin(owner, patients)))
+    first = np.unique(owner[rows], return_index=True)[1]
+    return np.sort(rows[np.sort(first)][:number])
+
+
+def _change(before: Floats, after: Floats) -> dict[str, float]:
+    moved = {"moved": float(np.mean(np.abs(after - before))), "photographs": float(len(before))}
+    return {**reconstruction_agreement(before, after), **moved}

@@ -1,0 +1,1 @@
+"""Generator, discriminator, encoder and the perceptual distance."""

@@ -1,0 +1,1 @@
+"""Training: recipes, data, losses, loops and their exact resumption."""

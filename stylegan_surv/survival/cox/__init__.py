@@ -1,0 +1,1 @@
+"""Cox's model: ridge path, partial likelihood, Newton's method."""

@@ -1,0 +1,178 @@
+"""What every risk model here shares: baseline hazards, survival curves, Harrell's C, and checks of its input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from stylegan_surv.errors import InputError
+from stylegan_surv.survival.cox.path import Survival
+from stylegan_surv.survival.outcome import split_y
+
+Array = npt.NDArray[Any]
+POOLED = -1  # code of the baseline of all strata together
+
+
+class SurvivalModel(BaseEstimator):
+    """An estimator whose `predict` gives a risk, higher for worse."""
+
+    def predict(self, X: Any) -> Array:
+        raise NotImplementedError
+
+    def score(
+        self,
+        X: Any,
+        y: Array,
+        *,
+        entry: Array | None = None,
+        strata: Array | None = None,
+        sample_weight: Array | None = None,
+    ) -> float:
+        """Harrell's C of `predict`; pairs within strata only, at risk together, if these are given."""
+        from stylegan_surv.survival.metrics.concordance import concordance
+
+        event, time = split_y(y)
+        found = concordance(
+            time, event, self.predict(X), entry=entry, strata=strata, sample_weight=sample_weight
+        )
+        return float(found.estimate)
+
+
+class RiskModel(SurvivalModel):
+    """A log hazard ratio from `predict`, and survival curves from a baseline hazard of the training rows."""
+
+    def _keep_baseline(self, survival: Survival, eta: Array, ties: str) -> None:
+        """Baselines by stratum, and one for all (stratum POOLED) if there are several."""
+        code, time, hazard = survival.likelihood(ties).baseline(eta)
+        self.strata_ = None if survival.strata is None else np.unique(survival.strata)
+        if self.strata_ is not None:
+            pooled = replace(survival, strata=None).likelihood(ties).baseline(eta)
+            code = np.r_[code, np.full(len(pooled[0]), POOLED)]
+            time, hazard = np.r_[time, pooled[1]], np.r_[hazard, pooled[2]]
+        self.baseline_stratum_, self.baseline_time_, self.baseline_cumulative_hazard_ = code, time, hazard
+
+    def predict_survival_function(self, X: Any, times: Any, strata: Array | None = None) -> Array:
+        """S(t | x) from time 0, shape (n, len(times)), in [0, 1] and not increasing in t.
+
+        Beyond the last death of the stratum the curve stays at its last value. A model with strata needs the
+        stratum of every row; one that was not in the training rows is an InputError.
+        """
+        return self.survival_from_risk(self.predict(X), times, strata)
+
+    def survival_from_risk(
+        self, risk: Array, times: Any, strata: Array | None = None, pool_unseen: bool = False
+    ) -> Array:
+        """As `predict_survival_function`, from the log hazard ratio that `predict` gave.
+
+        With `pool_unseen` rows of an unseen stratum get the baseline hazard of all strata together.
+        """
+        check_is_fitted(self, "baseline_time_")
+        times = np.atleast_1d(np.asarray(times, float))
+        code = self._stratum_codes(strata, len(risk), pool_unseen)
+        hazard = np.zeros((len(risk), len(times)))
+        for k in np.unique(code):
+            own = self.baseline_stratum_ == k
+            steps = np.r_[0.0, self.baseline_cumulative_hazard_[own]]
+            hazard[code == k] = steps[np.searchsorted(self.baseline_time_[own], times, side="right")]
+        with np.errstate(over="ignore"):
+            survival: Array = np.exp(
+                -hazard * np.exp(risk)[:, None], where=hazard > 0, out=np.ones_like(hazard)
+            )
+        return survival
+
+    def _stratum_codes(self, strata: Array | None, n: int, pool_unseen: bool) -> Array:
+        if self.strata_ is None:
+            return np.zeros(n, int)
+        if strata is None:
+            raise InputError(
+                f"strata: this model was fitted with the strata {_few(self.strata_)}; "
+                "give the stratum of every row to predict_survival_function."
+            )
+        strata = np.asarray(strata)
+        unseen = ~np.isin(strata, self.strata_)
+        if unseen.any() and not pool_unseen:
+            raise InputError(
+                f"strata: {unseen.sum()} rows are in strata the model has not seen ({_few(np.unique(strata[unseen]))});"
+                f" it knows {_few(self.strata_)}. predict (the risk) needs no stratum."
+            )
+        return np.where(unseen, POOLED, np.searchsorted(self.strata_, strata))
+
+
+class LinearRisk(RiskModel):
+    """A risk model with coefficients `coef_` (p,) and column means `mean_` (p,)."""
+
+    coef_: Array
+    mean_: Array
+    n_features_in_: int
+
+    def predict(self, X: Any) -> Array:
+        """Log hazard ratio against the mean of the training rows, shape (n,); higher is worse."""
+        check_is_fitted(self, "coef_")
+        X = check_matrix(X, self.n_features_in_)
+        risk = np.empty(len(X))
+        for rows in (slice(i, i + 1024) for i in range(0, len(X), 1024)):  # float64 without a copy of X
+            risk[rows] = (X[rows] - self.mean_) @ self.coef_
+        return risk
+
+
+def check_matrix(X: Any, columns: int | None = None) -> Array:
+    """X as a float array (n, p) without NaN; float32 is not copied."""
+    X = np.asarray(X)
+    if X.ndim != 2:
+        raise InputError(
+            f"X: got shape {X.shape}, expected (patients, columns); flatten W+ with patient_matrix."
+        )
+    if X.dtype not in (np.float32, np.float64):
+        X = X.astype(np.float64)
+    if columns is not None and X.shape[1] != columns:
+        raise InputError(f"X: got {X.shape[1]} columns, the model was fitted with {columns}.")
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(X.sum(axis=1, dtype=np.float64))  # a NaN or infinity spoils its row's sum
+    if not finite.all():
+        bad = np.flatnonzero(~finite)
+        raise InputError(
+            f"X: {len(bad)} of {len(X)} rows hold NaN or infinity (rows {bad[:5].tolist()}...); expected finite "
+            "numbers. Impute clinical columns with ClinicalDesign; leave out photographs that failed."
+        )
+    return np.asarray(X)
+
+
+def check_survival(
+    y: Array, n: int, entry: Array | None = None, strata: Array | None = None, weight: Array | None = None
+) -> Survival:
+    """Outcome arrays of a fit, checked against each other."""
+    event, time = split_y(y)
+    for name, value in {"y": time, "entry": entry, "strata": strata, "sample_weight": weight}.items():
+        if value is not None and np.shape(value) != (n,):
+            raise InputError(f"{name}: got shape {np.shape(value)}, expected ({n},), one for each row of X.")
+    weight = None if weight is None else np.asarray(weight, float)
+    if weight is not None and not (np.isfinite(weight) & (weight >= 0)).all():
+        raise InputError("sample_weight: expected finite numbers >= 0.")
+    if not (event if weight is None else event & (weight > 0)).any():
+        raise InputError(f"y: all {n} rows are censored; the partial likelihood needs at least one event.")
+    entry = None if entry is None else np.asarray(entry, float)
+    if entry is not None and not (entry < time).all():
+        i = int(np.flatnonzero(~(entry < time))[0])
+        raise InputError(
+            f"entry: row {i} enters at {entry[i]:g} and ends at {time[i]:g}; expected entry < time."
+        )
+    return Survival(time, event, entry, None if strata is None else np.asarray(strata), weight)
+
+
+def refuse(name: str, **given: Array | None) -> None:
+    """InputError for what an estimator cannot take into account, by name."""
+    for what, value in given.items():
+        if value is not None:
+            raise InputError(
+                f"{name} cannot take {what} into account. Leave {what} out, or use cox-ridge, which can."
+            )
+
+
+def _few(values: Array, most: int = 6) -> str:
+    shown = ", ".join(map(str, values[:most]))
+    return shown if len(values) <= most else f"{shown}, ... ({len(values)} in all)"

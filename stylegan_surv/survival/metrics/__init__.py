@@ -1,0 +1,1 @@
+"""Discrimination, accuracy and calibration of out-of-fold predictions."""

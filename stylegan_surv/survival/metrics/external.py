@@ -1,0 +1,129 @@
+"""A frozen model on a new cohort: what it is worth there, and how to recalibrate it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from stylegan_surv.errors import InputError
+from stylegan_surv.survival.cox.plain import breslow, fit_cox
+from stylegan_surv.survival.metrics.table import oof_metrics
+from stylegan_surv.survival.validation.out_of_fold import scores_of, survival_columns
+
+if TYPE_CHECKING:
+    from stylegan_surv.survival.outcome import Outcome
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """The model's risk score with a slope and a baseline of the new cohort.
+
+    Attributes
+    ----------
+    slope : float
+        Coefficient of the frozen score in a Cox model of the new cohort; below 1, the score was too extreme.
+    times, baseline : arrays [T]
+        Horizons and the new cumulative baseline hazard there.
+    centre : float
+        Mean of the score in the new cohort, at which the baseline is given.
+    """
+
+    slope: float
+    times: Floats
+    baseline: Floats
+    centre: float
+
+    def survival(self, risk: ArrayLike) -> Floats:
+        """Recalibrated S(t) at the horizons, [n, T]."""
+        ratio = np.exp(self.slope * (np.asarray(risk, float) - self.centre))
+        return np.asarray(np.exp(-ratio[:, None] * self.baseline))
+
+
+@dataclass(frozen=True)
+class External:
+    """External validation of a frozen model.
+
+    Attributes
+    ----------
+    metrics : dict
+        Layout of ``metrics.json``: the models "frozen", and "recalibrated" where it was asked for.
+    recalibration : Recalibration or None
+    """
+
+    metrics: dict[str, Any]
+    recalibration: Recalibration | None
+
+
+def validate_external(
+    predictions: pd.DataFrame,
+    outcome: Outcome,
+    *,
+    recalibrate: bool = False,
+    strata: ArrayLike | None = None,
+    horizons: Sequence[float] | None = None,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> External:
+    """Evaluate the predictions of a frozen model on patients whom it has never seen.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        As ``stylegan-surv predict`` writes it: patient_id, risk, and columns S(t).
+    outcome : Outcome
+        The new cohort; every patient needs a prediction.
+    recalibrate : bool
+        Also fit slope and baseline on the new cohort (van Houwelingen 2000). These are then no longer a
+        validation: the ranking is unchanged, calibration is as fitted.
+    strata, horizons, n_boot, seed
+        As in `oof_metrics`; horizons are by default all S(t) columns.
+
+    Returns
+    -------
+    External
+
+    Raises
+    ------
+    InputError
+        Patients without prediction, or a patient twice.
+    """
+    frame = predictions.assign(repeat=0, fold=0, model="frozen")
+    frame = frame[frame["patient_id"].astype(str).isin(set(outcome.patient_id))]
+    missing = set(outcome.patient_id) - set(frame["patient_id"].astype(str))
+    if missing:
+        raise InputError(
+            f"external validation: {len(missing)} of {len(outcome)} patients have no prediction (for example "
+            f"{min(missing)!r}). Embed and predict them first, or leave them out of the outcome."
+        )
+    times = np.array(list(survival_columns(frame).values()))
+    fitted = None
+    frames = [frame]
+    if recalibrate:
+        fitted = _recalibrate(scores_of(frame, outcome).risk[0], outcome, times)
+        again = frame.assign(model="recalibrated")
+        again[list(survival_columns(frame))] = fitted.survival(frame["risk"])
+        frames.append(again)
+    horizons = list(times) if horizons is None and len(times) else horizons
+    metrics = oof_metrics(
+        pd.concat(frames), outcome, strata=strata, horizons=horizons, n_boot=n_boot, seed=seed
+    )
+    metrics["settings"]["intervals"] = "95 % percentile intervals over the patients of the new cohort"
+    return External(metrics, fitted)
+
+
+def _recalibrate(risk: Floats, outcome: Outcome, times: Floats) -> Recalibration:
+    slope = float(
+        fit_cox(risk[:, None], outcome.time, outcome.event, entry=outcome.entry, strata=outcome.strata).coef[
+            0
+        ]
+    )
+    centre = float(risk.mean())
+    baseline = breslow(slope * (risk - centre), outcome.time, outcome.event, times, outcome.entry)
+    return Recalibration(slope, times, baseline, centre)

@@ -1,0 +1,134 @@
+"""Who was studied, in numbers: covariates, follow-up, late entries, patients at risk by third of the score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stylegan_surv.survival.metrics.censoring import at_risk, kaplan_meier
+from stylegan_surv.survival.validation.out_of_fold import Scores, scores_of
+
+if TYPE_CHECKING:
+    from stylegan_surv.survival.outcome import Outcome
+
+MOST_LEVELS = 12  # of a column that are listed
+THIRDS = ("Lowest third", "Middle third", "Highest third")
+CONTINUOUS = 6  # distinct numbers above which a column is described by its quartiles
+
+
+def describe(
+    table: pd.DataFrame, outcome: Outcome, columns: Sequence[str], flow: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The section ``cohort`` of ``metrics.json``.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Patients in the order of the outcome.
+    columns : sequence of str
+        Covariates to describe, as far as the table has them.
+    flow : dict, optional
+        From photographs to patients, kept as it is.
+
+    Returns
+    -------
+    dict
+        ``median_follow_up, late_entries, flow`` and ``characteristics``: for each column ``name, missing`` and either
+        ``median, q1, q3`` or ``levels`` (level, patients, share, events) and ``further_levels``.
+    """
+    rows = [characteristic(table[c].reset_index(drop=True), outcome.event) for c in columns if c in table]
+    return {
+        "median_follow_up": median_follow_up(outcome),
+        "late_entries": late_entries(outcome),
+        "flow": dict(flow or {}),
+        "characteristics": rows,
+    }
+
+
+def characteristic(values: pd.Series, event: NDArray[np.bool_]) -> dict[str, Any]:
+    """One column: median and quartiles of a number, counts and events of levels."""
+    about: dict[str, Any] = {"name": str(values.name), "missing": int(values.isna().sum())}
+    if pd.api.types.is_numeric_dtype(values) and values.nunique() > CONTINUOUS:
+        q1, median, q3 = (float(q) for q in np.nanquantile(values.astype(float), [0.25, 0.5, 0.75]))
+        return {**about, "median": median, "q1": q1, "q3": q3}
+    levels = values.astype(object).map(str, na_action="ignore")
+    counts = levels.value_counts()
+    shown = [
+        {
+            "level": str(level),
+            "patients": int(count),
+            "share": float(count / len(values)),
+            "events": int(event[(levels == level).to_numpy()].sum()),
+        }
+        for level, count in counts.head(MOST_LEVELS).items()
+    ]
+    return {**about, "levels": shown, "further_levels": max(0, len(counts) - MOST_LEVELS)}
+
+
+def median_follow_up(outcome: Outcome) -> float:
+    """Median time to censoring, events counting as censored (Schemper & Smith 1996)."""
+    curve = kaplan_meier(outcome.time, ~outcome.event)
+    below = np.flatnonzero(curve.values[1:, 0] <= 0.5)
+    return float(curve.times[below[0]]) if len(below) else float(outcome.time.max())
+
+
+def late_entries(outcome: Outcome) -> int:
+    """Patients who come under observation after time zero."""
+    return 0 if outcome.entry is None else int((np.asarray(outcome.entry) > 0).sum())
+
+
+def risk_thirds(oof: pd.DataFrame, outcome: Outcome) -> dict[str, Any]:
+    """Patients, events and numbers at risk by third of each model's out-of-fold risk.
+
+    Returns
+    -------
+    dict
+        ``[model][third].{patients, events, at_risk}``, ``at_risk`` by time.
+    """
+    found = {}
+    for model, rows in oof.groupby("model", sort=False):
+        third = thirds_within_fold(scores_of(rows, outcome))
+        found[str(model)] = {
+            name: {
+                "patients": int((third == k).sum()),
+                "events": int(outcome.event[third == k].sum()),
+                "at_risk": numbers_at_risk(outcome, third == k, round_ticks(outcome.time)),
+            }
+            for k, name in enumerate(THIRDS)
+        }
+    return found
+
+
+def numbers_at_risk(
+    outcome: Outcome, members: NDArray[np.bool_], times: NDArray[np.floating]
+) -> dict[str, int]:
+    """Patients under observation at each of the times, by the time as text."""
+    entry = None if outcome.entry is None else outcome.entry[members]
+    counts = at_risk(outcome.time[members], entry, np.ones((members.sum(), 1)), times)[:, 0]
+    return {f"{t:g}": int(n) for t, n in zip(times, counts)}
+
+
+def thirds_within_fold(scores: Scores) -> NDArray[np.intp]:
+    """Third of each patient (0 = lowest risk), from ranks within the fold averaged over repeats; −1 unscored."""
+    rank = np.zeros(scores.risk.shape)
+    for r, (risk, fold) in enumerate(zip(scores.risk, scores.fold)):
+        rank[r] = np.where(fold >= 0, pd.Series(risk).groupby(fold).rank(pct=True), 0.0)
+    times = (scores.fold >= 0).sum(axis=0)
+    mean = np.divide(rank.sum(axis=0), times, out=np.full(len(times), np.nan), where=times > 0)
+    third = np.full(len(mean), -1)
+    scored = np.flatnonzero(~np.isnan(mean))
+    third[scored] = np.floor(3 * (pd.Series(mean[scored]).rank(method="first").to_numpy() - 1) / len(scored))
+    return third
+
+
+def round_ticks(time: NDArray[np.floating], about: int = 6) -> NDArray[np.floating]:
+    """Round times from 0 over nearly the whole follow-up."""
+    end = float(np.quantile(time, 0.98))
+    step = end / about
+    size = 10.0 ** np.floor(np.log10(step))
+    step = size * next(k for k in (1, 2, 2.5, 5, 10) if k * size >= step)
+    return np.asarray(np.arange(0, end + 1e-9, step))

@@ -1,0 +1,1 @@
+"""Folds, nested cross-validation and its out-of-fold results."""
