@@ -166,7 +166,7 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("stylegan_surv._files.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(InputError, match="No space"):
         save_network(random_generator(1), file, {})
     assert file.read_bytes() == before
