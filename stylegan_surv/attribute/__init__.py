@@ -1,20 +1,35 @@
 """The health attribute: direction, edit, and whether the model looks at the face."""
 
-from stylegan_surv.attribute.direction import NOTE, HealthAttribute, cosine, health_attribute
-from stylegan_surv.attribute.edit import DoseResponse, dose_response, edit, faithful, focus, strip
+from stylegan_surv.attribute.direction import HealthAttribute, health_attribute
+from stylegan_surv.attribute.dose import DoseResponse, dose_response
+from stylegan_surv.attribute.edit import begin, edit, faithful, strip
+from stylegan_surv.attribute.focus import focus
+from stylegan_surv.attribute.pattern import (
+    NOTE,
+    adjusted_pattern,
+    coefficient_step,
+    cosine,
+    linear_coefficients,
+    pattern,
+)
 from stylegan_surv.attribute.store import load_attribute, save_attribute
 
 __all__ = [
     "NOTE",
     "DoseResponse",
     "HealthAttribute",
+    "adjusted_pattern",
+    "begin",
+    "coefficient_step",
     "cosine",
     "dose_response",
     "edit",
     "faithful",
     "focus",
     "health_attribute",
+    "linear_coefficients",
     "load_attribute",
+    "pattern",
     "save_attribute",
     "strip",
 ]

@@ -1,33 +1,39 @@
 """The health attribute: a direction in W+ along which a face goes with a lower or a higher risk.
 
-Two directions are meant by that name, and both are kept. The *coefficient* β of a linear risk score Xβ is what the
-model multiplies with; where there are more dimensions than patients it is unstable and mostly compensates for
-correlated nuisance. The *pattern* Cov(X, risk), which for a linear score is Cov(X)·β, tells how faces of higher risk
-differ (Haufe et al. 2014, doi 10.1016/j.neuroimage.2013.10.067, equation 6); it is the default. The *adjusted*
-pattern is the part of it that given covariates do not explain.
+The pattern is the default, the coefficient and the *adjusted* pattern (the part that given covariates do not explain)
+are kept beside it; see `attribute.pattern`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from PIL import Image
+from sklearn.base import clone
+from torch import Tensor
 
+from stylegan_surv._types import Floats
+from stylegan_surv.attribute.edit import STEPS, edit
+from stylegan_surv.attribute.pattern import (
+    NOTE,
+    Kind,
+    adjusted_pattern,
+    coefficient_step,
+    cosine,
+    linear_coefficients,
+    pattern,
+)
+from stylegan_surv.cohort import Cohort
 from stylegan_surv.errors import InputError
-
-if TYPE_CHECKING:
-    from stylegan_surv.cohort import Cohort
-    from stylegan_surv.inversion import Latents
-
-Kind = Literal["pattern", "coefficient", "adjusted"]
-Array = NDArray[np.floating[Any]]
-ROUNDING = 1e-9  # relative; below it a residual is zero
-
-NOTE = "The health attribute is an association in one cohort: not a diagnosis, not what a treatment would change."
+from stylegan_surv.gan import Encoder, Generator
+from stylegan_surv.inversion import Latents, Origin
+from stylegan_surv.survival.design import patient_matrix
+from stylegan_surv.survival.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -36,32 +42,39 @@ class HealthAttribute:
 
     Attributes
     ----------
-    pattern : array [num_ws, w_dim]
+    pattern : array of float, shape (num_ws, w_dim)
         Cov(X, risk) / SD(risk): the expected change of the latent when the risk score rises by one SD.
-    coefficient : array [num_ws, w_dim] or None
+    coefficient : array of float, shape (num_ws, w_dim), optional
         β·SD(risk) / ‖β‖²: the shortest change of the latent that raises the score by one SD; linear models only.
-    adjusted : array [num_ws, w_dim] or None
+    adjusted : array of float, shape (num_ws, w_dim), optional
         The pattern given the covariates named in ``adjusted_for``.
-    mean : array [num_ws, w_dim]
+    mean : array of float, shape (num_ws, w_dim)
         The cohort's mean latent.
     risk_sd : float
         SD of the risk score in the cohort (log-hazard units for Cox models).
-    split_half : dict
+    adjusted_for : tuple of str
+    split_half : dict of str to float
         Cosine between the directions learnt on two random halves of the patients, by kind.
     note : str
         What the attribute is not; shown wherever it is drawn.
+    origin : Origin, optional
+        Where the latents come from that the model was fitted to.
+    latents : Path, optional
+        Their dataset.
     """
 
-    pattern: Array
-    coefficient: Array | None
-    adjusted: Array | None
-    mean: Array
+    pattern: Floats
+    coefficient: Floats | None
+    adjusted: Floats | None
+    mean: Floats
     risk_sd: float
     adjusted_for: tuple[str, ...] = ()
     split_half: dict[str, float] = field(default_factory=dict)
     note: str = NOTE
+    origin: Origin | None = None
+    latents: Path | None = None
 
-    def direction(self, kind: Kind = "pattern") -> Array:
+    def direction(self, kind: Kind = "pattern") -> Floats:
         """The direction of that kind, [num_ws, w_dim].
 
         Raises
@@ -69,7 +82,7 @@ class HealthAttribute:
         InputError
             If the model has no such direction.
         """
-        found: Array | None = getattr(self, kind)
+        found: Floats | None = getattr(self, kind)
         if found is None:
             hint = (
                 "name covariates in adjust_for"
@@ -79,50 +92,31 @@ class HealthAttribute:
             raise InputError(f"this attribute has no {kind!r} direction: {hint}")
         return found
 
-    def edit(self, photo: Any, steps: Sequence[float] = (-3, -1.5, 0, 1.5, 3), **how: Any) -> list[Any]:
+    def edit(
+        self,
+        photo: str | Path | Image.Image | Tensor,
+        steps: Sequence[float] = STEPS,
+        *,
+        kind: Kind = "pattern",
+        aligned: bool = False,
+        latents: str | Path | None = None,
+        generator: Generator | str | Path | None = None,
+        encoder: Encoder | str | Path | None = None,
+    ) -> list[Image.Image]:
         """Images of a photograph moved along the attribute; see :func:`stylegan_surv.attribute.edit.edit`."""
-        from stylegan_surv.attribute.edit import edit
-
-        return edit(self, photo, steps, **how)
-
-
-def pattern(x: Array, risk: Array) -> Array:
-    """Cov(X, risk) / SD(risk) for X [n, p] and risk [n]; zeros where the risk is constant."""
-    centred = risk - risk.mean()
-    sd = centred.std()
-    if sd == 0:
-        return np.zeros(x.shape[1])
-    found: Array = (x - x.mean(axis=0)).T @ centred / (len(risk) * sd)
-    return found
+        return edit(
+            self,
+            photo,
+            steps,
+            kind=kind,
+            aligned=aligned,
+            latents=latents,
+            generator=generator,
+            encoder=encoder,
+        )
 
 
-def adjusted_pattern(x: Array, risk: Array, covariates: Array) -> Array:
-    """The pattern after X and risk have been freed of what a linear model on ``covariates`` [n, q] explains.
-
-    This is the partial covariance; the InterFaceGAN idea of subtracting nuisance directions (Shen et al. 2020), with
-    the directions taken from the data. One step is still +1 SD of the *raw* score's residual.
-    """
-    z = np.column_stack([np.ones(len(risk)), covariates])
-    q, _ = np.linalg.qr(z)
-    residual = risk - q @ (q.T @ risk)
-    if residual.std() <= ROUNDING * risk.std():  # the covariates say it all
-        return np.zeros(x.shape[1])
-    return pattern(x - q @ (q.T @ x), residual)
-
-
-def coefficient_step(beta: Array, risk_sd: float) -> Array:
-    """β scaled to one SD of the score."""
-    norm = float(beta @ beta)
-    return beta * (risk_sd / norm) if norm > 0 else np.zeros_like(beta)
-
-
-def cosine(a: Array, b: Array) -> float:
-    """Cosine of two directions of any shape; 0 where one of them is zero."""
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(np.vdot(a, b)) / norms if norms > 0 else 0.0
-
-
-def design(frame: pd.DataFrame) -> Array:
+def design(frame: pd.DataFrame) -> Floats:
     """Covariates as columns of numbers: levels become indicators, missing values the column's mean."""
     numbers = pd.get_dummies(frame, drop_first=True, dtype=float).astype(float)
     return np.asarray(numbers.fillna(numbers.mean()))
@@ -135,10 +129,15 @@ def health_attribute(
 
     Parameters
     ----------
-    model : estimator with ``predict(X)``, X float32 [n, num_ws·w_dim]; a linear one also has ``coef_``.
-    latents, cohort : what it was fitted on.
-    adjust_for : covariates of the cohort whose linear part is taken out of the ``adjusted`` pattern.
-    seed : chooses the halves of the stability figure.
+    model : estimator
+        With ``predict(X)``, X of shape (n, num_ws·w_dim); a linear one also has ``coef_``.
+    latents : Latents
+    cohort : Cohort
+        What the model was fitted on.
+    adjust_for : sequence of str
+        Covariates of the cohort whose linear part is taken out of the ``adjusted`` pattern.
+    seed : int
+        Chooses the halves of the stability figure.
 
     Returns
     -------
@@ -149,11 +148,6 @@ def health_attribute(
     InputError
         If a covariate is unknown or no patient has a latent.
     """
-    from sklearn.base import clone
-
-    from stylegan_surv.survival.design import patient_matrix
-    from stylegan_surv.survival.outcome import Outcome
-
     ids, x = patient_matrix(latents, cohort)
     if unknown := [name for name in adjust_for if name not in cohort.covariates]:
         raise InputError(
@@ -164,41 +158,26 @@ def health_attribute(
     x = np.asarray(x, dtype=np.float64)
     risk = np.asarray(model.predict(x), dtype=np.float64)
     beta = linear_coefficients(model, x.shape[1])
-
-    outcome = Outcome.from_frame(table.reset_index())
-    halves = np.array_split(np.random.default_rng(seed).permutation(len(ids)), 2)
-    fits = [clone(model).fit(x[half], outcome.subset(half).y) for half in halves]
-    split = {"pattern": cosine(*(pattern(x[h], np.asarray(f.predict(x[h]))) for h, f in zip(halves, fits)))}
-    if beta is not None:
-        split["coefficient"] = cosine(*(np.asarray(linear_coefficients(f, x.shape[1])) for f in fits))
+    adjusted = adjusted_pattern(x, risk, design(table[list(adjust_for)])) if adjust_for else None
     return HealthAttribute(
         pattern=pattern(x, risk).reshape(shape),
         coefficient=None if beta is None else coefficient_step(beta, float(risk.std())).reshape(shape),
-        adjusted=adjusted_pattern(x, risk, design(table[list(adjust_for)])).reshape(shape)
-        if adjust_for
-        else None,
+        adjusted=None if adjusted is None else adjusted.reshape(shape),
         mean=x.mean(axis=0).reshape(shape),
         risk_sd=float(risk.std()),
         adjusted_for=tuple(adjust_for),
-        split_half=split,
+        split_half=_split_half(model, x, Outcome.from_frame(table.reset_index()), seed),
+        origin=latents.origin,
+        latents=None if latents.folder is None else latents.folder.resolve(),
     )
 
 
-def linear_coefficients(model: Any, width: int) -> Array | None:
-    """β of a linear risk score in terms of the raw latents, mapped back through a Pipeline's linear steps.
-
-    Scalers divide, projections multiply by their components. None for models that are not linear.
-    """
-    steps = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
-    if not hasattr(steps[-1], "coef_"):
-        return None
-    beta = np.asarray(steps[-1].coef_, dtype=np.float64).ravel()
-    for step in reversed(steps[:-1]):
-        if hasattr(step, "components_"):
-            whitened = getattr(step, "whiten", False)
-            beta = (beta / np.sqrt(step.explained_variance_) if whitened else beta) @ step.components_
-        elif hasattr(step, "scale_") and step.scale_ is not None:
-            beta = beta / step.scale_
-        elif not hasattr(step, "mean_") and step != "passthrough":
-            return None
-    return beta[:width]
+def _split_half(model: Any, x: Floats, outcome: Outcome, seed: int) -> dict[str, float]:
+    """Cosine of the directions that two random halves of the patients give."""
+    halves = np.array_split(np.random.default_rng(seed).permutation(len(x)), 2)
+    fits = [clone(model).fit(x[half], outcome.subset(half).y) for half in halves]
+    split = {"pattern": cosine(*(pattern(x[h], np.asarray(f.predict(x[h]))) for h, f in zip(halves, fits)))}
+    betas = [linear_coefficients(fit, x.shape[1]) for fit in fits]
+    if betas[0] is not None and betas[1] is not None:
+        split["coefficient"] = cosine(betas[0], betas[1])
+    return split

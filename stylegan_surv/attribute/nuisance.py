@@ -15,20 +15,21 @@ import json
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
+from safetensors import safe_open
 
-from stylegan_surv.attribute.direction import cosine, pattern
+from stylegan_surv._images import to_pixels
+from stylegan_surv._types import Floats
+from stylegan_surv.attribute.pattern import cosine, pattern
 from stylegan_surv.errors import InputError
-
-if TYPE_CHECKING:
-    from stylegan_surv.gan import Generator
-
-Array = NDArray[np.floating[Any]]
+from stylegan_surv.faces.detect import FaceFinder, NoFace
+from stylegan_surv.faces.landmarks import MOUTH_LEFT, MOUTH_RIGHT, pose
+from stylegan_surv.faces.quality import image_quality
+from stylegan_surv.gan import Generator
+from stylegan_surv.gan.formats.checkpoint import DATA
 
 PHOTOGRAPHIC = ("brightness", "contrast", "background", "saturation", "warmth", "sharpness")
 FACIAL = ("yaw", "smile")  # of landmarks; the smile is the width of the mouth over the distance of the eyes
@@ -45,14 +46,18 @@ class Nuisance:
 
     Attributes
     ----------
-    name : the quantity, see `faces.quality.image_quality`; ``yaw`` and ``smile`` are read off the landmarks.
-    direction : array [w_dim], the expected change of w when the fitted score rises by one SD.
-    r2 : share of the quantity's variance that the score explains on fresh samples.
-    change : mean change of every quantity, in SDs of samples, when fresh samples are moved by one step.
+    name : str
+        The quantity, see `faces.quality.image_quality`; ``yaw`` and ``smile`` are read off the landmarks.
+    direction : array of float, shape (w_dim,)
+        The expected change of w when the fitted score rises by one SD.
+    r2 : float
+        Share of the quantity's variance that the score explains on fresh samples.
+    change : dict of str to float
+        Mean change of every quantity, in SDs of samples, when fresh samples are moved by one step.
     """
 
     name: str
-    direction: Array
+    direction: Floats
     r2: float
     change: dict[str, float] = field(default_factory=dict)
 
@@ -64,10 +69,14 @@ def find_nuisance(
 
     Parameters
     ----------
-    generator : an unconditional generator of aligned faces.
-    n, fresh : samples to find the directions, and to judge them.
-    facial : also those that need a face detector, which takes most of the time.
-    seed : of the samples.
+    generator : Generator
+        An unconditional one of aligned faces.
+    n, fresh : int
+        Samples to find the directions, and to judge them.
+    facial : bool
+        Also those that need a face detector, which takes most of the time.
+    seed : int
+        Of the samples.
 
     Returns
     -------
@@ -100,27 +109,21 @@ def find_nuisance(
     return found
 
 
-def measure(generator: Generator, w: Array, facial: bool = True) -> dict[str, Array]:
+def measure(generator: Generator, w: Floats, facial: bool = True) -> dict[str, Floats]:
     """Every quantity [n] of the faces drawn from w [n, w_dim]; the facial ones are NaN where no face is found."""
-    from stylegan_surv.attribute.edit import to_image
-    from stylegan_surv.faces.quality import image_quality
-
     rows = []
     for part in torch.from_numpy(w).float().split(BATCH):
         with torch.no_grad():
             images = generator.synthesis(part[:, None].expand(-1, generator.config.num_ws, -1))
-        for picture in map(to_image, images):
-            quality = image_quality(np.asarray(picture))
+        for pixels in to_pixels(images):
+            quality = image_quality(pixels)
             rows.append([float(quality[name]) for name in PHOTOGRAPHIC])
             if facial:
-                rows[-1].extend(_facial(picture))
+                rows[-1].extend(_facial(Image.fromarray(pixels)))
     return dict(zip(PHOTOGRAPHIC + FACIAL, np.array(rows).T))
 
 
 def _facial(picture: Image.Image) -> tuple[float, float]:
-    from stylegan_surv.faces.detect import NoFace
-    from stylegan_surv.faces.landmarks import MOUTH_LEFT, MOUTH_RIGHT, pose
-
     large = picture.resize((ENLARGED, ENLARGED), Image.Resampling.BICUBIC)
     try:
         points = _finder().find(large).landmarks
@@ -132,14 +135,12 @@ def _facial(picture: Image.Image) -> tuple[float, float]:
 
 
 @cache
-def _finder() -> Any:
+def _finder() -> FaceFinder:
     """One detector for all pictures; loading it costs more than using it."""
-    from stylegan_surv.faces.detect import FaceFinder
-
     return FaceFinder("hog")
 
 
-def ridge(x: Array, y: Array) -> tuple[Array, Array]:
+def ridge(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """Mean [p] of x [n, p] and coefficients [p] of a ridge regression, its penalty by generalised cross-validation."""
     mean = x.mean(axis=0)
     u, s, vt = np.linalg.svd(x - mean, full_matrices=False)
@@ -151,24 +152,31 @@ def ridge(x: Array, y: Array) -> tuple[Array, Array]:
         return (float(((left * along) ** 2).sum()) + rest) / (len(y) - float((1 - left).sum())) ** 2
 
     best = min(PENALTIES * (s**2).mean(), key=criterion)
-    beta: Array = vt.T @ (along * s / (s**2 + best))
+    beta: Floats = vt.T @ (along * s / (s**2 + best))
     return mean, beta
 
 
 def beside_nuisance(
-    x: Array, risk: Array, num_ws: int, known: list[Nuisance], *, permutations: int = 200, seed: int = 0
+    x: Floats, risk: Floats, num_ws: int, known: list[Nuisance], *, permutations: int = 200, seed: int = 0
 ) -> dict[str, dict[str, float]]:
     """Cosine of the pattern of a risk score with every nuisance direction, beside its null distribution.
 
     Parameters
     ----------
-    x : array [n, num_ws·w_dim], latents; directions are compared in w, averaged over layers.
-    risk : array [n], the score.
-    permutations : the null distribution: patterns of the same risks given to other patients.
+    x : array of float, shape (n, num_ws·w_dim)
+        Latents; directions are compared in w, averaged over layers.
+    risk : array of float, shape (n,)
+        The score.
+    num_ws : int
+    known : list of Nuisance
+    permutations : int
+        Size of the null distribution: patterns of the same risks given to other patients.
+    seed : int
+        Of the permutations.
 
     Returns
     -------
-    dict
+    dict of str to dict
         By name: ``cosine``, and ``null_95``, the 95th percentile of its absolute value when risk and latent are
         unrelated. A few directions hold most of the variance of w, so that chance alone gives large cosines.
     """
@@ -202,10 +210,6 @@ def load_nuisance(name: str | Path) -> list[Nuisance]:
     InputError
         If there is no such file.
     """
-    from safetensors import safe_open
-
-    from stylegan_surv.gan.formats.checkpoint import DATA
-
     path = Path(name) if Path(name).is_file() else DATA / f"{name}.stats.safetensors"
     if not path.is_file():
         raise InputError(

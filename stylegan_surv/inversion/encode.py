@@ -14,14 +14,19 @@ def encode(
 
     Parameters
     ----------
-    images : Tensor [n, 3, resolution, resolution] in [−1, 1].
-    passes : refinements ``w ← w + step·(E(x) − E(G(w)))``: what the encoder sees in the photograph and misses in the
+    encoder : Encoder
+    generator : Generator
+    images : Tensor, shape (n, 3, resolution, resolution)
+        In [−1, 1].
+    passes : int
+        Refinements ``w ← w + step·(E(x) − E(G(w)))``: what the encoder sees in the photograph and misses in the
         reconstruction (the residual idea of ReStyle, Alaluf et al. 2021, without a second network).
-    step : length of a refinement.
+    step : float
+        Length of a refinement.
 
     Returns
     -------
-    Tensor [n, num_ws, w_dim]
+    Tensor, shape (n, num_ws, w_dim)
     """
     target: Tensor = encoder(images)
     w_plus = target

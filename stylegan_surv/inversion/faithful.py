@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
 from stylegan_surv._files import write_tensors
+from stylegan_surv._types import Progress
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import LPIPS, Generator
-from stylegan_surv.inversion.inverter import DISPLAY_ONLY, fingerprint
+from stylegan_surv.inversion.inverter import DISPLAY_ONLY
+from stylegan_surv.inversion.origin import check_format, check_network, network_sha256
 from stylegan_surv.inversion.projector import mapped, shrink, squared_error
 
+FORMAT = 1  # of a delta file
 BALL = 5.0  # distance of the locality's anchors from the pivot in w (Roich et al., section 3.3: α = 5)
 
 
@@ -34,18 +36,29 @@ def tune(
     target: float = 0.02,
     locality: float = 0.1,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Generator:
     """A copy of the generator that draws ``image`` at ``w_plus``; the given one is not touched.
 
     Parameters
     ----------
-    image : Tensor [1, 3, resolution, resolution] in [−1, 1].
-    w_plus : Tensor [1, num_ws, w_dim], the pivot; edits start from it.
-    steps, rate : of Adam on the synthesis weights.
-    target : LPIPS at which to stop.
-    locality : weight of staying the same elsewhere in the latent space, so that edits keep their meaning.
-    seed : of the anchors where that is checked.
+    generator : Generator
+    image : Tensor, shape (1, 3, resolution, resolution)
+        In [−1, 1].
+    w_plus : Tensor, shape (1, num_ws, w_dim)
+        The pivot; edits start from it.
+    steps : int
+        At most so many of Adam's, on the synthesis weights.
+    rate : float
+        Its learning rate.
+    target : float
+        LPIPS at which to stop.
+    locality : float
+        Weight of staying the same elsewhere in the latent space, so that edits keep their meaning.
+    seed : int
+        Of the anchors where that is checked.
+    progress : callable, optional
+        Called with (steps done, at most so many).
     """
     tuned = _display_copy(generator)
     weights = [p.requires_grad_(True) for p in tuned.synthesis.parameters() if p.ndim == 4]
@@ -95,28 +108,35 @@ def save_delta(tuned: Generator, generator: Generator, path: str | Path, image: 
     base = generator.state_dict()
     changed = {name: (value - base[name]) for name, value in tuned.state_dict().items()}
     small = {name: value.half().cpu().contiguous() for name, value in changed.items() if bool(value.any())}
-    bound = {"generator_sha256": fingerprint(generator), "photograph_sha256": _hash(image)}
-    write_tensors(Path(path), small, {**bound, "use": DISPLAY_ONLY})
+    bound = {"generator_sha256": network_sha256(generator), "photograph_sha256": _hash(image)}
+    write_tensors(Path(path), small, {**bound, "use": DISPLAY_ONLY, "format": str(FORMAT)})
 
 
 def load_delta(generator: Generator, path: str | Path, image: Tensor | None = None) -> Generator:
-    """The tuned generator of a delta file; refused where it belongs to another generator or photograph."""
-    from safetensors import safe_open
+    """The tuned generator of a delta file.
 
+    Raises
+    ------
+    InputError
+        If the file is damaged or of another format; :class:`Refused` if it belongs to another generator or photograph.
+    """
     try:
         with safe_open(path, "pt") as file:
             bound: dict[str, str] = file.metadata() or {}
-        delta = load_file(path)
+            delta = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as fault:
-        raise InputError(f"{path} is not a readable delta file ({fault}).") from fault
-    if bound.get("generator_sha256") != fingerprint(generator):
-        raise Refused(f"{path} was tuned for another generator ({bound.get('generator_sha256')}).")
+        raise InputError(
+            f"{path} is not a readable delta file ({fault}); name another file, or delete it to tune again."
+        ) from fault
+    again = "Name another file, or delete it to tune again."
+    check_format(bound.get("format"), FORMAT, str(path), again)
+    check_network("generator", generator, bound.get("generator_sha256", ""), f"{path} was tuned for", again)
     if image is not None and bound.get("photograph_sha256") != _hash(image):
-        raise Refused(
-            f"{path} was tuned for another photograph; name another file, or delete it to tune again."
-        )
+        raise Refused(f"{path} was tuned for another photograph. {again}")
     tuned = _display_copy(generator)
     state = tuned.state_dict()
+    if wrong := [k for k, v in delta.items() if k not in state or state[k].shape != v.shape]:
+        raise InputError(f"{path} changes {wrong[0]!r}, which the generator does not have so. {again}")
     for name, value in delta.items():
         state[name] += value.to(state[name])
     return tuned

@@ -2,69 +2,55 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from stylegan_surv._types import Floats
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces.mask import face_mask
 from stylegan_surv.gan import LPIPS, Encoder, Generator, load_encoder, load_generator
 from stylegan_surv.gan.formats.checkpoint import find
 from stylegan_surv.inversion.encode import encode
+from stylegan_surv.inversion.identity import similarity
+from stylegan_surv.inversion.memory import explained
 from stylegan_surv.inversion.noise import NoiseMaps
+from stylegan_surv.inversion.origin import Network, Origin, arrays_sha256
 from stylegan_surv.inversion.projector import (
-    REFERENCE,
     Perceptual,
     Projection,
-    Schedule,
+    Targets,
     exchangeable,
     latent_scale,
     project,
     shrink,
     squared_error,
 )
+from stylegan_surv.inversion.settings import Settings
 from stylegan_surv.inversion.sources import Photo, Source
 
-Method = Literal["encoder", "hybrid", "projector"]
-Start = Mapping[str, NDArray[np.float32]]  # photo_id → w_plus, where a run begins from earlier latents
+Start = Mapping[str, Floats]  # photo_id → w_plus, where a run begins from earlier latents
 
 DISPLAY_ONLY = "display only"  # a card's "use": this generator was bent to one photograph
-
-METHODS: dict[Method, Schedule | None] = {
-    "encoder": None,
-    "hybrid": Schedule(steps=40, target=0.0005, optimizer="lbfgs", pixel=10.0),
-    "projector": Schedule(start="mean", steps=300, penalty=0.02, face_mask=True),
-}
-PRESETS: dict[str, tuple[Method, Schedule | None]] = {
-    "reference": ("projector", REFERENCE),
-    "reference-w+": ("projector", Schedule(**{**asdict(REFERENCE), "space": "w+"})),
-}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides what a latent is, apart from the networks; stored with the dataset."""
-
-    method: Method = "hybrid"
-    batch: int = 16
-    seed: int = 0
-    passes: int = 0
-    schedule: Schedule | None = None
-    perceptual: str = "alex"
-    identity: bool = False
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Photographs with their pixels [n, 3, R, R]; ``errors`` says which have none (they are grey)."""
+    """Photographs of a run with their pixels.
+
+    Attributes
+    ----------
+    photos : sequence of Photo, length n
+    images : Tensor, shape (n, 3, resolution, resolution)
+        In [−1, 1]; grey where a photograph has none.
+    errors : list of str or None, length n
+        Why a photograph has no pixels.
+    """
 
     photos: Sequence[Photo]
     images: Tensor
@@ -76,10 +62,20 @@ class Inverter:
 
     Parameters
     ----------
-    generator, encoder : the networks; without encoder the projector starts from the mean.
-    settings : what to do.
-    perceptual : the projector's image distance, where it is none of LPIPS's two networks.
-    start : latents to start from, for ``Schedule(start="previous")``.
+    generator : Generator
+    encoder : Encoder, optional
+        Without one the projector starts from the mean.
+    settings : Settings
+    perceptual : callable, optional
+        The projector's image distance, where it is none of LPIPS's two networks.
+    start : mapping of str to array, optional
+        Latents to start from by photo_id, for ``Schedule(start="previous")``.
+
+    Raises
+    ------
+    InputError
+        If the settings and what is given do not belong together; :class:`Refused` if the generator is for display
+        only.
     """
 
     def __init__(
@@ -125,24 +121,27 @@ class Inverter:
     @cached_property
     def exchangeable(self) -> bool:
         """Whether a photograph's place in the batch changes no bit of its latent, on this machine."""
-        return exchangeable(self.generator, self.perceptual, self.settings.batch, self.encoder)
+        with explained(self.settings.batch):
+            return exchangeable(self.generator, self.perceptual, self.settings.batch, self.encoder)
 
-    def metadata(self) -> dict[str, Any]:
-        """What the dataset must know of its origin."""
-        networks = {"generator": self.generator, "encoder": self.encoder}
-        known = {name: net for name, net in networks.items() if net is not None}
-        plan = self.settings.schedule
-        return {
-            "generator": self.generator.card.get("name"),
-            **{f"{name}_sha256": fingerprint(net) for name, net in known.items()},
-            "num_ws": self.generator.config.num_ws,
-            "w_dim": self.generator.config.w_dim,
-            **({"start_sha256": _digest(self.start)} if self.start else {}),
-            **({"noise": NoiseMaps(self.generator).total} if plan is not None and plan.noise else {}),
-            "method": self.settings.method,
-            "settings": asdict(self.settings),
-            "provenance": {name: net.card.get("provenance") for name, net in known.items()},
+    def origin(self) -> Origin:
+        """What the dataset must know of where its latents come from."""
+        nets = {
+            "generator": self.generator,
+            **({"encoder": self.encoder} if self.encoder is not None else {}),
         }
+        schedule = self.settings.schedule
+        return Origin(
+            num_ws=self.generator.config.num_ws,
+            w_dim=self.generator.config.w_dim,
+            generator=Network.of(self.generator),
+            encoder=None if self.encoder is None else Network.of(self.encoder),
+            method=self.settings.method,
+            settings=self.settings,
+            provenance={role: card.get("provenance") for role, card in cards.items()},
+            start_sha256=arrays_sha256(self.start) if self.start else None,
+            noise=NoiseMaps(self.generator).total if schedule is not None and schedule.noise else 0,
+        )
 
     def load(self, source: Source, photos: Sequence[Photo]) -> Loaded:
         """Read pixels; a photograph that cannot be read keeps its place."""
@@ -156,12 +155,26 @@ class Inverter:
                     errors[i] = f"chip cannot be read: {fault}"
         return Loaded(photos, images, errors)
 
-    def rows(self, loaded: Loaded, finished: Callable[[int], None] | None = None) -> list[dict[str, Any]]:
-        """One row per photograph, in order, failed ones included."""
-        images = loaded.images.to(self.device)
-        names = [photo.photo_id for photo in loaded.photos]
-        fit = self._invert(images, names, finished)
-        quality = self._grade(fit, images)
+    def rows(
+        self, loaded: Loaded, advanced: Callable[[int, int], None] | None = None
+    ) -> list[dict[str, Any]]:
+        """One row per photograph, in order, failed ones included.
+
+        Parameters
+        ----------
+        loaded : Loaded
+        advanced : callable, optional
+            As in :func:`stylegan_surv.inversion.projector.project`.
+
+        Raises
+        ------
+        InputError
+            If memory runs out.
+        """
+        with explained(self.settings.batch):
+            images = loaded.images.to(self.device)
+            fit = self._invert(images, [photo.photo_id for photo in loaded.photos], advanced)
+            quality = self._grade(fit, images)
         w_plus = fit.w_plus.cpu().numpy()
         rows = []
         for i, (photo, error) in enumerate(zip(loaded.photos, loaded.errors)):
@@ -183,35 +196,35 @@ class Inverter:
         return rows
 
     def _invert(
-        self, images: Tensor, names: Sequence[str], finished: Callable[[int], None] | None
+        self, images: Tensor, names: Sequence[str], advanced: Callable[[int, int], None] | None
     ) -> Projection:
-        settings, plan = self.settings, self.settings.schedule
+        settings, schedule = self.settings, self.settings.schedule
         start = self._start(images, names)
-        if plan is None:
+        if schedule is None:
+            if advanced is not None:
+                advanced(len(images), 0)
             return Projection(start, torch.zeros(len(images), dtype=torch.long))
         return project(
             self.generator,
-            images,
-            start,
-            names,
-            plan,
+            Targets(images, start, names),
+            schedule,
             batch=settings.batch,
             seed=settings.seed,
-            mask=self.face if plan.face_mask else None,
+            mask=self.face if schedule.face_mask else None,
             perceptual=self.perceptual,
             refill=self.exchangeable,
-            finished=finished,
+            advanced=advanced,
         )
 
     @torch.no_grad()
     def _start(self, images: Tensor, names: Sequence[str]) -> Tensor:
         """Where the projector begins (and where the encoder ends), [n, num_ws, w_dim]."""
-        plan, config = self.settings.schedule, self.generator.config
+        schedule, config = self.settings.schedule, self.generator.config
         mean = self.mean.expand(config.num_ws, -1)
-        if plan is not None and plan.start == "previous":
+        if schedule is not None and schedule.start == "previous":
             parts = [torch.from_numpy(self.start[name]) if name in self.start else mean for name in names]
             return torch.stack([part.to(mean) for part in parts])
-        if self.encoder is None or (plan is not None and plan.start == "mean"):
+        if self.encoder is None or (schedule is not None and schedule.start == "mean"):
             return mean.expand(len(images), -1, -1).clone()
         batches = padded(images, self.settings.batch)
         done = [encode(self.encoder, self.generator, part, self.settings.passes) for part in batches]
@@ -223,8 +236,6 @@ class Inverter:
 
         Graded with the generator's own noise maps: that is what the latent alone says of the photograph.
         """
-        from stylegan_surv.inversion.identity import similarity
-
         quality: dict[str, list[Tensor]] = {"lpips": [], "mse": []}
         if self.settings.identity:
             quality["identity"] = []
@@ -251,60 +262,28 @@ def padded(rows: Tensor, batch: int) -> Iterator[Tensor]:
         yield part
 
 
-def fingerprint(net: Generator | Encoder) -> str:
-    """SHA-256 of the file a network came from, or of its weights where it has none."""
-    known = net.card.get("sha256")
-    if known:
-        return str(known)
-    return _digest({name: tensor.detach().cpu().numpy() for name, tensor in net.state_dict().items()})
-
-
-def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        digest.update(name.encode() + array.tobytes())
-    return digest.hexdigest()
-
-
-def plan(
-    method: Method | None,
-    preset: str | None,
-    schedule: Schedule | Mapping[str, Any] | None,
-    perceptual: str | None = None,
-    **others: Any,
-) -> Settings:
-    """Settings of a run; a preset implies its method and VGG16; a schedule, or parts of one, replace the method's."""
-    others["perceptual"] = perceptual or ("alex" if preset is None else "vgg")
-    if others.get("batch", 1) < 1:
-        raise InputError(f"batch is {others['batch']}; expected 1 or more.")
-    if preset is not None:
-        if preset not in PRESETS or schedule is not None or method not in (None, PRESETS[preset][0]):
-            raise InputError(
-                f"preset is {preset!r}; expected one of {', '.join(PRESETS)}, without a schedule or another method."
-            )
-        return Settings(PRESETS[preset][0], schedule=PRESETS[preset][1], **others)
-    method = method or "hybrid"
-    if method not in METHODS:
-        raise InputError(f"method is {method!r}; expected one of {', '.join(METHODS)}.")
-    if method == "encoder" and schedule is not None:
-        raise InputError("A schedule belongs to the projector; with method 'encoder' it does nothing.")
-    own = METHODS[method]
-    if own is None or schedule is None:
-        return Settings(method, schedule=own, **others)
-    if not isinstance(schedule, Schedule):
-        if unknown := sorted(schedule.keys() - asdict(own).keys()):
-            raise InputError(f"A schedule has no {unknown[0]!r}; expected one of {', '.join(asdict(own))}.")
-        schedule = Schedule(**{**asdict(own), **schedule})
-    return Settings(method, schedule=schedule, **others)
-
-
 def networks(
     generator: Generator | str | Path,
     encoder: Encoder | str | Path | None,
     settings: Settings,
     device: str = "cpu",
 ) -> tuple[Generator, Encoder | None]:
-    """Load what a run needs; the encoder is by default the one that lies with the generator."""
+    """Load what a run needs; the encoder is by default the one that lies with the generator.
+
+    Parameters
+    ----------
+    generator : Generator, path or zoo name
+    encoder : Encoder, path or zoo name, optional
+    settings : Settings
+        A projector that starts elsewhere needs no encoder.
+    device : str
+        Of networks that are given by name or file.
+
+    Raises
+    ------
+    InputError
+        If a network cannot be found or read, or the two do not belong together.
+    """
     net = generator if isinstance(generator, Generator) else load_generator(generator, device)
     if settings.method == "projector" and (settings.schedule is None or settings.schedule.start != "encoder"):
         return net, None

@@ -12,23 +12,19 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan_surv.errors import InputError
 from stylegan_surv.gan import LPIPS, Encoder, Generator
 from stylegan_surv.inversion.noise import NoiseMaps
 from stylegan_surv.inversion.optimizers import LBFGS, Adam
+from stylegan_surv.inversion.settings import BATCH, Schedule
 
 LPIPS_SIZE = 256  # perceptual features are computed at this size at most (Karras et al. 2020, appendix D)
 W_SAMPLES = 10_000  # for the mean and the scale of w (the same appendix)
-EXPLORATION_ENDS = 0.75  # of the steps (the same appendix)
-Space = Literal["w", "w+"]
-StartFrom = Literal["encoder", "mean", "previous"]
-Optimizer = Literal["adam", "lbfgs"]
 
 
 class Perceptual(Protocol):
@@ -53,87 +49,41 @@ class _Whole:
         return self.distance(a[0], b[0], weight)
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How a photograph is optimised.
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Photographs to be fitted.
 
     Attributes
     ----------
-    space : "w" keeps one vector for all layers, "w+" one per layer.
-    start : "encoder", "mean" of the latent space, or "previous" (latents that are given).
-    steps : at most so many steps, each of one drawing and its gradient.
-    target : LPIPS at which a photograph is finished; None runs all steps.
-    optimizer : "adam", or "lbfgs", which from a good start reaches the same loss in half the steps; it has no learning
-        rate, and no noise to smooth.
-    rate : Adam's peak learning rate, in units of the standard deviation of w's elements; see `absolute`.
-    absolute : `rate` is in units of w itself.
-    warmup, cooldown : fractions of `steps` for the linear rise and the cosine fall of the learning rate.
-    lpips, pixel : weights of LPIPS and of the mean squared error.
-    penalty : weight of the squared distance to the start, per element, in units of the w variance: the dial from
-        faithful (0) to editable and predictive.
-    exploration : standard deviation of noise on w at first, as a share of w's own spread E‖w − w̄‖.
-    noise : optimise the noise maps as well (they then soak up detail that the latent should carry).
-    noise_weight : of the squared autocorrelation of optimised maps.
-    face_mask : count pixels by the face mask, so that background and clothing do not steer the latent.
+    images : Tensor, shape (n, 3, resolution, resolution)
+        In [−1, 1].
+    start : Tensor, shape (n, num_ws, w_dim)
+        Where each begins, also the anchor of the penalty.
+    names : sequence of str, length n
+        Photo ids; with the seed they key each photograph's random numbers.
     """
 
-    space: Space = "w+"
-    start: StartFrom = "encoder"
-    steps: int = 30
-    target: float | None = None
-    optimizer: Optimizer = "adam"
-    rate: float = 0.1
-    absolute: bool = False
-    warmup: float = 0.05
-    cooldown: float = 0.25
-    lpips: float = 1.0
-    pixel: float = 1.0
-    penalty: float = 0.1
-    exploration: float = 0.0
-    noise: bool = False
-    noise_weight: float = 1e5
-    face_mask: bool = False
+    images: Tensor
+    start: Tensor
+    names: Sequence[str]
 
-    def __post_init__(self) -> None:
-        for name, kind in (("space", Space), ("start", StartFrom), ("optimizer", Optimizer)):
-            if getattr(self, name) not in (allowed := get_args(kind)):
-                raise InputError(
-                    f"The schedule has {name} = {getattr(self, name)!r}; expected one of {', '.join(allowed)}."
-                )
-        if self.optimizer == "lbfgs" and (self.noise or self.exploration):
-            raise InputError(
-                "The schedule has optimizer = 'lbfgs' with noise maps or exploration; L-BFGS needs a loss that stays "
-                "the same: take optimizer = 'adam'."
-            )
-        if self.steps < 1 or self.rate <= 0 or min(self.penalty, self.lpips, self.pixel) < 0:
-            raise InputError(
-                f"The schedule has steps = {self.steps}, rate = {self.rate}, penalty = {self.penalty}, lpips = "
-                f"{self.lpips}, pixel = {self.pixel}; expected steps ≥ 1, rate > 0 and weights ≥ 0."
-            )
-
-    def rate_at(self, t: Tensor) -> Tensor:
-        """Learning rate at fraction ``t`` of the steps (Karras et al. 2020, appendix D)."""
-        rate = torch.full_like(t, self.rate)
-        if self.cooldown:
-            rate = rate * (0.5 - 0.5 * torch.cos(math.pi * ((1 - t) / self.cooldown).clamp(max=1)))
-        if self.warmup:
-            rate = rate * ((t + 1 / self.steps) / self.warmup).clamp(max=1)
-        return rate
-
-    def exploration_at(self, t: Tensor) -> Tensor:
-        """Standard deviation of the noise on w, as a share of w's spread."""
-        return self.exploration * (1 - t / EXPLORATION_ENDS).clamp(min=0).square()
+    def __len__(self) -> int:
+        """Number of photographs."""
+        return len(self.images)
 
 
-# The protocol of Karras et al. 2020 (appendix D), with whatever perceptual distance is given.
-REFERENCE = Schedule(
-    "w", "mean", 1000, rate=0.1, absolute=True, pixel=0.0, penalty=0.0, exploration=0.05, noise=True
-)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Projection:
-    """Latents [n, num_ws, w_dim], the steps [n] that each took, and noise maps [n, total] if they were optimised."""
+    """What was fitted.
+
+    Attributes
+    ----------
+    w_plus : Tensor, shape (n, num_ws, w_dim)
+    steps : Tensor of int, shape (n,)
+        Steps that each photograph took.
+    noise : Tensor, shape (n, total), optional
+        Noise maps, where they were optimised.
+    """
 
     w_plus: Tensor
     steps: Tensor
@@ -216,6 +166,11 @@ class _Objective:
         w = value[:, : self.layers * self.w_dim].view(-1, self.layers, self.w_dim)
         return w.expand(-1, self.num_ws, -1)
 
+    def normalised(self, value: Tensor) -> Tensor:
+        """Parameters whose noise maps have mean 0 and variance 1."""
+        w, noise = value[:, : -self.noises], value[:, -self.noises :]
+        return torch.cat([w, self.maps.normalise(noise)], dim=1)
+
     def __call__(self, slots: _Slots, value: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and LPIPS [batch] at the parameters."""
         plan, w = self.schedule, self.styles(value)
@@ -240,82 +195,106 @@ class _Objective:
 
 def project(
     generator: Generator,
-    images: Tensor,
-    start: Tensor,
-    names: Sequence[str],
+    targets: Targets,
     schedule: Schedule,
     *,
-    batch: int = 16,
+    batch: int = BATCH,
     seed: int = 0,
     mask: Tensor | None = None,
     perceptual: Perceptual | None = None,
     refill: bool = True,
-    finished: Callable[[int], None] | None = None,
+    advanced: Callable[[int, int], None] | None = None,
 ) -> Projection:
     """Fit latents to images.
 
     Parameters
     ----------
-    images : Tensor [n, 3, resolution, resolution] in [−1, 1].
-    start : Tensor [n, num_ws, w_dim], also the anchor of the penalty.
-    names : n photo ids; with `seed` they key each photograph's random numbers.
-    batch : slots; a fixed shape, whatever n.
-    mask : Tensor [1, 1, resolution, resolution] ≥ 0, where pixels count.
-    perceptual : distance of images; LPIPS-AlexNet by default.
-    refill : give a finished photograph's slot to the next one at once; else the batch ends together.
-    finished : called with how many more photographs are done.
+    generator : Generator
+    targets : Targets
+    schedule : Schedule
+    batch : int
+        Slots; a fixed shape, whatever the number of photographs.
+    seed : int
+        Keys each photograph's random numbers, together with its name.
+    mask : Tensor, shape (1, 1, resolution, resolution), optional
+        ≥ 0, where pixels count.
+    perceptual : callable, optional
+        Distance of images; LPIPS on AlexNet by default.
+    refill : bool
+        Give a finished photograph's slot to the next one at once; else the batch ends together.
+    advanced : callable, optional
+        Called after every step with (photographs that ended, steps of the schedule that are done or spared).
 
     Returns
     -------
     Projection
     """
-    perceptual = perceptual or LPIPS().to(images.device, images.dtype)
-    objective = _Objective(generator, schedule, perceptual, mask)
-    if schedule.space == "w":
-        start = start.mean(dim=1, keepdim=True)
-    slots = _Slots(batch, start, images, objective.seen)
-    kind = LBFGS if schedule.optimizer == "lbfgs" else Adam
-    optimizer: Adam | LBFGS = kind(start.new_zeros(batch, objective.values))
-    result = start.new_zeros(len(images), objective.values)
-    steps = torch.zeros(len(images), dtype=torch.long)
-    waiting = iter(range(len(images)))
+    device, dtype = targets.images.device, targets.images.dtype
+    objective = _Objective(generator, schedule, perceptual or LPIPS().to(device, dtype), mask)
+    work = _Work(objective, targets, batch, seed)
+    while bool(work.slots.busy.any()):
+        before = int(work.slots.step[work.slots.busy].sum())
+        ended = work.advance()
+        if advanced is not None:
+            spared = schedule.steps - work.slots.step[ended]
+            advanced(
+                int(ended.sum()), int(work.slots.step[work.slots.busy | ended].sum() + spared.sum()) - before
+            )
+        if refill or not bool(work.slots.busy.any()):
+            for slot in torch.nonzero(~work.slots.busy).flatten().tolist():
+                work.fill(slot)
+    noise = work.result[:, -objective.noises :] if schedule.noise else None
+    return Projection(objective.styles(work.result).contiguous(), work.steps, noise)
 
-    def fill(slot: int) -> None:
-        if (photo := next(waiting, -1)) >= 0:
-            slots.rng[slot] = rng_of(seed, names[photo])
-            noise = torch.randn(objective.noises, generator=slots.rng[slot]).to(start)
-            slots.put(slot, photo, start[photo], images[photo])
-            optimizer.reset(slot, torch.cat([start[photo].flatten(), noise]))
 
-    for slot in range(batch):
-        fill(slot)
-    unit = 1.0 if schedule.absolute else objective.scale
-    target = -math.inf if schedule.target is None else schedule.target
-    while bool(slots.busy.any()):
+class _Work:
+    """Slots, their optimiser, and what has come out of them."""
+
+    def __init__(self, objective: _Objective, targets: Targets, batch: int, seed: int) -> None:
+        start = targets.start
+        if objective.schedule.space == "w":
+            start = start.mean(dim=1, keepdim=True)
+        self.objective, self.targets, self.start, self.seed = objective, targets, start, seed
+        self.slots = _Slots(batch, start, targets.images, objective.seen)
+        kind = LBFGS if objective.schedule.optimizer == "lbfgs" else Adam
+        self.optimizer: Adam | LBFGS = kind(start.new_zeros(batch, objective.values))
+        self.result = start.new_zeros(len(targets), objective.values)
+        self.steps = torch.zeros(len(targets), dtype=torch.long)
+        self.waiting = iter(range(len(targets)))
+        for slot in range(batch):
+            self.fill(slot)
+
+    def fill(self, slot: int) -> None:
+        """Give a slot the next photograph, if there is one."""
+        if (photo := next(self.waiting, -1)) >= 0:
+            self.slots.rng[slot] = rng_of(self.seed, self.targets.names[photo])
+            noise = torch.randn(self.objective.noises, generator=self.slots.rng[slot]).to(self.start)
+            self.slots.put(slot, photo, self.start[photo], self.targets.images[photo])
+            self.optimizer.reset(slot, torch.cat([self.start[photo].flatten(), noise]))
+
+    def advance(self) -> Tensor:
+        """One step of every busy slot; which have ended [batch]: their results are kept and their slots empty."""
+        slots, schedule, optimizer = self.slots, self.objective.schedule, self.optimizer
+        target = -math.inf if schedule.target is None else schedule.target
         value = optimizer.trial.detach().requires_grad_(True)
-        loss, distance = objective(slots, value)
+        loss, distance = self.objective(slots, value)
         (gradient,) = torch.autograd.grad(loss.sum(), value)
         if isinstance(optimizer, LBFGS):
             close = (optimizer.advance(gradient, loss.detach()) & (distance <= target)).cpu()
         else:
             close = (distance <= target).cpu()
+            unit = 1.0 if schedule.absolute else self.objective.scale
             rate = schedule.rate_at(slots.step.to(value) / schedule.steps) * unit
             optimizer.advance(gradient, rate, slots.step + 1, slots.busy & ~close)
             if schedule.noise:
-                optimizer.trial = _normalised(optimizer.trial, objective)
+                optimizer.trial = self.objective.normalised(optimizer.trial)
         slots.step += slots.busy & ~close
         ended = slots.busy & (close | (slots.step >= schedule.steps))
         for slot in torch.nonzero(ended).flatten().tolist():
             photo = int(slots.photo[slot])
-            result[photo], steps[photo] = optimizer.best[slot], slots.step[slot]
+            self.result[photo], self.steps[photo] = optimizer.best[slot], slots.step[slot]
             slots.photo[slot] = -1
-        empty = [] if not refill and bool(slots.busy.any()) else torch.nonzero(~slots.busy).flatten().tolist()
-        for slot in empty:
-            fill(slot)
-        if finished is not None and bool(ended.any()):
-            finished(int(ended.sum()))
-    noise = result[:, -objective.noises :] if schedule.noise else None
-    return Projection(objective.styles(result).contiguous(), steps, noise)
+        return ended
 
 
 def exchangeable(
@@ -341,11 +320,6 @@ def exchangeable(
             codes = [] if encoder is None else [encoder(drawn)]
         found.append((drawn.detach(), loss.detach(), gradient, *codes))
     return all(torch.equal(a.roll(1, 0), b) for a, b in zip(*found))
-
-
-def _normalised(value: Tensor, objective: _Objective) -> Tensor:
-    w, noise = value[:, : -objective.noises], value[:, -objective.noises :]
-    return torch.cat([w, objective.maps.normalise(noise)], dim=1)
 
 
 def shrink(images: Tensor) -> Tensor:

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from torch import Tensor
 
-from stylegan_surv.errors import InputError, Refused
+from stylegan_surv._images import to_pixels
+from stylegan_surv._types import Bools
+from stylegan_surv.errors import InputError
 from stylegan_surv.gan import Generator, load_generator
-from stylegan_surv.inversion.inverter import fingerprint
-from stylegan_surv.inversion.latents import Latents, iterate, read_metadata
-from stylegan_surv.inversion.sources import open_source
+from stylegan_surv.inversion.dataset import iterate, read_metadata
+from stylegan_surv.inversion.latents import Latents
+from stylegan_surv.inversion.origin import check_network
+from stylegan_surv.inversion.sources import Photographs, open_source
 
 QUALITY = ("lpips", "mse", "identity", "distance")
 SHOWN = 20  # failed photographs that a summary lists
@@ -34,10 +37,14 @@ class Summary:
 
     Attributes
     ----------
-    photos, patients : with a latent.
-    failed : photo_id → reason.
-    quality : median and 95 % quantile (5 % for identity) of every quality that was graded.
-    review : photographs beyond a threshold.
+    photos, patients : int
+        How many have a latent.
+    failed : dict of str to str
+        ``photo_id → reason``.
+    quality : dict of str to tuple of float
+        Median and 95 % quantile (5 % for identity) of every quality that was graded.
+    review : tuple of str
+        Photographs beyond a threshold.
     """
 
     photos: int
@@ -80,7 +87,7 @@ def quality_frame(folder: str | Path) -> pd.DataFrame:
     return frame.drop_duplicates("photo_id").sort_values("photo_id").reset_index(drop=True)
 
 
-def needs_review(frame: pd.DataFrame, limits: Mapping[str, float] = REVIEW) -> NDArray[np.bool_]:
+def needs_review(frame: pd.DataFrame, limits: Mapping[str, float] = REVIEW) -> Bools:
     """Rows beyond a threshold."""
     mark = np.zeros(len(frame), dtype=bool)
     for name, limit in limits.items():
@@ -114,7 +121,16 @@ def by_subgroup(folder: str | Path, patients: pd.DataFrame, by: str) -> pd.DataF
 
     Parameters
     ----------
-    patients : frame with ``patient_id`` and the column ``by``.
+    folder : path
+        The latents dataset.
+    patients : DataFrame
+        With ``patient_id`` and the column `by`.
+    by : str
+
+    Raises
+    ------
+    InputError
+        If there is no such column.
     """
     if by not in patients:
         raise InputError(
@@ -131,7 +147,7 @@ def by_subgroup(folder: str | Path, patients: pd.DataFrame, by: str) -> pd.DataF
 
 def contact_sheet(
     latents: Latents,
-    photos: Any,
+    photos: Photographs,
     out: str | Path,
     generator: Generator | str | Path,
     *,
@@ -144,10 +160,22 @@ def contact_sheet(
 
     Parameters
     ----------
-    photos : what was embedded: Chips or a folder of chips.
-    out : the picture to write.
-    worst : how many.
-    by : the quality that decides, one of :data:`QUALITY`.
+    latents : Latents
+    photos : Chips or folder of chips
+        What was embedded.
+    out : path
+        The picture to write.
+    generator : Generator, path or zoo name
+        The latents' own.
+    worst : int
+        How many photographs.
+    by : {"lpips", "mse", "identity", "distance"}
+        The quality that decides.
+
+    Raises
+    ------
+    InputError
+        If that quality was not graded or the picture cannot be written; :class:`Refused` if the generator is another.
     """
     check_picture(out)
     values = latents.rows[by].to_numpy(float) if by in QUALITY else np.array([])
@@ -157,8 +185,8 @@ def contact_sheet(
         )
     order = np.argsort(values if by == "identity" else -values)[:worst]
     net = generator if isinstance(generator, Generator) else load_generator(generator)
-    if latents.metadata.get("generator_sha256") not in (None, fingerprint(net)):
-        raise Refused("These latents belong to another generator: it would draw other faces from them.")
+    said = "It would draw other faces: the latents were made with"
+    check_network("generator", net, latents.origin.generator.sha256, said, "Give that one by name or file.")
     source = open_source(photos)
     known = {photo.photo_id: photo for photo in source.photos}
     with torch.no_grad():
@@ -182,6 +210,5 @@ def check_picture(path: str | Path) -> None:
         raise InputError(f"{path} cannot be written: name a .png or .jpg file in a folder that exists.")
 
 
-def _picture(image: torch.Tensor) -> Image.Image:
-    pixels = ((image + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
-    return Image.fromarray(pixels).resize((CELL, CELL), Image.Resampling.LANCZOS)
+def _picture(image: Tensor) -> Image.Image:
+    return Image.fromarray(to_pixels(image)).resize((CELL, CELL), Image.Resampling.LANCZOS)

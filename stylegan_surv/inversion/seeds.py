@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stylegan_surv.errors import InputError, Refused
+from stylegan_surv._types import Floats
+from stylegan_surv.errors import InputError
 from stylegan_surv.gan import Encoder, Generator
-from stylegan_surv.inversion.inverter import Inverter, Settings, fingerprint, networks
+from stylegan_surv.inversion.again import settings_of
+from stylegan_surv.inversion.inverter import Inverter, networks
 from stylegan_surv.inversion.latents import Latents
-from stylegan_surv.inversion.projector import Schedule
-from stylegan_surv.inversion.sources import open_source
+from stylegan_surv.inversion.settings import GENERATOR
+from stylegan_surv.inversion.sources import Photographs, open_source
+
+SAMPLE, SEEDS = 16, 3
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,12 @@ class SeedVariance:
 
     Attributes
     ----------
-    photos, seeds : how many of each were compared.
-    within : between seeds of one photograph.
-    between : between photographs, beyond what chance gives their means over the seeds.
+    photos, seeds : int
+        How many of each were compared.
+    within : float
+        Between seeds of one photograph.
+    between : float
+        Between photographs, beyond what chance gives their means over the seeds.
     """
 
     photos: int
@@ -40,7 +45,7 @@ class SeedVariance:
         return self.between**2 / total if total else 0.0
 
     @classmethod
-    def of(cls, w_plus: NDArray[np.floating[Any]]) -> SeedVariance:
+    def of(cls, w_plus: Floats) -> SeedVariance:
         """Of latents [seeds, photos, ...] in standard deviations of w (one-way analysis of variance)."""
         within = w_plus.var(axis=0, ddof=1).mean()
         between = max(w_plus.mean(axis=0).var(axis=0, ddof=1).mean() - within / len(w_plus), 0.0)
@@ -59,37 +64,41 @@ class SeedVariance:
 
 def seed_variance(
     folder: str | Path,
-    photos: Any,
+    photos: Photographs,
     *,
-    generator: Generator | str | Path = "synthetic-64",
+    generator: Generator | str | Path = GENERATOR,
     encoder: Encoder | str | Path | None = None,
-    sample: int = 16,
-    seeds: int = 3,
+    sample: int = SAMPLE,
+    seeds: int = SEEDS,
     device: str = "cpu",
 ) -> SeedVariance:
     """Invert a random sample of a dataset's photographs again, with its own settings but for the seed.
 
     Parameters
     ----------
-    folder : the latents dataset.
-    photos : what was embedded: Chips or a folder of chips.
-    generator, encoder : the dataset's own.
-    sample, seeds : photographs and seeds, 2 or more each.
+    folder : path
+        The latents dataset.
+    photos : Chips or folder of chips
+        What was embedded.
+    generator, encoder : network, path or zoo name
+        The dataset's own.
+    sample, seeds : int
+        Photographs and seeds, 2 or more each.
+    device : str
+        Of networks that are given by name or file.
+
+    Raises
+    ------
+    InputError
+        If there are too few photographs; :class:`Refused` if the networks are others, or the latents went on from
+        earlier ones.
     """
     if min(sample, seeds) < 2:
         raise InputError(f"sample is {sample} and seeds {seeds}; expected 2 or more of each.")
     latents = Latents.open(folder)
-    stored = dict(latents.metadata["settings"])
-    plan = stored["schedule"]
-    if plan is not None and plan["start"] == "previous":
-        raise Refused(
-            f"{folder} went on from earlier latents, which are not in it; ask where those were made."
-        )
-    settings = Settings(**{**stored, "schedule": None if plan is None else Schedule(**plan)})
+    settings = settings_of(latents.origin)
     net, partner = networks(generator, encoder, settings, device)
-    for role, network in (("generator", net), ("encoder", partner)):
-        if network is not None and fingerprint(network) != latents.metadata.get(f"{role}_sha256"):
-            raise Refused(f"{folder} was made with another {role}; give it by name or file.")
+    latents.origin.check_networks(net, partner, f"{folder} was made with", "Give it by name or file.")
     source = open_source(photos)
     known = {photo.photo_id: photo for photo in source.photos}
     names = [name for name in latents.ids if name in known]

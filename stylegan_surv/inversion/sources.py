@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from stylegan_surv.errors import InputError
-from stylegan_surv.faces.chips import Chips, chip_path
-
-if TYPE_CHECKING:
-    from stylegan_surv.cohort import Cohort
+from stylegan_surv._images import to_images
+from stylegan_surv._types import Array, Pixels
+from stylegan_surv.cohort import Cohort
+from stylegan_surv.errors import InputError, Refused
+from stylegan_surv.faces import align
+from stylegan_surv.faces.align import METHOD
+from stylegan_surv.faces.chips import MANIFEST, Chips, chip_path
+from stylegan_surv.faces.detect import DetectorName, FaceFinder, NoFace
+from stylegan_surv.faces.ffhq import crop, ffhq_square
+from stylegan_surv.faces.load import SUFFIXES
 
 SLACK = 1e-3  # by which an array may leave [−1, 1], for rounding
+CHIP_SIDE = 256  # px; chips are never cut smaller, so that another generator can use them too
+COLUMNS = ("photo_id", "source_name", "source_path", "source_sha256", "status", "error")  # of the manifest
+NOT_ALIGNED = "not among the aligned chips"
+Cut: TypeAlias = Mapping[str, Any]  # how faces were cut, as the chips' folder says
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +47,37 @@ class Photo:
     chip_id: str | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Pictures in memory, with the names of their photographs.
+
+    Attributes
+    ----------
+    images : Tensor or array, shape (n, 3, side, side)
+        FFHQ-aligned faces in [−1, 1].
+    photo_ids : sequence of str, length n, optional
+        By default the cohort's photographs in the order of its table, or "0", "1", ….
+    patient_ids : sequence of str, length n, optional
+        By default the cohort's; without a cohort each photograph is its own patient.
+    """
+
+    images: Tensor | Array
+    photo_ids: Sequence[str] | None = None
+    patient_ids: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        """Number of photographs."""
+        return len(self.images)
+
+
+Photographs: TypeAlias = Chips | str | Path | Cohort | Pictures | Tensor | Array
+
+
 class Source(Protocol):
     """Photographs in a fixed order, their pixels, and how their faces were cut, if that is known."""
 
     photos: list[Photo]
-    cut: dict[str, Any] | None
+    cut: Cut | None
 
     def load(self, photo: Photo, resolution: int) -> Tensor:
         """Pixels [3, resolution, resolution] in [−1, 1]; raises ``OSError`` or ``ValueError`` on a bad file."""
@@ -51,17 +87,17 @@ class Source(Protocol):
 class ChipFolder:
     """Aligned chips ``<photo_id>.png``, described by their manifest."""
 
-    def __init__(self, photos: Sequence[Photo], cut: dict[str, Any] | None = None) -> None:
+    def __init__(self, photos: Sequence[Photo], cut: Cut | None = None) -> None:
         self.photos, self.cut = list(photos), cut
 
     def load(self, photo: Photo, resolution: int) -> Tensor:
         if photo.folder is None or photo.chip_id is None:
             raise ValueError(photo.error or "no chip")
-        with Image.open(chip_path(photo.folder, photo.chip_id)) as image:
-            return to_tensor(resample(image.convert("RGB"), resolution))
+        with Image.open(chip_path(photo.folder, photo.chip_id), formats=["PNG"]) as image:
+            return chip_tensor(image, resolution)
 
 
-class Arrays:
+class ArraySource:
     """Pictures in memory [n, 3, h, w] in [−1, 1]."""
 
     def __init__(self, images: Tensor, photo_ids: Sequence[str], patient_ids: Sequence[str]) -> None:
@@ -71,7 +107,7 @@ class Arrays:
                 "expected as many."
             )
         self.images = images
-        self.cut: dict[str, Any] | None = None
+        self.cut: Cut | None = None
         self.row = {name: i for i, name in enumerate(photo_ids)}
         self.photos = [
             Photo(name, patient, None, hashlib.sha256(image.tobytes()).hexdigest())
@@ -100,34 +136,100 @@ def resample(image: Image.Image, resolution: int) -> Image.Image:
     return image.resize((resolution,) * 2, Image.Resampling.BOX if whole else Image.Resampling.LANCZOS)
 
 
-def to_tensor(image: Image.Image | NDArray[np.uint8]) -> Tensor:
-    """RGB picture (or uint8 [h, w, 3]) to [3, h, w] in [−1, 1]."""
-    pixels = np.asarray(image, dtype=np.float32) / 127.5 - 1
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+def chip_tensor(image: Image.Image, resolution: int) -> Tensor:
+    """An aligned face as the networks see it, [3, resolution, resolution] in [−1, 1]."""
+    return to_images(np.asarray(resample(image.convert("RGB"), resolution)))
+
+
+def cut_face(picture: Image.Image, resolution: int, cut: Cut | None = None) -> Pixels:
+    """The chip of an upright RGB photograph, as `embed` would cut it.
+
+    Parameters
+    ----------
+    picture : PIL image
+    resolution : int
+        Side of the generator's images in pixels.
+    cut : mapping, optional
+        How the chips of a dataset were cut; by default as `embed` aligns raw photographs.
+
+    Returns
+    -------
+    array of uint8, shape (size, size, 3)
+
+    Raises
+    ------
+    InputError
+        If no usable face is found; :class:`Refused` if the chips were cut by another version of the method.
+    """
+    cut = cut or {}
+    if cut.get("method", METHOD) != METHOD:
+        raise Refused(
+            f"The study's faces were cut by method {cut['method']}, and this version has method {METHOD}: give the "
+            "chip itself with --aligned, or align and embed the photographs again."
+        )
+    try:
+        face = _finder(cut.get("detector", "hog+cnn")).find(picture)
+    except NoFace as reason:
+        raise InputError(
+            f"the photograph cannot be used: {reason}; give an upright portrait, or a chip with --aligned"
+        ) from reason
+    return crop(picture, ffhq_square(face.landmarks), int(cut.get("size", chip_side(resolution))))[0]
+
+
+@lru_cache(maxsize=1)
+def _finder(detector: DetectorName) -> FaceFinder:
+    """Models are loaded once."""
+    return FaceFinder(detector)
+
+
+def chip_side(resolution: int) -> int:
+    """Side in pixels of chips that are cut for a generator."""
+    return max(CHIP_SIDE, resolution)
+
+
+def count(photos: Photographs, cohort: Cohort | None = None) -> int:
+    """How many photographs a run has, without looking at one."""
+    if isinstance(photos, Tensor | np.ndarray | Pictures | Chips) and cohort is None:
+        return len(photos)
+    if isinstance(photos, Cohort):
+        cohort = photos
+    if cohort is not None:
+        return len(cohort.table)
+    folder = Path(str(photos))
+    if Chips.is_folder(folder):
+        return int(pq.read_metadata(folder / MANIFEST).num_rows)
+    return sum(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
 
 
 def open_source(
-    photos: Any,
+    photos: Photographs,
     cohort: Cohort | None = None,
     *,
-    photo_ids: Sequence[str] | None = None,
-    patient_ids: Sequence[str] | None = None,
     aligned_to: Path | None = None,
-    size: int = 256,
+    size: int = CHIP_SIDE,
 ) -> Source:
     """Whatever a user calls photographs, as a source in order of ``photo_id``.
 
     Parameters
     ----------
-    photos : Chips, folder of chips, folder of raw photographs, Cohort, or array [n, 3, h, w] in [−1, 1].
-    cohort : gives each photograph its patient, and says which photographs belong to the run.
-    photo_ids, patient_ids : names of an array's rows; the cohort's rows by default.
-    aligned_to : where chips of raw photographs go.
-    size : side of those chips in pixels.
+    photos : Chips, folder of chips, folder of raw photographs, Cohort, Pictures, or array of shape (n, 3, h, w)
+    cohort : Cohort, optional
+        Gives each photograph its patient, and says which photographs belong to the run.
+    aligned_to : Path, optional
+        Where chips of raw photographs go.
+    size : int
+        Side of those chips in pixels.
+
+    Raises
+    ------
+    InputError
+        If there are no such photographs, or arrays are of another shape or range.
     """
     if isinstance(photos, np.ndarray | Tensor):
-        return _from_array(torch.as_tensor(photos), cohort, photo_ids, patient_ids)
-    if hasattr(photos, "patients") and hasattr(photos, "table"):  # a Cohort stands for its own photographs
+        photos = Pictures(photos)
+    if isinstance(photos, Pictures):
+        return _from_pictures(photos, cohort)
+    if isinstance(photos, Cohort):  # it stands for its own photographs
         cohort = photos
         if cohort.photos_dir is None:
             raise InputError("The cohort was read without photographs; give the folder of photographs.")
@@ -142,27 +244,23 @@ def open_source(
     return _from_chips(Chips.open(folder, COLUMNS), cohort)
 
 
-def _from_array(
-    images: Tensor, cohort: Cohort | None, photo_ids: Sequence[str] | None, patient_ids: Sequence[str] | None
-) -> Source:
+def _from_pictures(pictures: Pictures, cohort: Cohort | None) -> Source:
+    images = torch.as_tensor(pictures.images).detach().cpu()
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
         raise InputError(f"The images have shape {list(images.shape)}; expected [n, 3, side, side].")
-    images = images.detach().cpu()
     finite = images.float().nan_to_num(0, 0, 0)  # others are failed rows
     if len(images) and finite.abs().max() > 1 + SLACK:
         raise InputError(
             f"The images have values from {finite.min():g} to {finite.max():g}; expected −1 to 1 (of 0…255: "
             "x / 127.5 − 1)."
         )
-    if photo_ids is None:
-        photo_ids = [str(i) for i in range(len(images))] if cohort is None else list(cohort.table["photo_id"])
-    if patient_ids is None and cohort is not None:
-        patient_ids = [_patients_of(cohort).get(name, name) for name in photo_ids]
-    return Arrays(images, list(photo_ids), list(photo_ids if patient_ids is None else patient_ids))
-
-
-def _patients_of(cohort: Cohort) -> dict[str, str]:
-    return dict(zip(cohort.table["photo_id"], cohort.table["patient_id"]))
+    names, patients = pictures.photo_ids, pictures.patient_ids
+    if names is None:
+        names = [str(i) for i in range(len(images))] if cohort is None else list(cohort.table["photo_id"])
+    if patients is None and cohort is not None:
+        owner = dict(zip(cohort.table["photo_id"], cohort.table["patient_id"]))
+        patients = [owner.get(name, name) for name in names]
+    return ArraySource(images, list(names), list(names if patients is None else patients))
 
 
 def _align(folder: Path, cohort: Cohort | None, target: Path | None, size: int) -> Chips:
@@ -170,10 +268,7 @@ def _align(folder: Path, cohort: Cohort | None, target: Path | None, size: int) 
         raise InputError(
             f"{folder} holds raw photographs: align them first, or give `out`, where chips can go."
         )
-    from stylegan_surv.faces import align
-
-    chips: Chips = align(folder if cohort is None else cohort, out=target, size=size)
-    return chips
+    return align(folder if cohort is None else cohort, out=target, size=size)
 
 
 def _from_chips(chips: Chips, cohort: Cohort | None) -> Source:
@@ -196,10 +291,6 @@ def _from_chips(chips: Chips, cohort: Cohort | None) -> Source:
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-
-
-COLUMNS = ("photo_id", "source_name", "source_path", "source_sha256", "status", "error")  # of the manifest
-NOT_ALIGNED = "not among the aligned chips"
 
 
 def _photo(chips: Chips, row: tuple[Any, ...] | None, photo_id: str, patient_id: str) -> Photo:

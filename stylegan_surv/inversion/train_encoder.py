@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stylegan_surv import __version__
+from stylegan_surv._images import to_images
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.camera import photograph
 from stylegan_surv.faces.chips import Chips
@@ -34,9 +35,9 @@ from stylegan_surv.gan.training.data import ImageSet, hold_out, read_chips
 from stylegan_surv.gan.training.precision import choose
 from stylegan_surv.gan.training.state import load_state, read_numbers, save_state
 from stylegan_surv.gan.training.train import Diverged
-from stylegan_surv.inversion.inverter import check_pair, fingerprint
+from stylegan_surv.inversion.inverter import check_pair
+from stylegan_surv.inversion.origin import network_sha256
 from stylegan_surv.inversion.projector import latent_scale, mapped, shrink, squared_error
-from stylegan_surv.inversion.sources import to_tensor
 
 BETAS = (0.9, 0.99)
 SAVE_EVERY = 100  # steps
@@ -333,7 +334,7 @@ def photographs(images: Tensor, strength: float | NDArray[np.float64], seed: int
         photograph(face, seed=seed, index=first + i, strength=s)
         for i, (face, s) in enumerate(zip(faces, strengths))
     ]
-    return torch.stack([to_tensor(shot) for shot in shots]).to(images.device)
+    return to_images(np.stack(shots)).to(images.device)
 
 
 def _shape(generator: Generator) -> EncoderConfig:
@@ -362,8 +363,8 @@ def _read(photos: Chips | str | Path | ImageSet, resolution: int, recipe: Encode
 def _inputs(generator: Generator, start: Encoder | None, chips: ImageSet | None) -> dict[str, str | None]:
     """What a run is made of, besides its settings."""
     pixels = None if chips is None else chips.digest
-    encoder = None if start is None else fingerprint(start)
-    return {"generator": fingerprint(generator), "start": encoder, "photos": pixels}
+    encoder = None if start is None else network_sha256(start)
+    return {"generator": network_sha256(generator), "start": encoder, "photos": pixels}
 
 
 def _bf16_or_single(device: torch.device) -> str:
