@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +15,7 @@ from stylegan_surv.faces.ffhq import Square
 from stylegan_surv.faces.networks.mesh import SIDE, FaceMesh
 from stylegan_surv.faces.points import MESH468, FacePoints
 from stylegan_surv.faces.sampling import cut, from_crop
-from stylegan_surv.faces.short_range import FoundBox
+from stylegan_surv.faces.short_range import FoundBox, find_boxes, tiles, whole_picture
 
 WIDER = 1.5  # crop over box, as the network was trained (MediaPipe's face_landmark graph)
 EYES_ROLL = ("left_eye_outer", "right_eye_outer")  # the line that becomes level
@@ -35,12 +35,20 @@ class MeshFace:
         Probability that the last crop showed a face, 0 … 1.
     square : Square
         The crop that the points were read from.
+    box_score : float
+        Of the detector's box that led here, 0 … 1; 1 if the crop was given.
     """
 
     points: FacePoints
     depth: Floats
     score: float
     square: Square
+    box_score: float = 1.0
+
+    @property
+    def believed(self) -> float:
+        """Score of the mesh times score of the box: the better sign of an upright face than either alone."""
+        return self.score * self.box_score
 
     @property
     def roll_deg(self) -> float:
@@ -52,6 +60,38 @@ class MeshFace:
 def mesh_network() -> FaceMesh:
     """The network on the CPU, loaded once per process."""
     return FaceMesh().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def find_faces(picture: Tensor, quarter_turns: Sequence[int] = (0,)) -> list[MeshFace]:
+    """Faces of a picture with their points: the best per quarter turn, most believed first.
+
+    The whole picture is searched first, then, if no turn shows a face, a wider square (for a face that fills the
+    picture) and overlapping tiles (for small faces). Heads may be rolled by about 45° from a quarter turn.
+
+    Parameters
+    ----------
+    picture : Tensor, shape (3, h, w)
+        RGB in 0 … 1.
+    quarter_turns : sequence of int
+        Which turns of the picture to search, clockwise; 0 is the picture as it is.
+
+    Returns
+    -------
+    list of MeshFace
+        At most one per turn; empty if no face was found. Coordinates are those of the picture as it is.
+    """
+    height, width = picture.shape[1:]
+    boxes: list[FoundBox] = []
+    for squares_of in (lambda turn: [whole_picture(height, width, turn)], lambda turn: tiles(height, width, turn)):
+        squares = [squares_of(turn) for turn in quarter_turns]
+        found = iter(find_boxes(picture, [square for group in squares for square in group]))
+        per_turn = [[box for _ in group for box in next(found)] for group in squares]
+        boxes = [max(group, key=lambda box: box.score) for group in per_turn if group]
+        if boxes:
+            break
+    faces = read_mesh(picture, [square_of_box(box) for box in boxes])
+    scored = [replace(face, box_score=box.score) for face, box in zip(faces, boxes)]
+    return sorted(scored, key=lambda face: -face.believed)
 
 
 def read_mesh(picture: Tensor, squares: Sequence[Square], *, again: int = 1) -> list[MeshFace]:

@@ -19,6 +19,8 @@ from stylegan_surv.faces.sampling import cut, from_crop
 MIN_SCORE = 0.5
 SAME_FACE = 0.3  # boxes that overlap more (intersection over union) are one face
 LIMIT = 100.0  # of a logit
+WIDER_MARGIN = 0.25  # on each side of a picture that its face may fill
+STEPS = 3  # tiles along a side of the picture; they overlap by half
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,31 @@ def whole_picture(height: int, width: int, quarter_turns: int = 0, margin: float
     axis = np.array([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)][quarter_turns % 4])
     side = max(height, width) * (1 + 2 * margin)
     return Square(np.array([width / 2, height / 2]), axis, float(side))
+
+
+def tiles(height: int, width: int, quarter_turns: int = 0) -> list[Square]:
+    """A square wider than the picture, then overlapping tiles of half its longer side.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the picture in pixels.
+    quarter_turns : int
+        As of `whole_picture`.
+
+    Returns
+    -------
+    list of Square
+        The wider one first.
+    """
+    side = max(height, width) / 2
+    axis = whole_picture(height, width, quarter_turns).axis
+    across, down = (
+        np.linspace(side / 2, extent - side / 2, STEPS) if extent > side else np.array([extent / 2])
+        for extent in (width, height)
+    )
+    grid = [Square(np.array([x, y]), axis, side) for y in down for x in across]
+    return [whole_picture(height, width, quarter_turns, WIDER_MARGIN), *grid]
 
 
 def find_boxes(
