@@ -58,7 +58,8 @@ def person_matte(picture: Tensor, face: MeshFace) -> Floats:
 def _whole(height: int, width: int, axis: Floats) -> Square:
     """The smallest square along this axis that holds the whole picture."""
     across, down = np.abs(axis) @ (width, height), np.abs(axis) @ (height, width)
-    return Square(np.array([width / 2, height / 2]), axis, float(max(across, down)))
+    middle = np.array([width / 2, height / 2])
+    return Square(middle, np.asarray(axis, dtype=float), float(max(across, down)))
 
 
 def _feather(like: Tensor) -> Tensor:

@@ -82,10 +82,11 @@ def find_faces(picture: Tensor, quarter_turns: Sequence[int] = (0,)) -> list[Mes
     """
     height, width = picture.shape[1:]
     boxes: list[FoundBox] = []
-    for squares_of in (lambda turn: [whole_picture(height, width, turn)], lambda turn: tiles(height, width, turn)):
-        squares = [squares_of(turn) for turn in quarter_turns]
-        found = iter(find_boxes(picture, [square for group in squares for square in group]))
-        per_turn = [[box for _ in group for box in next(found)] for group in squares]
+    whole = [[whole_picture(height, width, turn)] for turn in quarter_turns]
+    closer = [tiles(height, width, turn) for turn in quarter_turns]
+    for searched in (whole, closer):
+        found = iter(find_boxes(picture, [square for group in searched for square in group]))
+        per_turn = [[box for _ in group for box in next(found)] for group in searched]
         boxes = [max(group, key=lambda box: box.score) for group in per_turn if group]
         if boxes:
             break
@@ -153,4 +154,5 @@ def square_of_points(face: FacePoints) -> Square:
     frame = np.stack([axis, [-axis[1], axis[0]]])  # rows: along the eyes, downwards
     laid = face.xy @ frame.T
     low, high = laid.min(axis=0), laid.max(axis=0)
-    return Square((low + high) / 2 @ frame, axis, float(WIDER * (high - low).max()))
+    centre = np.asarray((low + high) / 2 @ frame, dtype=float)
+    return Square(centre, np.asarray(axis, dtype=float), float(WIDER * (high - low).max()))

@@ -134,7 +134,24 @@ MESH468 = Scheme(
             "left_eye": (33, 160, 158, 133, 153, 144),
             "right_eye": (362, 385, 387, 263, 373, 380),
             "left_eye_area": (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7),
-            "right_eye_area": (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249),
+            "right_eye_area": (
+                263,
+                466,
+                388,
+                387,
+                386,
+                385,
+                384,
+                398,
+                362,
+                382,
+                381,
+                380,
+                374,
+                373,
+                390,
+                249,
+            ),
             "nose_bridge": (168, 197, 5, 4),
             "nostrils": (98, 97, 2, 326, 327),
             "lips": (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181),
@@ -221,7 +238,9 @@ class FacePoints:
         """
         left, right, mouth = self.left_eye, self.right_eye, self.mouth
         across = right - left
-        frame = np.stack([across, [-across[1], across[0]]])  # along the eyes and downwards, inter-eye distance long
+        frame = np.stack(
+            [across, [-across[1], across[0]]]
+        )  # along the eyes and downwards, inter-eye distance long
         shifts = self.scheme.offsets @ frame
         return left + shifts[0], right + shifts[1], mouth + shifts[2]
 

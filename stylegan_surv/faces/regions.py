@@ -23,9 +23,14 @@ REGIONS: tuple[RegionKind, ...] = ("face", "head", "person", "background", "skin
 # Lengths are in inter-eye distances unless said otherwise.
 EDGE = 0.04  # standard deviation of the soft edge
 FOREHEAD = 0.3  # the oval ends below the hairline: what is above the brows is stretched by this share
-HEAD_WIDTH = 2.0  # of the window for hair, in half widths of the oval
+HEAD_WIDTH = 2.0  # of the window for hair at the height of the eyes and above, in half widths of the oval
+CHIN_WIDTH = 1.4  # the same at the height of the chin: hair beside the jaw, but hardly the shoulders
 HEAD_ABOVE = 2.0  # of the window above the oval
-GROWN = {"eye": 1.35, "brow": 1.3, "lips": 1.15}  # outlines are enlarged about their middle before they are cut out
+GROWN = {
+    "eye": 1.35,
+    "brow": 1.3,
+    "lips": 1.15,
+}  # outlines are enlarged about their middle before they are cut out
 NOSTRIL = 0.08  # radius
 SURE = (0.1, 0.9)  # a matte between these is uncertain
 FINE, FINE_BELOW = 4, 1024  # polygons of pictures up to this long side are drawn larger, for exact edges
@@ -109,12 +114,14 @@ def head_window(points: FacePoints) -> Floats:
     origin = points["oval"].mean(axis=0)
     oval, jaw, chin = ((points[name] - origin) @ frame.T for name in ("oval", "jaw", "chin"))
     left, right = oval[:, 0].min(), oval[:, 0].max()
-    middle, half = (left + right) / 2, HEAD_WIDTH * (right - left) / 2
+    middle, half = (left + right) / 2, (right - left) / 2
     top = oval[:, 1].min() - HEAD_ABOVE * points.inter_eye
-    bottom = chin[1]
-    corners = [(middle - half, bottom), (middle - half, top), (middle + half, top), (middle + half, bottom)]
-    ends = (jaw[-1, 0], bottom), (jaw[0, 0], bottom)
-    laid = np.array([*corners, ends[0], *jaw[::-1], ends[1]])
+    eyes = float(((points.left_eye + points.right_eye) / 2 - origin) @ down)
+    edge = [(HEAD_WIDTH, top), (HEAD_WIDTH, eyes), (CHIN_WIDTH, chin[1])]
+    beside = [(middle + factor * half, height) for factor, height in edge]
+    mirrored = [(2 * middle - x, y) for x, y in beside[::-1]]
+    ends = (jaw[-1, 0], chin[1]), (jaw[0, 0], chin[1])
+    laid = np.array([*beside, ends[0], *jaw[::-1], ends[1], *mirrored])
     polygon: Floats = laid @ frame + origin
     return polygon
 

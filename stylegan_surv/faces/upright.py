@@ -91,7 +91,9 @@ def which_way_up(picture: Tensor) -> Upright:
 def _in_doubt(faces: list[MeshFace], score: float, margin: float) -> Upright:
     """The photograph as it is, with the face that is nearest to upright."""
     nearest = min(faces, key=lambda face: abs(face.roll_deg))
-    reason = f"two attitudes are almost equally believable (margin {margin:.2f}); the photograph is taken as it is"
+    reason = (
+        f"two attitudes are almost equally believable (margin {margin:.2f}); the photograph is taken as it is"
+    )
     face = nearest if abs(nearest.roll_deg) <= QUARTER / 2 else None
     return Upright(0.0, 0, 0.0, score, margin, False, reason, face)
 
