@@ -54,15 +54,16 @@ def both(image: Image.Image, finder: FaceFinder) -> tuple[Floats, Floats] | None
 
 
 def offsets(dlib: Sequence[Floats], mesh: Sequence[Floats]) -> Floats:
-    """Mean of dlib's anchors less the mesh's, in the frame of the mesh's eyes, shape (3, 2)."""
+    """Mean of dlib's anchors less the mesh's, in the frame of the mesh's eyes, made symmetric, shape (3, 2)."""
     found = []
     for ours, theirs in zip(mesh, dlib):
         a, b = FacePoints(ours, replace(MESH468, offsets=np.zeros((3, 2)))), FacePoints(theirs, DLIB68)
         across = a.right_eye - a.left_eye
         frame = np.stack([across, [-across[1], across[0]]]) / (across @ across)
         found.append((np.stack(b.ffhq_anchors()) - np.stack(a.ffhq_anchors())) @ frame.T)
-    mean: Floats = np.mean(found, axis=0)
-    return mean
+    left, right, mouth = np.mean(found, axis=0)
+    outward, eye_down = (left[0] - right[0]) / 2, (left[1] + right[1]) / 2
+    return np.array([[outward, eye_down], [-outward, eye_down], [0.0, mouth[1]]])
 
 
 def mirrored_back(points: Floats, width: int) -> Floats:
@@ -91,7 +92,8 @@ def figures(corners: Sequence[Floats], against: Sequence[Floats]) -> dict[str, f
         "corner_largest_95": float(np.quantile(apart.max(axis=1), 0.95)),
         "shift_x": float(shift[:, 0].mean()),
         "shift_y": float(shift[:, 1].mean()),
-        "log_side": float(np.log(own / side).mean() * 100),
+        "log_side_mean": float(np.log(own / side).mean() * 100),
+        "log_side_median": float(np.median(np.log(own / side)) * 100),
     }
 
 
@@ -105,7 +107,7 @@ def measure(files: Sequence[Path], learn: bool) -> dict[str, object]:
         if pairs[0] and pairs[1]:
             rows.append((image.width, *pairs[0], *pairs[1]))
     train, held_out = (rows[::2], rows[1::2]) if learn else ([], rows)
-    scheme, result = MESH468, {}
+    scheme, result = MESH468, dict[str, object]()
     if learn:
         fitted = offsets([p for row in train for p in row[1::2]], [p for row in train for p in row[2::2]])
         scheme, result["offsets"] = replace(MESH468, offsets=fitted), fitted.round(4).tolist()

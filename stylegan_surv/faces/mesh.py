@@ -140,7 +140,7 @@ def _read(picture: Tensor, squares: Sequence[Square]) -> list[MeshFace]:
 def square_of_box(box: FoundBox) -> Square:
     """Crop of a detector's box: 1.5 times its longer side, turned so that the eyes are level."""
     axis = np.array([np.cos(box.roll), np.sin(box.roll)])
-    return Square(box.centre, axis, WIDER * box.side)
+    return Square(np.asarray(box.centre, dtype=float), axis, WIDER * box.side)
 
 
 def square_of_points(face: FacePoints) -> Square:
