@@ -1,8 +1,8 @@
 """The serialised networks of dlib (``.dat``), read into arrays.
 
-The format is dlib's own (``dlib/serialize.h``, ``dlib/float_details.h``, ``dlib/dnn``): numbers, strings and tensors one
-after another, without names of fields and without lengths of records. Nothing in it is code, and nothing of it is run;
-every read is checked against the end of the file, so that a damaged or foreign file ends in one message.
+The format is dlib's own (``dlib/serialize.h``, ``dlib/float_details.h``, ``dlib/dnn``): numbers, strings and tensors
+one after another, without names of fields and without lengths of records. Nothing in it is code, and nothing of it is
+run; every read is checked against the end of the file, so that a damaged or foreign file ends in one message.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from stylegan_surv.errors import InputError
 MAX_BYTES = 1 << 28  # ten times the largest network that is read here
 MAX_NAME, MAX_DEPTH = 64, 4096
 INFINITY, MINUS_INFINITY, NOT_A_NUMBER = 32000, 32001, 32002  # exponents that stand for these
-TAG, LAYER, FIRST_LAYER = 1, 2, 3  # versions of dlib's tags and skips, of its layers, and of the one on the input
+TAG, LAYER, FIRST_LAYER = (
+    1,
+    2,
+    3,
+)  # versions of dlib's tags and skips, of its layers, and of the one on the input
 PYRAMID_PADDING = (10, 11)  # between the levels and around them, where the file does not say it
 TENSOR, ALIAS = 2, 1  # versions of a tensor with numbers, and of a shape alone
 
@@ -112,7 +116,15 @@ class Loss:
 
 @dataclass(frozen=True)
 class Network:
-    """A network as its file has it, layers from the input to the output; tags and skips hold nothing and are left out."""
+    """A network as its file has it.
+
+    Attributes
+    ----------
+    loss : Loss
+    input : Input
+    layers : tuple of Layer
+        From the input to the output. Tags and skips hold nothing and are left out.
+    """
 
     loss: Loss
     input: Input
@@ -224,7 +236,9 @@ def read(path: str | Path) -> Network:
     try:
         size = Path(path).stat().st_size
         if size > MAX_BYTES:
-            raise InputError(f"{path} has {size} bytes; no network that is read here has more than {MAX_BYTES}")
+            raise InputError(
+                f"{path} has {size} bytes; no network that is read here has more than {MAX_BYTES}"
+            )
         data = Path(path).read_bytes()
     except OSError as fault:
         raise InputError(f"{path} cannot be read: {fault.strerror}") from fault
@@ -311,7 +325,12 @@ def _convolution(stream: Stream) -> Convolution:
     for _ in range(4):  # learning rates and weight decays
         stream.real()
     size = math.prod(shape)
-    if shape[0] != filters or shape[2:] != window or biases not in (0, filters) or params.size != size + biases:
+    if (
+        shape[0] != filters
+        or shape[2:] != window
+        or biases not in (0, filters)
+        or params.size != size + biases
+    ):
         raise Damaged(f"{params.size} numbers for {filters} filters of {shape} and {biases} biases")
     return Convolution(params[:size].reshape(shape), params[size:] if biases else None, stride, padding)
 
@@ -324,7 +343,7 @@ def _affine(stream: Stream) -> Affine:
 
 
 def _batch_norm(stream: Stream) -> Affine:
-    """Batch normalisation with its running statistics folded in, in single precision as dlib does."""
+    """Batch normalisation with its running statistics folded in."""
     params = stream.tensor().ravel()
     channels, others = math.prod(stream.alias()), math.prod(stream.alias())
     stream.tensor(), stream.tensor()  # the last batch's mean and spread
@@ -334,10 +353,14 @@ def _batch_norm(stream: Stream) -> Affine:
         stream.real()
     eps = stream.real()
     trained = _scaled(params, channels, others)
-    if mean.size != channels or variance.size != channels or not (variance + eps > 0).all():
+    spread = variance.astype(float) + eps
+    if mean.size != channels or variance.size != channels or not (spread > 0).all():
         raise Damaged(f"running statistics of {mean.size} and {variance.size} channels for {channels}")
-    gamma = (trained.gamma / np.sqrt(variance + eps)).astype(np.float32)
-    return Affine(gamma, (trained.beta - gamma * mean).astype(np.float32))
+    with np.errstate(
+        all="ignore"
+    ):  # of a damaged file; whoever uses the numbers asks whether they are finite
+        gamma = (trained.gamma / np.sqrt(spread)).astype(np.float32)
+        return Affine(gamma, (trained.beta - gamma * mean).astype(np.float32))
 
 
 def _scaled(params: Floats, channels: int, others: int) -> Affine:

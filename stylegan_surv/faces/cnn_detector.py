@@ -1,8 +1,8 @@
 """dlib's CNN face detector in torch: one small network over all levels of an image pyramid at once.
 
 King, Max-Margin Object Detection (arXiv 1502.00046). The weights were trained by Davis E. King
-(https://github.com/davisking/dlib-models). Pyramid, tiling, decoding and suppression are those of dlib 20, so that boxes
-and scores are the same; the whole pyramid lies in one canvas, of which the network sees every place alike.
+(https://github.com/davisking/dlib-models). Pyramid, tiling, decoding and suppression are those of dlib 20, so that
+boxes and scores are the same; the whole pyramid lies in one canvas, of which the network sees every place alike.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from torch import Tensor, nn
 
 from stylegan_surv._types import Floats, Ints
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.dlib_weights import DATA, fill, load, publish, read_network
+from stylegan_surv.faces.dlib_weights import DATA, MEAN, SCALE, fill, publish, read_network, ready
 
 FILE = DATA / "face-detector-cnn.safetensors"
-MEAN, SCALE = (122.782, 117.001, 104.298), 256.0  # of the training pictures, as in the face recogniser
 DOWN, DOWN_FILTERS = 3, (16, 32, 32)  # convolutions of stride 2: a score every 2³ pixels
 WIDE, WIDE_FILTERS = 3, 45
 WINDOW = 80  # side of the face that one place of the network looks for, pixels
-STEP, FIRST = 2**DOWN, 14  # pixels between neighbouring scores, and where the first one's window has its centre
+STEP, FIRST = (
+    2**DOWN,
+    14,
+)  # pixels between neighbouring scores, and where the first one's window has its centre
 RATE = 5 / 6  # of the sizes of neighbouring levels
 SHIFT = 0.3  # by which dlib moves a point per level
 SMALLEST = 5  # rows of the smallest level
@@ -45,8 +47,8 @@ class Detection:
     score : float
         Above the threshold of 0; about 1 for a clear face.
     box : tuple of float
-        Left, top, right, bottom in the image's pixels, whole numbers; pixel (0, 0) covers [0, 1] × [0, 1]. May lie partly
-        outside the image.
+        Left, top, right, bottom in the image's pixels, whole numbers; pixel (0, 0) covers [0, 1] × [0, 1]. May lie
+        partly outside the image.
     """
 
     score: float
@@ -70,9 +72,8 @@ class Tiling:
     tiles: Ints
 
 
-@cache
 def tiling(height: int, width: int) -> Tiling:
-    """Tiling of an image's pyramid: levels below each other on the left, then back up on the right as far as there is room.
+    """Tiling of an image's pyramid: levels down the left side, then up the right side as far as there is room.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ class CnnDetector(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(inputs, 1, 9, padding=4))
 
     def canvas(self, images: Tensor) -> Tensor:
-        """Pyramids of images [n, 3, h, w] in [−1, 1], each in a canvas of its own [n, 3, …], as the network sees them."""
+        """Pyramids of images [n, 3, h, w] in [−1, 1], each in its own canvas [n, 3, …], as the network takes them."""
         places = tiling(*images.shape[2:])
         level = ((images + 1) * 127.5 - self.mean) / SCALE
         canvas = level.new_zeros(len(images), 3, places.height, places.width)
@@ -159,7 +160,9 @@ class CnnDetector(nn.Module):
             If the images have another shape.
         """
         if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
-            raise InputError(f"the face detector takes images [n, 3, height, width], got {list(images.shape)}")
+            raise InputError(
+                f"the face detector takes images [n, 3, height, width], got {list(images.shape)}"
+            )
         canvas = self.canvas(images)
         if min(canvas.shape[2:]) < MIN_CANVAS:
             return images.new_zeros(len(images), 0, 0)
@@ -189,14 +192,14 @@ class CnnDetector(nn.Module):
         """
         scores = self(images).float().cpu().numpy()
         places = tiling(*images.shape[2:])
-        return [faces(one, places, threshold) for one in scores]
+        return [decode(one, places, threshold) for one in scores]
 
     def convolutions(self) -> list[nn.Conv2d]:
         """All seven of them, from the image to the scores."""
         return [module for module in self.layers if isinstance(module, nn.Conv2d)]
 
 
-def faces(scores: Floats, places: Tiling, threshold: float = 0.0) -> list[Detection]:
+def decode(scores: Floats, places: Tiling, threshold: float = 0.0) -> list[Detection]:
     """Windows above a threshold, without those that overlap a better one.
 
     Parameters
@@ -242,15 +245,13 @@ def _overlaps(boxes: Floats, box: Floats) -> Floats:
     """Which of boxes [n, 4] share more of their hull with a box than two faces do."""
     inner = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2]) + 1
     hull = np.maximum(boxes[:, 2:], box[2:]) - np.minimum(boxes[:, :2], box[:2]) + 1
-    shared: Floats = inner.clip(min=0).prod(axis=1) > OVERLAP * hull.prod(axis=1)
-    return shared
+    same: Floats = inner.clip(min=0).prod(axis=1) > OVERLAP * hull.prod(axis=1)
+    return same
 
 
 def cnn_detector() -> CnnDetector:
-    """The detector with the bundled weights, in evaluation mode and with its parameters fixed; a new one at every call."""
-    network = CnnDetector()
-    network.load_state_dict(load(FILE)[0])
-    return network.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    """A new detector with the bundled weights, in evaluation mode and with its parameters fixed."""
+    return ready(CnnDetector(), FILE)
 
 
 @cache
@@ -277,7 +278,9 @@ def from_dat(path: str | Path) -> CnnDetector:
     found = (stored.loss.window, stored.loss.overlap, stored.input.extent)
     expected = ((WINDOW, WINDOW), (OVERLAP, 1.0), (PADDING, MARGIN))
     if found != expected:
-        raise InputError(f"{path} has (window, overlap, padding) {found}, expected is {expected}: another detector")
+        raise InputError(
+            f"{path} has (window, overlap, padding) {found}, expected is {expected}: another detector"
+        )
     fill(network.convolutions(), stored)
     return network.requires_grad_(False).eval()
 
@@ -289,6 +292,6 @@ def publish_detector(source: str | Path, to: str | Path = FILE) -> None:
         "architecture": "dlib's max-margin CNN face detector, batch normalisation folded in",
         "input": "n × 3 × h × w, RGB in [-1, 1]; faces of 80 pixels and more",
         "output": "scores of 80-pixel windows, every 8 pixels of a pyramid with a rate of 5/6; a face above 0",
-        "data": "dlib_face_detection_dataset-2016-09-30 (photographs of ImageNet, AFLW, Pascal VOC, VGG, WIDER, FaceScrub)",
+        "data": "dlib_face_detection_dataset-2016-09-30 (of ImageNet, AFLW, Pascal VOC, VGG, WIDER, FaceScrub)",
     }
     publish(from_dat(source), source, to, card)

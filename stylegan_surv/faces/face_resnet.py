@@ -1,8 +1,8 @@
 """dlib's face recogniser: a residual network of 29 convolutions that puts a face into 128 numbers.
 
-Photographs of one person lie within a distance of about 0.6 of each other, those of two people mostly beyond. The network
-is ResNet-34 (He et al., CVPR 2016) with fewer layers and half the filters; its weights were trained by Davis E. King on
-faces from FaceScrub, VGG and the web (https://github.com/davisking/dlib-models).
+Photographs of one person lie within a distance of about 0.6 of each other, those of two people mostly beyond. The
+network is ResNet-34 (He et al., CVPR 2016) with fewer layers and half the filters; its weights were trained by Davis E.
+King on faces from FaceScrub, VGG and the web (https://github.com/davisking/dlib-models).
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.dlib_weights import DATA, fill, load, publish, read_network
+from stylegan_surv.faces.dlib_weights import DATA, MEAN, SCALE, fill, publish, read_network, ready
 
 FILE = DATA / "face-resnet29.safetensors"
 SIDE = 150  # of the chip, pixels
-MEAN = (122.782, 117.001, 104.298)  # red, green, blue of the training faces, on 0 … 255
-SCALE = 256.0
-WIDTHS = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # filters and blocks per stage; each halves but the first
+WIDTHS = (
+    (32, 3),
+    (64, 4),
+    (128, 3),
+    (256, 3),
+    (256, 1),
+)  # filters and blocks per stage; each halves but the first
 NUMBERS = 128
 
 
@@ -69,9 +73,7 @@ class FaceResNet(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(3, WIDTHS[0][0], 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2))
         stages, inputs = [], WIDTHS[0][0]
         for k, (width, blocks) in enumerate(WIDTHS):
-            stage = [
-                Block(inputs if i == 0 else width, width, halve=k > 0 and i == 0) for i in range(blocks)
-            ]
+            stage = [Block(inputs if i == 0 else width, width, halve=k > 0 and i == 0) for i in range(blocks)]
             stages.append(nn.Sequential(*stage))
             inputs = width
         self.stages = nn.Sequential(*stages)
@@ -126,9 +128,7 @@ def face_resnet() -> FaceResNet:
     FaceResNet
         A new one at every call; :func:`stylegan_surv.faces.face_resnet.shared` gives one for all.
     """
-    network = FaceResNet()
-    network.load_state_dict(load(FILE)[0])
-    return network.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return ready(FaceResNet(), FILE)
 
 
 @cache
