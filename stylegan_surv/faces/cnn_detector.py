@@ -30,7 +30,7 @@ STEP, FIRST = (
     2**DOWN,
     14,
 )  # pixels between neighbouring scores, and where the first one's window has its centre
-RATE = 5 / 6  # of the sizes of neighbouring levels
+RATE, UP = 5 / 6, 6 / 5  # of the sizes of neighbouring levels, and back: halves are rounded as dlib does
 SHIFT = 0.3  # by which dlib moves a point per level
 SMALLEST = 5  # rows of the smallest level
 PADDING, MARGIN = 10, 11  # pixels between levels and around them
@@ -236,7 +236,7 @@ def _boxes(windows: Ints, places: Tiling) -> Floats:
     level = (beyond**2).sum(axis=2).argmin(axis=1)  # the tile that the centre lies in, or the nearest
     corners = (centres - low[level])[:, None] + np.array([[-1], [1]]) * (WINDOW - 1) / 2
     for k in range(1, len(places.tiles)):
-        corners = np.where((level >= k)[:, None, None], corners / RATE + SHIFT, corners)
+        corners = np.where((level >= k)[:, None, None], corners * UP + SHIFT, corners)
     rounded: Floats = np.copysign(np.floor(np.abs(corners) + 0.5), corners).reshape(-1, 4)
     return rounded
 

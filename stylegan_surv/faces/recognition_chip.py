@@ -158,9 +158,9 @@ def cut(images: Tensor, place: Placement) -> Tensor:
     turn = step * np.exp(1j * place.angle)
     at = (x + 1j * y) * turn + complex(*centre)
     height, width = part.shape[2:]
-    grid = np.stack([2 * at.real / max(width - 1, 1) - 1, 2 * at.imag / max(height - 1, 1) - 1], axis=-1)
+    grid = np.stack([(2 * at.real + 1) / width - 1, (2 * at.imag + 1) / height - 1], axis=-1)
     where = torch.from_numpy(grid).to(part).expand(len(part), -1, -1, -1)
-    return F.grid_sample(part, where, mode="bilinear", align_corners=True) - 1
+    return F.grid_sample(part, where, mode="bilinear", align_corners=False) - 1
 
 
 def _around(images: Tensor, place: Placement, halvings: int) -> tuple[Tensor, Floats]:
