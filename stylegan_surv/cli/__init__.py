@@ -15,6 +15,7 @@ COMMANDS = {
     "align": ("align", "Find, crop and grade the face in every photograph."),
     "split": ("split", "Write patient-level fine-tune and evaluate sets."),
     "train": ("train", "Train a generator and its encoder on a folder of chips."),
+    "grow": ("grow", "Double a generator's resolution by one more block."),
     "finetune": ("finetune", "Fine-tune a pretrained generator on patients' photographs."),
     "embed": ("embed", "Invert a cohort's photographs into W+ latents."),
     "latents": ("latents", "Look at, check, compact and export latents."),

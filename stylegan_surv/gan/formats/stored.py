@@ -82,6 +82,18 @@ def _channel_rule(channels: dict[int, int]) -> dict[str, int]:
     return {"channel_base": base, "channel_max": top}
 
 
+def _generator_channels(channels: dict[int, int]) -> dict[str, int]:
+    """The rule of all blocks or, where the highest alone does not follow it (a block added later), with its width."""
+    try:
+        return _channel_rule(channels)
+    except InputError:
+        top = max(channels)
+        below = {res: c for res, c in channels.items() if res != top}
+        if len(below) < 2:
+            raise
+        return _channel_rule(below) | {"top_channels": channels[top]}
+
+
 def _mapping_layers(state: dict[str, Tensor]) -> int:
     return sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", key)) for key in state)
 
@@ -117,7 +129,7 @@ def generator_config(stored: Stored) -> GeneratorConfig:
         architecture=architecture,
         use_noise="synthesis.b4.conv1.noise_const" in state,
         conv_clamp=_clamp(stored),
-        **_channel_rule(channels),
+        **_generator_channels(channels),
     )
 
 

@@ -43,7 +43,10 @@ def resolutions(top: int) -> list[int]:
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """What defines a generator's shape; ``channels(res) = min(channel_base // res, channel_max)``."""
+    """What defines a generator's shape; ``channels(res) = min(channel_base // res, channel_max)``.
+
+    ``top_channels`` replaces the rule in the highest block; None follows it.
+    """
 
     resolution: int
     z_dim: int = 512
@@ -56,6 +59,7 @@ class GeneratorConfig:
     conv_clamp: float | None = None
     architecture: Architecture = "skip"
     use_noise: bool = True
+    top_channels: int | None = None
 
     @property
     def num_ws(self) -> int:
@@ -64,6 +68,8 @@ class GeneratorConfig:
 
     def channels(self, res: int) -> int:
         """Feature maps of the block at ``res``."""
+        if self.top_channels is not None and res == self.resolution:
+            return self.top_channels
         return min(self.channel_base // res, self.channel_max)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
@@ -13,6 +14,8 @@ from stylegan_surv.gan.training.augment import Ranges
 
 CONFIGS = [Path(__file__).parents[k] / "configs" for k in (2, 3)]  # in a wheel, in the sources
 GROUP = 4  # images whose spread the discriminator looks at (Karras et al. 2018, section 3)
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class _Settings(BaseModel):
@@ -207,6 +210,17 @@ def read_recipe(path: str | Path, **changes: Any) -> Recipe:
     InputError
         Listing every setting that is unknown or out of range.
     """
+    return make_recipe(read_settings(path, changes), str(path))
+
+
+def read_settings(path: str | Path, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a YAML file has them, by its path or the name of a shipped one; ``changes`` other than None replace.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it holds no settings.
+    """
     shipped = {file.stem: file for folder in CONFIGS for file in sorted(folder.glob("*.yaml"))}
     file = Path(path) if Path(path).is_file() else shipped.get(str(path), Path(path))
     try:
@@ -219,13 +233,18 @@ def read_recipe(path: str | Path, **changes: Any) -> Recipe:
         raise InputError(
             f"the recipe {path} is a {type(raw).__name__}; expected settings, one `name: value` a line"
         )
-    return make_recipe({**raw, **{k: v for k, v in changes.items() if v is not None}}, str(path))
+    return {**raw, **{k: v for k, v in changes.items() if v is not None}}
 
 
 def make_recipe(settings: dict[str, Any], origin: str = "recipe") -> Recipe:
     """Check settings; the error names each wrong one."""
+    return checked(Recipe, settings, origin)
+
+
+def checked(kind: type[Settings], settings: Mapping[str, Any], origin: str) -> Settings:
+    """Settings of a ``kind``; the error names each wrong one, and ``origin``."""
     try:
-        return Recipe.model_validate(settings)
+        return kind.model_validate(settings)
     except ValidationError as wrong:
         lines = [
             f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" if e["loc"] else e["msg"]
