@@ -24,10 +24,10 @@ from stylegan_surv.cli import cli
 from stylegan_surv.cohort import Cohort, read_cohort
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import Generator, GeneratorConfig
+from stylegan_surv.gan.data import ImageSet, read_chips
 from stylegan_surv.gan.formats.checkpoint import load_encoder, load_generator, read_card, save_network
 from stylegan_surv.gan.formats.provenance import lineage, patient_key
 from stylegan_surv.gan.training import watch
-from stylegan_surv.gan.training.data import ImageSet, read_chips
 from stylegan_surv.gan.training.finetune import Run, finetune, fresh_networks, train
 from stylegan_surv.gan.training.recipe import Recipe, make_recipe, read_recipe
 from stylegan_surv.gan.training.train import Trainer

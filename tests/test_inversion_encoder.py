@@ -12,8 +12,8 @@ import torch
 
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig, load_encoder
+from stylegan_surv.gan.data import ImageSet, hold_out
 from stylegan_surv.gan.formats.provenance import intersect
-from stylegan_surv.gan.training.data import ImageSet, hold_out
 from stylegan_surv.inversion.encode import encode
 from stylegan_surv.inversion.train_encoder import (
     POOL,

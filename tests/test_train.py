@@ -20,7 +20,7 @@ from training import SMALL, blobs, everything, gradients, small_recipe, small_tr
 
 from stylegan_surv import _files as atomic
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan.networks.stylegan2 import Encoder, Generator
+from stylegan_surv.gan.networks import Encoder, Generator
 from stylegan_surv.gan.training import parallel, precision
 from stylegan_surv.gan.training.finetune import fresh_networks
 from stylegan_surv.gan.training.train import STATE_FILE, Diverged, Trainer

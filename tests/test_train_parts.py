@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 from torch import nn
 
-from stylegan_surv.gan.networks.ema import ema_decay, update_ema
+from stylegan_surv.gan.data import captioned, hold_out, sample_order
+from stylegan_surv.gan.networks import binomial_filter, ema_decay, update_ema
+from stylegan_surv.gan.networks.discriminator import minibatch_stddev
 from stylegan_surv.gan.networks.feature_critic import spectral_norm
-from stylegan_surv.gan.networks.stylegan2 import binomial_filter, downsample, minibatch_stddev
+from stylegan_surv.gan.networks.layers import downsample
 from stylegan_surv.gan.training import losses
 from stylegan_surv.gan.training.augment import AdaptiveP, Ranges, augment
-from stylegan_surv.gan.training.data import captioned, hold_out, sample_order
 from stylegan_surv.gan.training.objective import (
     Gaussian,
     fit_mapping,

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from stylegan_surv.gan.training.data import ImageSet
+from stylegan_surv.gan.data import ImageSet
 from stylegan_surv.gan.training.finetune import fresh_networks
 from stylegan_surv.gan.training.recipe import Recipe, make_recipe
 from stylegan_surv.gan.training.train import Trainer

@@ -69,7 +69,7 @@ def command(
     """
     from stylegan_surv.cohort import read_cohort
     from stylegan_surv.gan import load_encoder, load_generator
-    from stylegan_surv.gan.training.data import of_cohort, read_chips
+    from stylegan_surv.gan.data import of_cohort, read_chips
     from stylegan_surv.inversion.train_encoder import EncoderRecipe, recovery, train_encoder
 
     net = load_generator(generator, device)

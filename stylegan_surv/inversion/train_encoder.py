@@ -28,9 +28,9 @@ from stylegan_surv.errors import InputError
 from stylegan_surv.faces.camera import photograph
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.gan import LPIPS, Encoder, EncoderConfig, Generator, save_network
+from stylegan_surv.gan.data import ImageSet, hold_out, read_chips
 from stylegan_surv.gan.formats.provenance import record
-from stylegan_surv.gan.networks.ema import ema_decay, update_ema
-from stylegan_surv.gan.training.data import ImageSet, hold_out, read_chips
+from stylegan_surv.gan.networks import ema_decay, update_ema
 from stylegan_surv.gan.training.precision import choose
 from stylegan_surv.gan.training.state import load_state, read_numbers, save_state
 from stylegan_surv.gan.training.train import Diverged
@@ -111,7 +111,7 @@ def train_encoder(
     generator : the network to invert; the encoder is trained on its device.
     out : the encoder's file. The state of an unfinished run lies beside it (``<out>.state``); the same call goes on.
     recipe : settings.
-    photos : aligned real chips, optional; as an :class:`~stylegan_surv.gan.training.data.ImageSet` they have owners,
+    photos : aligned real chips, optional; as an :class:`~stylegan_surv.gan.data.ImageSet` they have owners,
         and the card's provenance names these patients. Without owners it knows the photographs alone.
     start : encoder to start from, of the same shape.
     progress : called with (images, total).

@@ -18,9 +18,10 @@ import torch
 
 from stylegan_surv.cohort import Cohort
 from stylegan_surv.errors import InputError, Refused
+from stylegan_surv.gan.data import FINETUNE_SET, MIN_CHIPS, ImageSet, hold_out, of_cohort, read_chips
 from stylegan_surv.gan.formats import provenance
 from stylegan_surv.gan.formats.checkpoint import load_discriminator, load_encoder, load_generator
-from stylegan_surv.gan.networks.stylegan2 import (
+from stylegan_surv.gan.networks import (
     Discriminator,
     DiscriminatorConfig,
     Encoder,
@@ -29,7 +30,6 @@ from stylegan_surv.gan.networks.stylegan2 import (
     GeneratorConfig,
 )
 from stylegan_surv.gan.training import parallel
-from stylegan_surv.gan.training.data import FINETUNE_SET, MIN_CHIPS, ImageSet, hold_out, of_cohort, read_chips
 from stylegan_surv.gan.training.recipe import Recipe
 from stylegan_surv.gan.training.train import Trainer
 from stylegan_surv.gan.training.watch import PARTS, Watcher

@@ -23,9 +23,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegan_surv.gan.networks.feature_critic import FeatureCritic
-from stylegan_surv.gan.networks.perceptual import LPIPS
-from stylegan_surv.gan.networks.stylegan2 import Discriminator, Encoder, Generator, Mapping, unit_rms
+from stylegan_surv.gan.networks import (
+    LPIPS,
+    Discriminator,
+    Encoder,
+    FeatureCritic,
+    Generator,
+    Mapping,
+    unit_rms,
+)
 from stylegan_surv.gan.training import losses
 from stylegan_surv.gan.training.augment import augment
 from stylegan_surv.gan.training.precision import HALF

@@ -19,13 +19,18 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan.networks.ema import ema_decay, update_ema
-from stylegan_surv.gan.networks.feature_critic import FeatureCritic
-from stylegan_surv.gan.networks.perceptual import LPIPS
-from stylegan_surv.gan.networks.stylegan2 import Discriminator, Encoder, Generator
+from stylegan_surv.gan.data import ImageSet, batch_of, sample_order
+from stylegan_surv.gan.networks import (
+    LPIPS,
+    Discriminator,
+    Encoder,
+    FeatureCritic,
+    Generator,
+    ema_decay,
+    update_ema,
+)
 from stylegan_surv.gan.training import parallel
 from stylegan_surv.gan.training.augment import AdaptiveP
-from stylegan_surv.gan.training.data import ImageSet, batch_of, sample_order
 from stylegan_surv.gan.training.fold import LinearOffsets
 from stylegan_surv.gan.training.objective import MAPPED, Memory, Objective, Players, fit_mapping, mean_terms
 from stylegan_surv.gan.training.precision import LossScale, choose
