@@ -31,10 +31,10 @@ from torch import Tensor
 from cuda_ops import tune_allocator
 from stylegan_surv.gan.data import ImageSet
 from stylegan_surv.gan.networks import discriminator, generator, layers
-from stylegan_surv.gan.training.finetune import fresh_networks
 from stylegan_surv.gan.training.precision import choose
 from stylegan_surv.gan.training.recipe import Recipe, make_recipe, read_recipe
-from stylegan_surv.gan.training.train import Trainer
+from stylegan_surv.gan.training.start import Start, fresh_networks
+from stylegan_surv.gan.training.trainer import Trainer
 
 SIZES = {"z_dim": 256, "w_dim": 256, "mapping_layers": 4, "channel_max": 256}
 BASES = {"generator_base": 3072, "discriminator_base": 2048, "encoder_base": 2048}
@@ -135,17 +135,8 @@ def make_trainer(recipe: Recipe, device: str = "cpu") -> Trainer:
     """A trainer on noise: the speed does not depend on what the pictures show."""
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), dtype=np.uint8)
     images = ImageSet(tuple(map(str, range(64))), pixels)
-    generator, discriminator, encoder = fresh_networks(recipe)
-    folder = Path(tempfile.gettempdir())
-    return Trainer(
-        recipe,
-        images,
-        folder,
-        generator=generator,
-        discriminator=discriminator,
-        encoder=encoder,
-        device=device,
-    )
+    start = Start(*fresh_networks(recipe))
+    return Trainer(recipe, images, Path(tempfile.gettempdir()), start, device=device)
 
 
 # a cycle of 16 steps has one with R1 and path length, three with path length, twelve with neither

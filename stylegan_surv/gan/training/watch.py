@@ -18,7 +18,7 @@ from stylegan_surv.gan.grading.grids import save_grid
 from stylegan_surv.gan.grading.measures import reconstruct, sample
 from stylegan_surv.gan.grading.memorisation import MIN_HELD_OUT, Guard
 from stylegan_surv.gan.networks import LPIPS, Encoder, Generator
-from stylegan_surv.gan.training.train import Trainer
+from stylegan_surv.gan.training.trainer import Trainer
 
 SHEET = 64  # samples on a sheet
 CHUNK = 64  # images at a time, at 64 px
