@@ -7,6 +7,7 @@ from importlib import import_module
 
 import click
 
+from cuda_ops import tune_allocator
 from stylegan_surv import __version__
 from stylegan_surv.errors import InputError
 
@@ -55,6 +56,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command; exit 2 with one message where the input is at fault."""
+    tune_allocator()  # this process is ours
     try:
         code = cli.main(standalone_mode=False)  # click returns the code of ctx.exit() here
         sys.exit(code if isinstance(code, int) else 0)

@@ -30,7 +30,7 @@ from stylegan_surv.gan.formats.stored import (
     encoder_config,
     generator_config,
 )
-from stylegan_surv.gan.networks.stylegan2 import (
+from stylegan_surv.gan.networks import (
     Discriminator,
     DiscriminatorConfig,
     Encoder,

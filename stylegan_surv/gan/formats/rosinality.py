@@ -19,7 +19,7 @@ from torch import Tensor
 from stylegan_surv._files import whole
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan.formats.stored import MAX_BYTES, PUBLISHED, ZIP, Stored, check_size, generator_config
-from stylegan_surv.gan.networks.stylegan2 import (
+from stylegan_surv.gan.networks import (
     Discriminator,
     DiscriminatorConfig,
     Generator,

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from stylegan_surv.errors import InputError, Refused
-from stylegan_surv.gan.networks.stylegan2 import (
+from stylegan_surv.gan.networks import (
     Architecture,
     DiscriminatorConfig,
     EncoderConfig,

@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan.networks.perceptual import LPIPS
-from stylegan_surv.gan.networks.stylegan2 import Generator
-from stylegan_surv.gan.training.data import batch_of
+from stylegan_surv.gan.data import batch_of
+from stylegan_surv.gan.networks import LPIPS, Generator
 
 FEATURE_PX = 128  # images are brought to this size: AlexNet's last maps have 7 × 7 positions there
 FRECHET_DIMS = 16  # a covariance of this size needs only a few hundred images

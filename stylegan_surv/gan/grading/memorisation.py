@@ -20,8 +20,8 @@ from scipy.stats import mannwhitneyu
 from torch import Tensor
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan.networks.perceptual import LPIPS
-from stylegan_surv.gan.training.data import ImageSet, batch_of
+from stylegan_surv.gan.data import ImageSet, batch_of
+from stylegan_surv.gan.networks import LPIPS
 
 COMPARED_PX = 128  # larger images are shrunk to this for LPIPS
 CHUNK, HELD = 256, 2048  # images at 64 px that are read at a time, and whose 32,000 numbers each are kept

@@ -14,16 +14,16 @@ import math
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
+
+from stylegan_surv.gan.training.settings import Settings
 
 LUMA = 3**-0.5  # every component of the unit vector along grey
 
 
-class Ranges(BaseModel):
+class Ranges(Settings):
     """How far each transformation goes; 0 leaves it out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     flip: bool = False
     shift: float = Field(default=0.125, ge=0, le=0.5, description="largest shift, share of the image's side")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan.networks.stylegan2 import (
+from stylegan_surv.gan.networks import (
     Encoder,
     Generator,
     SynthesisBlock,

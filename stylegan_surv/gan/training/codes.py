@@ -18,8 +18,8 @@ from stylegan_surv._files import write_tensors
 from stylegan_surv._types import Progress
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan.grading.measures import reconstruct
+from stylegan_surv.gan.networks import Encoder, Generator
 from stylegan_surv.gan.networks.perceptual import LPIPS
-from stylegan_surv.gan.networks.stylegan2 import Encoder, Generator
 
 CHUNK = 32  # chips between two saves: half a minute of a core
 

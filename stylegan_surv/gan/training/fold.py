@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stylegan_surv.gan.networks.stylegan2 import Encoder, FullyConnected, Generator, resolutions
+from stylegan_surv.gan.networks import Encoder, FullyConnected, Generator, resolutions
 
 
 @dataclass(frozen=True)

@@ -22,25 +22,27 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.optim import Adam
 
 from stylegan_surv._types import Progress
 from stylegan_surv.errors import InputError
+from stylegan_surv.gan.networks import Generator
 from stylegan_surv.gan.networks.ema import ema_decay, update_ema
 from stylegan_surv.gan.networks.feature_critic import FeatureCritic
 from stylegan_surv.gan.networks.perceptual import LPIPS
 from stylegan_surv.gan.networks.resampling import reduced
-from stylegan_surv.gan.networks.stylegan2 import Generator
-from stylegan_surv.gan.training import losses, parallel
+from stylegan_surv.gan.training import losses
 from stylegan_surv.gan.training.block import Below, above, above_window, below, grown, top_block
 from stylegan_surv.gan.training.codes import Codes
 from stylegan_surv.gan.training.data import ImageSet, sample_order
 from stylegan_surv.gan.training.objective import Term, Terms, shifted, weighted_sum
-from stylegan_surv.gan.training.recipe import FeatureAdversarial, Textures, checked, read_settings
+from stylegan_surv.gan.training.recipe import FeatureAdversarial, Textures, read_settings
 from stylegan_surv.gan.training.runlog import RunLog
+from stylegan_surv.gan.training.settings import Settings, check_settings
 from stylegan_surv.gan.training.state import Stateful, load_state, save_state
+from stylegan_surv.gan.training.streams import key
 from stylegan_surv.gan.training.textures import texture_distance
 from stylegan_surv.gan.training.train import BETAS, STATE_FILE, Diverged
 
@@ -48,10 +50,8 @@ MAX_SHIFT = 3  # pixels; LPIPS is read on a grid of stride 4
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
-class GrowthRecipe(BaseModel):
+class GrowthRecipe(Settings):
     """All settings of growing a generator by a block."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     seed: int = 0
@@ -101,7 +101,8 @@ def read_growth(path: str | Path, **changes: Any) -> GrowthRecipe:
     InputError
         Listing every setting that is unknown or out of range.
     """
-    return checked(GrowthRecipe, read_settings(path, changes), str(path))
+    given = {name: value for name, value in changes.items() if value is not None}
+    return check_settings(GrowthRecipe, {**read_settings(path), **given}, str(path))
 
 
 class Grower:
@@ -250,7 +251,7 @@ class Grower:
             Before anything is updated, if a term is not finite.
         """
         r = self.recipe
-        torch.manual_seed(parallel.key(r.seed, self.step))
+        torch.manual_seed(key(r.seed, self.step))
         n = len(self.data)
         index = sample_order(self.images, r.batch, 2 * n, r.seed)
         real = self.data.images(index % n)
@@ -303,7 +304,7 @@ class Grower:
         turns = max(r.pool // r.samples, 1)  # steps that a pool lasts for once
         number, within = divmod(self.step, turns * r.shots)
         if self.pool is None or self.pool[0] != number:
-            rng = torch.Generator().manual_seed(parallel.key(r.seed, -1, number))
+            rng = torch.Generator().manual_seed(key(r.seed, -1, number))
             z = torch.randn(turns * r.samples, self.base.config.z_dim, generator=rng)
             with torch.no_grad():
                 ws = self.base.mapping(z)

@@ -19,8 +19,8 @@ from stylegan_surv.errors import InputError
 from stylegan_surv.gan.formats import provenance
 from stylegan_surv.gan.formats.checkpoint import load_encoder, load_generator, save_network
 from stylegan_surv.gan.grading.grids import save_grid
+from stylegan_surv.gan.networks import Encoder, Generator
 from stylegan_surv.gan.networks.resampling import reduced
-from stylegan_surv.gan.networks.stylegan2 import Encoder, Generator
 from stylegan_surv.gan.training import parallel
 from stylegan_surv.gan.training.block import widened
 from stylegan_surv.gan.training.codes import CHUNK, Codes, encoded, projected
@@ -141,7 +141,7 @@ def small_images(images: ImageSet, resolution: int) -> Tensor:
 def _card(recipe: GrowthRecipe, base: Generator, encoder: Encoder, data: ImageSet) -> dict[str, Any]:
     """Licence, data, base and provenance of the grown pair."""
     salt = (
-        parallel.fingerprint([str(base.card.get("sha256")), *data.ids]) * 2
+        parallel.digest_of_names([str(base.card.get("sha256")), *data.ids]) * 2
     )  # the same when the run goes on
     return {
         "name": recipe.name,

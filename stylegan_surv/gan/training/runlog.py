@@ -65,3 +65,22 @@ class RunLog:
             for k, v in scalars.items():
                 self._board.add_scalar(f"{record['kind']}/{k}", v, record["images"])
             self._board.flush()
+
+
+class Means:
+    """Running means of named numbers; each over the steps that had it."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, tuple[float, int]] = {}
+
+    def add(self, record: Mapping[str, float]) -> None:
+        """Take the numbers of one step."""
+        for k, v in record.items():
+            total, count = self.sums.get(k, (0.0, 0))
+            self.sums[k] = total + v, count + 1
+
+    def take(self) -> dict[str, float]:
+        """The means since the last call."""
+        means = {k: total / count for k, (total, count) in self.sums.items()}
+        self.sums = {}
+        return means

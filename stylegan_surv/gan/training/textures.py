@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan_surv.gan.networks.perceptual import LPIPS
+from stylegan_surv.gan.networks import LPIPS
 from stylegan_surv.gan.training.losses import quantile_distance
 
 LEVELS = {0: 8, 1: 5, 2: 1, 4: 1}  # AlexNet's convolutions: side of a cell, in positions

@@ -12,14 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stylegan_surv.gan.data import ImageSet, batch_of
 from stylegan_surv.gan.formats.checkpoint import amend_card, load_generator, read_card, save_network
 from stylegan_surv.gan.grading.grids import save_grid
 from stylegan_surv.gan.grading.measures import reconstruct, sample
 from stylegan_surv.gan.grading.memorisation import MIN_HELD_OUT, Guard
-from stylegan_surv.gan.networks.perceptual import LPIPS
-from stylegan_surv.gan.networks.stylegan2 import Encoder, Generator
-from stylegan_surv.gan.training.data import ImageSet, batch_of
-from stylegan_surv.gan.training.train import Trainer
+from stylegan_surv.gan.networks import LPIPS, Encoder, Generator
+from stylegan_surv.gan.training.trainer import Trainer
 
 SHEET = 64  # samples on a sheet
 CHUNK = 64  # images at a time, at 64 px

@@ -138,24 +138,43 @@ def of_patients(images: ImageSet, owner: Mapping[str, str], chosen: Set[str] | N
     return ImageSet(some.ids, some.pixels, (*images.skipped, *left), tuple(owner[i] for i in some.ids))
 
 
-def of_cohort(
-    images: ImageSet, cohort: Cohort, split: str | Path | None = None, chosen: str = FINETUNE_SET
-) -> ImageSet:
-    """The images of a cohort's patients or, with ``split``, of those in its set ``chosen``.
+@dataclass(frozen=True)
+class Patients:
+    """Whose photographs they are, and whose of them networks may see.
 
-    Raises
-    ------
-    InputError
-        If the split has no such set, or none of the images is theirs.
+    Attributes
+    ----------
+    cohort : Cohort
+        Says whose each photograph is.
+    split : str or Path, optional
+        What ``stylegan-surv split`` wrote: only patients of its set ``chosen`` are used.
+    chosen : str
+        The set of the split.
     """
-    patients = None
-    if split is not None:
-        sets = read_split(split)
-        patients = set(sets.loc[sets["set"] == chosen, "patient_id"])
-        if not patients:
-            there = ", ".join(sorted(set(sets["set"])))
-            raise InputError(f"{split} has no set {chosen!r}; it has: {there}. Name one with --set.")
-    return of_patients(images, dict(zip(cohort.table["photo_id"], cohort.table["patient_id"])), patients)
+
+    cohort: Cohort
+    split: str | Path | None = None
+    chosen: str = FINETUNE_SET
+
+    def select(self, images: ImageSet) -> ImageSet:
+        """The images of these patients.
+
+        Raises
+        ------
+        InputError
+            If the split has no such set, or none of the images is theirs.
+        """
+        patients = None
+        if self.split is not None:
+            sets = read_split(self.split)
+            patients = set(sets.loc[sets["set"] == self.chosen, "patient_id"])
+            if not patients:
+                there = ", ".join(sorted(set(sets["set"])))
+                raise InputError(
+                    f"{self.split} has no set {self.chosen!r}; it has: {there}. Name one with --set."
+                )
+        table = self.cohort.table
+        return of_patients(images, dict(zip(table["photo_id"], table["patient_id"])), patients)
 
 
 def batch_of(n: int, resolution: int) -> int:
