@@ -6,13 +6,14 @@ FID or KID values. Each is named for what it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan_surv._images import quantised, to_images
+from stylegan_surv._types import Progress
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan.data import batch_of
 from stylegan_surv.gan.networks import LPIPS, Generator
@@ -24,8 +25,6 @@ BATCH = 32  # at 64 px
 SEED = (
     20_191_203  # not a small number: a training that drew its latents from seed 0 would be measured on them
 )
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def sample(
         labels = None if c is None else c[i : i + many].to(device)
         w = generator.mapping(z[i : i + many].to(device), labels, truncation_psi=truncation_psi)
         parts.append(generator.synthesis(w).cpu())
-    return torch.cat(parts).clamp(-1, 1).add(1).mul(127.5).round().div(127.5).sub(1)
+    return to_images(quantised(torch.cat(parts)).movedim(-3, -1))
 
 
 @torch.no_grad()
@@ -67,7 +66,8 @@ def features(images: Tensor, network: LPIPS | None = None) -> Tensor:
 
     Parameters
     ----------
-    images : Tensor [n, 3, h, w] in [−1, 1].
+    images : Tensor, shape (n, 3, h, w)
+        In [−1, 1].
     """
     network = network or LPIPS()
     device, rows = network.shift.device, []
@@ -86,7 +86,8 @@ def kernel_distance(a: Tensor, b: Tensor) -> Estimate:
 
     Parameters
     ----------
-    a, b : feature rows [n, d] and [m, d]; n, m ≥ 2.
+    a, b : Tensor, shape (n, d) and (m, d)
+        Feature rows; n, m ≥ 2.
 
     Returns
     -------
@@ -121,7 +122,8 @@ def frechet_distance(real: Tensor, fake: Tensor, dims: int = FRECHET_DIMS) -> fl
 
     Parameters
     ----------
-    real, fake : feature rows [n, d] and [m, d]; more than ``dims`` each.
+    real, fake : Tensor, shape (n, d) and (m, d)
+        Feature rows; more than ``dims`` each.
     """
     _check(real, fake, at_least=dims + 1)
     basis = torch.linalg.svd(real - real.mean(dim=0), full_matrices=False).Vh[:dims].T
@@ -145,7 +147,8 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, flo
 
     Parameters
     ----------
-    real, fake : feature rows [n, d] and [m, d]; more than ``k`` each. Use n = m: both depend on it.
+    real, fake : Tensor, shape (n, d) and (m, d)
+        Feature rows; more than ``k`` each. Use n = m: both depend on it.
     """
     _check(real, fake, at_least=k + 1)
 
@@ -183,7 +186,8 @@ def path_length(
 
     Parameters
     ----------
-    n : paths between two random latents each; ``c`` [n, c_dim], where conditional, labels both ends.
+    n : int
+        Paths between two random latents each; ``c`` [n, c_dim], where conditional, labels both ends.
     """
     network = network or LPIPS()
     rng = torch.Generator().manual_seed(seed)
@@ -225,9 +229,12 @@ def reconstruct(
 
     Parameters
     ----------
-    images : Tensor [n, 3, R, R] in [−1, 1].
-    rate : Adam's learning rate in units of w's root mean square distance from its mean; falls to 0 as a cosine.
-    start : Tensor [n, num_ws, w_dim] to start from, for example an encoder's codes; ``steps=0`` measures those.
+    images : Tensor, shape (n, 3, R, R)
+        In [−1, 1].
+    rate : float
+        Adam's learning rate in units of w's root mean square distance from its mean; falls to 0 as a cosine.
+    start : Tensor, shape (n, num_ws, w_dim)
+        To start from, for example an encoder's codes; ``steps=0`` measures those.
     """
     network = network or LPIPS()
     device = generator.mapping.w_avg.device
@@ -274,12 +281,18 @@ class Quality:
 
     Attributes
     ----------
-    kernel_distance, kernel_distance_se : see :func:`kernel_distance`; on bundled AlexNet features.
-    frechet_16 : see :func:`frechet_distance`, first 16 principal components.
-    frechet_16_floor : the same between random halves of the real images: what sampling alone gives at half the n.
-    precision, recall : see :func:`precision_recall`, k = 3.
-    path_length : see :func:`path_length`.
-    n : images of either kind.
+    kernel_distance, kernel_distance_se : float
+        See :func:`kernel_distance`; on bundled AlexNet features.
+    frechet_16 : float
+        See :func:`frechet_distance`, first 16 principal components.
+    frechet_16_floor : float
+        The same between random halves of the real images: what sampling alone gives at half the n.
+    precision, recall : float
+        See :func:`precision_recall`, k = 3.
+    path_length : float
+        See :func:`path_length`.
+    n : int
+        Images of either kind.
     """
 
     kernel_distance: float
@@ -308,8 +321,10 @@ def quality(
 
     Parameters
     ----------
-    c : Tensor [n, c_dim], the labels of a conditional generator's samples.
-    progress : called with the number of finished parts, of 4.
+    c : Tensor, shape (n, c_dim)
+        The labels of a conditional generator's samples.
+    progress : callable, optional
+        Called with the number of finished parts, of 4.
 
     Raises
     ------

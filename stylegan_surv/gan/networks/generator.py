@@ -136,12 +136,15 @@ class Synthesis(nn.Module):
 
         Parameters
         ----------
-        w_plus : Tensor [n, num_ws, w_dim]. Block 4 uses styles 0 and 1; block k uses 2k−1, 2k, 2k+1.
-        noise_mode : ``const`` (the network's own maps), ``random`` or ``none``.
+        w_plus : Tensor, shape (n, num_ws, w_dim)
+            Block 4 uses styles 0 and 1; block k uses 2k−1, 2k, 2k+1.
+        noise_mode : {"const", "random", "none"}
+            ``const`` (the network's own maps), ``random`` or ``none``.
 
         Returns
         -------
-        Tensor [n, img_channels, resolution, resolution], float32, about [−1, 1] and not clipped.
+        Tensor, shape (n, img_channels, resolution, resolution)
+            Float32, about [−1, 1] and not clipped.
         """
         expected = (self.config.num_ws, self.config.w_dim)
         if w_plus.ndim != 3 or tuple(w_plus.shape[1:]) != expected:
@@ -163,7 +166,8 @@ class Generator(nn.Module):
     Attributes
     ----------
     config : GeneratorConfig
-    card : dict, what is known of its origin (licence, data, provenance, SHA-256); empty for a fresh network.
+    card : dict
+        What is known of its origin (licence, data, provenance, SHA-256); empty for a fresh network.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
