@@ -122,7 +122,10 @@ def _read_chip(path: Path, resolution: int, drop_captions: bool) -> Pixels:
         )
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"ignored: {path.suffix or 'no suffix'} is not one of {', '.join(SUFFIXES)}")
-    image = load_image(path)
+    try:
+        image = load_image(path)
+    except InputError as wrong:
+        raise InputError(f"unreadable: {wrong}") from wrong
     if image.width != image.height or image.width < resolution:
         raise InputError(f"{image.width}x{image.height}; expected a square of {resolution} or more")
     if drop_captions and captioned(np.asarray(image)):

@@ -332,6 +332,7 @@ class _Run:
             "name": source.get("name"),
             "licence": source.get("licence"),
             "generator_sha256": source.get("sha256"),
+            **({"label": source["label"]} if "label" in source else {}),
             "recipe": self.recipe.model_dump(mode="json"),
             "real_chips": 0 if self.chips is None else len(self.chips),
             "started_from": (self.base or {}).get("sha256"),

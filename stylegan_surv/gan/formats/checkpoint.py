@@ -234,7 +234,9 @@ def _load(name: str | Path, suffix: str, network: str, device: str) -> Any:
     return _fill(net, stored, path, device)
 
 
-def load_generator(name: str | Path, device: str = "cpu", network: str = "G_ema") -> Generator:
+def load_generator(
+    name: str | Path, device: str = "cpu", network: str = "G_ema", *, label: int | None = None
+) -> Generator:
     """A generator from a file or a zoo name, in evaluation mode, float32.
 
     Parameters
@@ -246,6 +248,8 @@ def load_generator(name: str | Path, device: str = "cpu", network: str = "G_ema"
         Where to put it.
     network : str
         ``G_ema`` (the running average that one wants to sample from) or ``G`` (as trained).
+    label : int, optional
+        Which label a conditional generator draws where none is given; by default the one that its card names.
 
     Returns
     -------
@@ -255,9 +259,17 @@ def load_generator(name: str | Path, device: str = "cpu", network: str = "G_ema"
     Raises
     ------
     InputError
-        If there is no such file, or it holds something else; :class:`Refused` if it is unsafe or not StyleGAN2.
+        If there is no such file or label, or it holds something else; :class:`Refused` if it is unsafe or not
+        StyleGAN2.
     """
     net: Generator = _load(name, "", network, device)
+    chosen = net.card.get("label") if label is None else label
+    if chosen is not None:
+        try:
+            net.choose_label(int(str(chosen)))
+        except ValueError as wrong:
+            raise InputError(f"{Path(name).name}: {wrong}") from wrong
+        net.card["label"] = net.label
     return net
 
 

@@ -21,6 +21,7 @@ from stylegan_surv.gan.networks import LPIPS, Generator
 FEATURE_PX = 128  # images are brought to this size: AlexNet's last maps have 7 × 7 positions there
 FRECHET_DIMS = 16  # a covariance of this size needs only a few hundred images
 JACKKNIFE_GROUPS = 20
+W_SAMPLES = 1024  # draws of w for its mean and spread
 BATCH = 32  # at 64 px
 SEED = (
     20_191_203  # not a small number: a training that drew its latents from seed 0 would be measured on them
@@ -41,12 +42,16 @@ def sample(
 ) -> Tensor:
     """``n`` images [n, 3, R, R], clipped to [−1, 1] and rounded to 8 bits as a saved picture is.
 
-    The first images are the same for every ``n``; ``c`` [n, c_dim] holds the labels of a conditional generator.
+    The first images are the same for every ``n``; ``c`` [n, c_dim] holds the labels of a conditional generator;
+    without it the chosen one is drawn.
     """
     if generator.config.c_dim and c is None:
-        raise InputError(
-            f"this generator is conditional: give labels c of shape [{n}, {generator.config.c_dim}]"
-        )
+        if generator.label is None:
+            raise InputError(
+                f"this generator is conditional: give labels c of shape [{n}, {generator.config.c_dim}], or choose one "
+                "of its labels"
+            )
+        c = generator.labels(n)
     device = generator.mapping.w_avg.device
     z = torch.randn(n, generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
     parts, many = [], batch_of(BATCH, generator.config.resolution)
@@ -193,6 +198,7 @@ def path_length(
     rng = torch.Generator().manual_seed(seed)
     device = generator.mapping.w_avg.device
     z, t = torch.randn(2, n, generator.config.z_dim, generator=rng), torch.rand(n, 1, 1, generator=rng)
+    c = generator.labels(n) if c is None else c
     lengths, many = [], batch_of(BATCH, generator.config.resolution)
     for i in range(0, n, many):
         labels = None if c is None else c[i : i + many].to(device)
@@ -239,10 +245,9 @@ def reconstruct(
     network = network or LPIPS()
     device = generator.mapping.w_avg.device
     network.to(device)
-    z = torch.randn(1024, generator.config.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
-    labels = torch.zeros(1024, generator.config.c_dim, device=device) if generator.config.c_dim else None
+    z = torch.randn(W_SAMPLES, generator.config.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad():
-        w = generator.mapping(z, labels)[:, 0]
+        w = generator.mapping(z, generator.labels(len(z)))[:, 0]
     mean, scale = w.mean(dim=0), float((w - w.mean(dim=0)).square().mean().sqrt())
     found, many = [], batch_of(BATCH, generator.config.resolution)
     for i in range(0, len(images), many):
