@@ -21,6 +21,11 @@ from stylegan_surv.cli._training import (
     "--generator", default="synthetic-64", show_default=True, help="Train for this generator: file or name."
 )
 @click.option(
+    "--label",
+    type=click.IntRange(0),
+    help="Draw this label of a conditional generator; by default none, which is said.",
+)
+@click.option(
     "--photos", type=PATH, help="Learn from real aligned chips too; the encoder's card names their patients."
 )
 @patient_options
@@ -68,6 +73,7 @@ from stylegan_surv.cli._training import (
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def command(
     generator: str,
+    label: int | None,
     photos: Path | None,
     table: Path | None,
     columns: dict[str, str],
@@ -88,12 +94,13 @@ def command(
     from stylegan_surv.gan.data import read_chips
     from stylegan_surv.inversion.train_encoder import encoder_settings, recovery, train_encoder
 
-    refuse_idle(
-        dict.fromkeys(("table", "hold_out", "drop_captions", "real"), "photos")
-        | {"hold_out_seed": "hold_out"}
-    )
+    of_photos = dict.fromkeys(("table", "hold_out", "drop_captions", "real"), "photos")
+    of_table = {"split": "table", "columns": "table", "chosen": "split"}
+    refuse_idle(of_photos | of_table | {"hold_out_seed": "hold_out"})
     recipe = encoder_settings(overrides, **settings)
-    net = load_generator(generator, device)
+    net = load_generator(generator, device, label=label)
+    if net.label_note:
+        click.echo(f"note: {net.label_note}", err=True)
     chips = None
     if photos is not None:
         patients = patients_of(photos, table, columns, split, chosen)

@@ -264,7 +264,7 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.rate_at(step)
         self.optimiser.zero_grad(set_to_none=True)
-        (loss / recipe.batch).backward()  # type: ignore[no-untyped-call]
+        (loss / recipe.batch).backward()
         self.optimiser.step()
         update_ema(
             self.average, self.net, ema_decay(recipe.batch, recipe.ema_images, (step + 1) * recipe.batch)
@@ -332,6 +332,7 @@ class _Run:
             "name": source.get("name"),
             "licence": source.get("licence"),
             "generator_sha256": source.get("sha256"),
+            **({"label": source["label"]} if "label" in source else {}),
             "recipe": self.recipe.model_dump(mode="json"),
             "real_chips": 0 if self.chips is None else len(self.chips),
             "started_from": (self.base or {}).get("sha256"),

@@ -136,12 +136,15 @@ class Synthesis(nn.Module):
 
         Parameters
         ----------
-        w_plus : Tensor [n, num_ws, w_dim]. Block 4 uses styles 0 and 1; block k uses 2k−1, 2k, 2k+1.
-        noise_mode : ``const`` (the network's own maps), ``random`` or ``none``.
+        w_plus : Tensor, shape (n, num_ws, w_dim)
+            Block 4 uses styles 0 and 1; block k uses 2k−1, 2k, 2k+1.
+        noise_mode : {"const", "random", "none"}
+            ``const`` (the network's own maps), ``random`` or ``none``.
 
         Returns
         -------
-        Tensor [n, img_channels, resolution, resolution], float32, about [−1, 1] and not clipped.
+        Tensor, shape (n, img_channels, resolution, resolution)
+            Float32, about [−1, 1] and not clipped.
         """
         expected = (self.config.num_ws, self.config.w_dim)
         if w_plus.ndim != 3 or tuple(w_plus.shape[1:]) != expected:
@@ -163,13 +166,17 @@ class Generator(nn.Module):
     Attributes
     ----------
     config : GeneratorConfig
-    card : dict, what is known of its origin (licence, data, provenance, SHA-256); empty for a fresh network.
+    card : dict
+        What is known of its origin (licence, data, provenance, SHA-256); empty for a fresh network.
+    label : int, optional
+        Of a conditional generator, the label that it draws where none is given; see :meth:`choose_label`.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
         self.card: dict[str, object] = {}
+        self.label: int | None = None
         self.mapping = Mapping(config.z_dim, config.c_dim, config.w_dim, config.mapping_layers, config.num_ws)
         self.synthesis = Synthesis(config)
 
@@ -181,5 +188,44 @@ class Generator(nn.Module):
         noise_mode: NoiseMode = "const",
     ) -> Tensor:
         """Images of latents ``z`` [n, z_dim]; see :class:`Mapping` and :class:`Synthesis`."""
+        c = self.labels(len(z)) if c is None and self.label is not None else c
         images: Tensor = self.synthesis(self.mapping(z, c, truncation_psi), noise_mode)
         return images
+
+    def choose_label(self, label: int | None) -> None:
+        """Draw this label, 0 … c_dim − 1, where none is given; None: zeros, which is no label at all.
+
+        Raises
+        ------
+        ValueError
+            If the generator has no such label.
+        """
+        if label is not None and not 0 <= label < self.config.c_dim:
+            has = (
+                f"labels 0 … {self.config.c_dim - 1}"
+                if self.config.c_dim
+                else "no labels: it is unconditional"
+            )
+            raise ValueError(f"label is {label}; the generator has {has}")
+        self.label = label
+
+    def labels(self, n: int) -> Tensor | None:
+        """The chosen label for ``n`` images, one-hot [n, c_dim] (zeros where none is chosen); None if unconditional."""
+        if not self.config.c_dim:
+            return None
+        rows = self.mapping.w_avg.new_zeros(n, self.config.c_dim)
+        if self.label is not None:
+            rows[:, self.label] = 1
+        return rows
+
+    @property
+    def label_note(self) -> str | None:
+        """What label is drawn, in words; None if unconditional."""
+        if not self.config.c_dim:
+            return None
+        if self.label is not None:
+            return f"the generator is conditional: label {self.label} of {self.config.c_dim} is drawn"
+        return (
+            f"the generator is conditional, and none of its {self.config.c_dim} labels is chosen: all are taken as 0, "
+            "which it may never have seen; choose one with --label"
+        )

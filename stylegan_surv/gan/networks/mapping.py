@@ -41,14 +41,18 @@ class Mapping(nn.Module):
 
         Parameters
         ----------
-        z : Tensor [n, z_dim], standard normal.
-        c : Tensor [n, c_dim], one-hot or continuous labels; needed where the network is conditional.
-        truncation_psi : 1 keeps w, 0 gives ``w_avg``; ``w_avg + ψ(w − w_avg)``.
-        truncation_cutoff : truncate only the first so many of the num_ws styles.
+        z : Tensor, shape (n, z_dim)
+            Standard normal.
+        c : Tensor, shape (n, c_dim)
+            One-hot or continuous labels; needed where the network is conditional.
+        truncation_psi : float
+            1 keeps w, 0 gives ``w_avg``; ``w_avg + ψ(w − w_avg)``.
+        truncation_cutoff : int, optional
+            Truncate only the first so many of the num_ws styles.
 
         Returns
         -------
-        Tensor [n, num_ws, w_dim]
+        Tensor, shape (n, num_ws, w_dim)
         """
         x = self._input(z, c)
         for i in range(self.layers):

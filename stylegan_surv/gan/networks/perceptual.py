@@ -57,8 +57,9 @@ class LPIPS(nn.Module):
 
     Parameters
     ----------
-    net : ``alex`` (bundled, in half precision) or ``vgg`` (after ``stylegan-surv fetch-weights lpips-vgg``; about nine
-        times slower).
+    net : {"alex", "vgg"}
+        ``alex`` (bundled, in half precision) or ``vgg`` (after ``stylegan-surv fetch-weights lpips-vgg``; about
+        nine times slower).
     """
 
     shift: Tensor

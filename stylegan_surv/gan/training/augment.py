@@ -51,13 +51,17 @@ def augment(images: Tensor, ranges: Ranges, p: float | Tensor = 1.0) -> Tensor:
 
     Parameters
     ----------
-    images : Tensor [n, 3, h, w] in [−1, 1].
-    ranges : how far each transformation goes.
-    p : probability of each transformation for each image, 0 … 1; a number or a scalar tensor.
+    images : Tensor, shape (n, 3, h, w)
+        In [−1, 1].
+    ranges : Ranges
+        How far each transformation goes.
+    p : float or Tensor
+        Probability of each transformation for each image, 0 … 1; a number or a scalar tensor.
 
     Returns
     -------
-    Tensor [n, 3, h, w]; differentiable in ``images``. Draws from torch's global random state.
+    Tensor, shape (n, 3, h, w)
+        Differentiable in ``images``. Draws from torch's global random state.
     """
     if not isinstance(p, Tensor) and p <= 0:
         return images

@@ -23,8 +23,12 @@ class LinearOffsets:
 
     Attributes
     ----------
-    matrix : float64 [num_ws, w_dim, w_dim]; bias : float64 [num_ws, w_dim].
-    explained : share of the offsets' mean square that this is.
+    matrix : Tensor, shape (num_ws, w_dim, w_dim)
+        In float64.
+    bias : Tensor, shape (num_ws, w_dim)
+        In float64.
+    explained : float
+        Share of the offsets' mean square that this is.
     """
 
     matrix: Tensor

@@ -94,8 +94,12 @@ class Objective:
 
     Parameters
     ----------
-    recipe, players : settings and networks.
-    dtype : torch.float32, or float64 for exact comparisons.
+    recipe : Recipe
+        Settings.
+    players : Players
+        The networks.
+    dtype : torch.dtype
+        ``torch.float32``, or float64 for exact comparisons.
     """
 
     def __init__(self, recipe: Recipe, players: Players, dtype: torch.dtype) -> None:
@@ -107,8 +111,10 @@ class Objective:
 
         Returns
         -------
-        terms : every term of G, E and the critics, detached.
-        codes : Tensor [n, w_dim], detached; empty where there is no encoder.
+        terms : dict of str to Term
+            Every term of G, E and the critics, detached.
+        codes : Tensor, shape (n, w_dim)
+            Detached; empty where there is no encoder.
         """
         if self.recipe.light_augment is not None:
             real = augment(real, self.recipe.light_augment)
