@@ -9,12 +9,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from stylegan_surv.gan.training.data import ImageSet
-from stylegan_surv.gan.training.finetune import fresh_networks
 from training import blobs, small_recipe
 
 from stylegan_surv.cli import cli
 from stylegan_surv.errors import InputError
+from stylegan_surv.gan.data import ImageSet
 from stylegan_surv.gan.formats.checkpoint import load_encoder, load_generator, save_network
 from stylegan_surv.gan.networks import Encoder, Generator, upsample
 from stylegan_surv.gan.networks.resampling import reduced
@@ -23,6 +22,7 @@ from stylegan_surv.gan.training.block import above, above_window, below, grown, 
 from stylegan_surv.gan.training.codes import Codes, encoded, projected
 from stylegan_surv.gan.training.grow import Grower, GrowthRecipe
 from stylegan_surv.gan.training.grow_run import grow, small_images
+from stylegan_surv.gan.training.start import fresh_networks
 from stylegan_surv.gan.training.state import tensors_of
 
 SIZE = 32  # of the base; the grown one has twice

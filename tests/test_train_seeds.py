@@ -60,8 +60,18 @@ def command(name: str, files: Path, out: Path) -> list[str]:
     words = {
         "train": ["--recipe", files / "r.yaml", "-o", out],
         "finetune": ["--recipe", files / "r.yaml", "--base", files / "base.safetensors", "-o", out],
-        "train-encoder": ["--generator", files / "small.safetensors", "--images", 32, "--batch", 8]
-        + ["--override", "precision=float32", "-o", out / "e.safetensors"],
+        "train-encoder": [
+            "--generator",
+            files / "small.safetensors",
+            "--images",
+            32,
+            "--batch",
+            8,
+            "--override",
+            "precision=float32",
+            "-o",
+            out / "e.safetensors",
+        ],
     }[name]
     return [sys.executable, "-m", "stylegan_surv", name, "--photos", *map(str, [files / "chips", *words])]
 

@@ -43,9 +43,9 @@ def command(
 
     Interrupt it whenever you like: the same command goes on where it stopped.
     """
-    from stylegan_surv.gan.training.finetune import Interrupted
     from stylegan_surv.gan.training.grow import read_growth
     from stylegan_surv.gan.training.grow_run import grow
+    from stylegan_surv.gan.training.runs import Interrupted
 
     recipe = read_growth(settings, images=images, seed=seed)
     with progress_bar("Growing") as report:

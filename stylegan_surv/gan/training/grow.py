@@ -28,6 +28,7 @@ from torch.optim import Adam
 
 from stylegan_surv._types import Progress
 from stylegan_surv.errors import InputError
+from stylegan_surv.gan.data import ImageSet, sample_order
 from stylegan_surv.gan.networks import Generator
 from stylegan_surv.gan.networks.ema import ema_decay, update_ema
 from stylegan_surv.gan.networks.feature_critic import FeatureCritic
@@ -36,15 +37,15 @@ from stylegan_surv.gan.networks.resampling import reduced
 from stylegan_surv.gan.training import losses
 from stylegan_surv.gan.training.block import Below, above, above_window, below, grown, top_block
 from stylegan_surv.gan.training.codes import Codes
-from stylegan_surv.gan.training.data import ImageSet, sample_order
 from stylegan_surv.gan.training.objective import Term, Terms, shifted, weighted_sum
+from stylegan_surv.gan.training.optimisers import BETAS
 from stylegan_surv.gan.training.recipe import FeatureAdversarial, Textures, read_settings
 from stylegan_surv.gan.training.runlog import RunLog
 from stylegan_surv.gan.training.settings import Settings, check_settings
 from stylegan_surv.gan.training.state import Stateful, load_state, save_state
 from stylegan_surv.gan.training.streams import key
 from stylegan_surv.gan.training.textures import texture_distance
-from stylegan_surv.gan.training.train import BETAS, STATE_FILE, Diverged
+from stylegan_surv.gan.training.trainer import STATE_FILE, Diverged
 
 MAX_SHIFT = 3  # pixels; LPIPS is read on a grid of stride 4
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
@@ -191,10 +192,10 @@ class Grower:
         found = path.exists()
         if found:
             numbers = load_state(path, self.objects())
-            for key, now in self.identity.items():
-                if numbers.get(key) != now:
+            for name, now in self.identity.items():
+                if numbers.get(name) != now:
                     raise InputError(
-                        f"{path} is of a run with another {key} ({numbers.get(key)}; now {now}): give a new output "
+                        f"{path} is of a run with another {name} ({numbers.get(name)}; now {now}): give a new output "
                         "folder, or what that run was started with"
                     )
             self.step, self.cpu_seconds = int(numbers["step"]), float(numbers["cpu_seconds"])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from stylegan_surv._types import Progress
 from stylegan_surv.errors import InputError
+from stylegan_surv.gan.data import MIN_CHIPS, ImageSet, hold_out, read_chips
 from stylegan_surv.gan.formats import provenance
 from stylegan_surv.gan.formats.checkpoint import load_encoder, load_generator, save_network
 from stylegan_surv.gan.grading.grids import save_grid
@@ -24,7 +25,6 @@ from stylegan_surv.gan.networks.resampling import reduced
 from stylegan_surv.gan.training import parallel
 from stylegan_surv.gan.training.block import widened
 from stylegan_surv.gan.training.codes import CHUNK, Codes, encoded, projected
-from stylegan_surv.gan.training.data import MIN_CHIPS, ImageSet, hold_out, read_chips
 from stylegan_surv.gan.training.grow import Grower, GrowthRecipe
 
 CODES_FILE = "codes.safetensors"
