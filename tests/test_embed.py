@@ -16,14 +16,14 @@ from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.faces.mask import face_mask
 from stylegan_surv.gan import LPIPS, Encoder, EncoderConfig, Generator, GeneratorConfig
-from stylegan_surv.inversion import Latents, Schedule, embed, project
-from stylegan_surv.inversion.embed import _does
-from stylegan_surv.inversion.inverter import plan
-from stylegan_surv.inversion.latents import LatentsWriter, read_metadata, read_noise
+from stylegan_surv.inversion import EmbedSettings, Latents, Pictures, Schedule, Targets, embed, project
+from stylegan_surv.inversion.dataset import read_metadata, read_noise
 from stylegan_surv.inversion.noise import NoiseMaps
 from stylegan_surv.inversion.optimizers import LBFGS, Adam
 from stylegan_surv.inversion.projector import exchangeable
+from stylegan_surv.inversion.settings import code_of
 from stylegan_surv.inversion.verify import prune, verify
+from stylegan_surv.inversion.writer import LatentsWriter
 from stylegan_surv.study.evaluate import provenance
 
 FEW = Schedule(steps=4)
@@ -47,10 +47,13 @@ def chips(tmp_path_factory: pytest.TempPathFactory) -> Chips:
 
 def run(networks, photos, **options):
     generator, encoder = networks
+    around = {name: options.pop(name) for name in ("cohort", "out", "progress") if name in options}
+    names = options.pop("photo_ids", None)
     if options.get("method") != "encoder":
         options = {"schedule": FEW, **options}
-    options = {"batch": 4, **options}
-    return embed(photos, generator=generator, encoder=encoder, **options)
+    settings = EmbedSettings(**{"batch": 4, **options})
+    photos = photos if names is None else Pictures(photos, names)
+    return embed(photos, generator=generator, encoder=encoder, settings=settings, **around)
 
 
 def cohort_of(names: list[str], folder) -> Cohort:
@@ -95,7 +98,7 @@ def test_order_and_company_do_not_matter(networks, chips):
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(networks, chips, tmp_path, monkeypatch):
-    monkeypatch.setattr(import_module("stylegan_surv.inversion.embed"), "BATCHES_PER_CHUNK", 1)
+    monkeypatch.setattr(import_module("stylegan_surv.inversion.embedding"), "BATCHES_PER_CHUNK", 1)
     undisturbed = run(networks, chips, out=tmp_path / "a")
 
     def stop(done: int, total: int) -> None:
@@ -203,7 +206,7 @@ def test_two_distances_of_your_own_are_two_runs(networks, chips, tmp_path):
     two = lambda a, b, weight=None: 100 * (a - b).abs().mean(dim=(1, 2, 3))  # noqa: E731
     run(networks, chips, perceptual=one, out=tmp_path / "a")
     assert "0x" not in repr(
-        _does((lambda a: [(lambda: x)() for x in a]).__code__)
+        code_of((lambda a: [(lambda: x)() for x in a]).__code__)
     )  # no address of this process
     with pytest.raises(Refused, match="perceptual"):
         run(networks, chips, perceptual=two, out=tmp_path / "a")
@@ -257,8 +260,9 @@ def test_pictures_in_other_units_are_refused(networks, images):
 
 
 def test_parts_of_a_schedule_replace_the_methods_own(networks):
-    settings = plan("projector", None, {"penalty": 1.0, "steps": 7})
-    assert settings.schedule == replace(plan("projector", None, None).schedule, penalty=1.0, steps=7)
+    settings = EmbedSettings("projector", schedule={"penalty": 1.0, "steps": 7}).decide()
+    own = EmbedSettings("projector").decide().schedule
+    assert settings.schedule == replace(own, penalty=1.0, steps=7)
 
 
 def test_projecting_brings_the_picture_closer_than_the_encoder(networks):
@@ -299,7 +303,7 @@ def test_slots_are_refilled_without_a_trace(networks, others):
 
 def test_where_the_slot_counts_photographs_keep_theirs(networks, chips, tmp_path, monkeypatch):
     """As with several threads: no slot is refilled, and a resumed run gives every photograph its old place."""
-    module = import_module("stylegan_surv.inversion.embed")
+    module = import_module("stylegan_surv.inversion.embedding")
     monkeypatch.setattr(module, "BATCHES_PER_CHUNK", 1)
     reference = run(networks, chips)
     monkeypatch.setattr(module.Inverter, "exchangeable", False)

@@ -17,6 +17,7 @@ from stylegan_surv.gan import Encoder, Generator
 from stylegan_surv.inversion.again import Beginning, Picture, beginning, generator_of
 from stylegan_surv.inversion.dataset import METADATA_FILE, read_metadata
 from stylegan_surv.inversion.faithful import load_delta, save_delta, tune
+from stylegan_surv.inversion.inverter import DISPLAY_ONLY
 from stylegan_surv.inversion.origin import Origin
 
 STEPS = (-3.0, -1.5, 0.0, 1.5, 3.0)  # SD of risk
@@ -111,7 +112,8 @@ def edit(
     """
     if isinstance(photo, Tensor):
         w_plus = photo
-        net = generator if isinstance(generator, Generator) else generator_of(attribute.origin, generator)
+        tuned = isinstance(generator, Generator) and generator.card.get("use") == DISPLAY_ONLY
+        net = generator_of(None if tuned else attribute.origin, generator)
     else:
         net = generator_of(attribute.origin, generator)
         encoder = generator if encoder is None and isinstance(generator, str | Path) else encoder
@@ -169,14 +171,30 @@ def faithful(
     return tuned
 
 
-def strip(images: Sequence[Image.Image], steps: Sequence[float], note: str = NOTE) -> Image.Image:
-    """One picture with the edits side by side, their steps above and the caution below."""
-    sheet = Image.new("RGB", (CELL * len(images), CELL + TOP + BOTTOM), "white")
+def strip(
+    images: Sequence[Image.Image], steps: Sequence[float], note: str = NOTE, said: str | None = None
+) -> Image.Image:
+    """One picture with the edits side by side, their steps above and the caution below.
+
+    Parameters
+    ----------
+    images : sequence of PIL.Image
+    steps : sequence of float
+        In SD of risk, one for each picture.
+    note : str
+        The caution.
+    said : str, optional
+        Where the latent comes from that was edited, see :class:`Beginning`.
+    """
+    lines = [note] if said is None else [said, note]
+    sheet = Image.new("RGB", (CELL * len(images), CELL + TOP + BOTTOM * len(lines)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for i, (image, step) in enumerate(zip(images, steps)):
         sheet.paste(image.resize((CELL, CELL), Image.Resampling.BICUBIC), (i * CELL, TOP))
         words = "as embedded" if step == 0 else f"{step:+g} SD of risk"
         draw.text((i * CELL + CELL // 2, TOP // 2), words, fill="black", font=font, anchor="mm")
     small = ImageFont.load_default(11)
-    draw.text((sheet.width // 2, CELL + TOP + BOTTOM // 2), note, fill="#444444", font=small, anchor="mm")
+    for i, line in enumerate(lines):
+        middle = (sheet.width // 2, CELL + TOP + i * BOTTOM + BOTTOM // 2)
+        draw.text(middle, line, fill="#444444", font=small, anchor="mm")
     return sheet

@@ -7,8 +7,9 @@ are in standard deviations of the held-out patients' risks, so that 1 is the usu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,9 @@ from stylegan_surv.survival.engines.registry import make_model
 from stylegan_surv.survival.validation.out_of_fold import scores_of
 
 if TYPE_CHECKING:
+    from stylegan_surv.gan import Encoder, Generator
     from stylegan_surv.inversion import Latents
+    from stylegan_surv.inversion.settings import Settings
     from stylegan_surv.survival.outcome import Outcome
 
 Floats = NDArray[np.floating]
@@ -207,56 +210,44 @@ class Again:
 
     Attributes
     ----------
-    generator, encoder : the study's networks.
-    options : settings of `embed`: method, schedule, batch, seed, passes, perceptual.
+    generator : Generator
+    encoder : Encoder, optional
+        The study's networks.
+    settings : Settings
+        With which the photographs were inverted.
     """
 
-    generator: Any
-    encoder: Any
-    options: Mapping[str, Any]
+    generator: Generator
+    encoder: Encoder | None
+    settings: Settings
 
     @classmethod
     def of(cls, latents: Latents, generator: Any = None, encoder: Any = None) -> Again | None:
         """As the metadata of the latents say; None where their networks or their image distance are not at hand."""
-        from stylegan_surv.gan import load_encoder, load_generator
-        from stylegan_surv.inversion.inverter import METHODS, fingerprint
-        from stylegan_surv.inversion.projector import Schedule
+        from stylegan_surv.inversion.again import generator_of, inverter_of
 
-        about = latents.metadata
-        settings = dict(about.get("settings") or {})
-        name = generator if generator is not None else about.get("generator")
-        if (
-            name is None
-            or about.get("method") not in METHODS
-            or settings.get("perceptual") not in ("alex", "vgg")
-        ):
+        origin = latents.origin
+        if generator is None and origin.generator.name is None:
             return None
+        beside = generator if isinstance(generator, str | Path) else None
         try:
-            net = load_generator(name) if isinstance(name, str) else name
-            uses_encoder = "encoder_sha256" in about
-            partner = (encoder if encoder is not None else name) if uses_encoder else None
-            partner = load_encoder(partner) if isinstance(partner, str) else partner
-        except InputError:
+            net = generator_of(origin, generator)
+            inverter = inverter_of(origin, net, beside if encoder is None else encoder)
+        except InputError:  # not at hand, or a later network under the same name
             return None
-        for role, network in (("generator", net), ("encoder", partner)):
-            wanted = about.get(f"{role}_sha256")
-            if wanted and (network is None or fingerprint(network) != wanted):
-                return None  # a later network under the same name
-        schedule = settings.get("schedule")
-        if schedule and schedule["start"] == "previous":
-            return None  # the latents that it began with are not at hand
-        options = {k: settings[k] for k in ("batch", "seed", "passes", "perceptual")}
-        options |= {"method": about["method"], "schedule": None if schedule is None else Schedule(**schedule)}
-        return cls(net, partner, options)
+        return cls(inverter.generator, inverter.encoder, inverter.settings)
 
-    def embed(self, images: Any, names: Sequence[str], **changed: Any) -> Floats:
-        """Latents [n, num_ws, w_dim] of pictures [n, 3, R, R] in [−1, 1]."""
-        from stylegan_surv.inversion import embed
+    def embed(self, images: Any, names: Sequence[str], seed: int | None = None) -> Floats:
+        """Latents [n, num_ws, w_dim] of pictures [n, 3, R, R] in [−1, 1]; with another seed, if one is given."""
+        from stylegan_surv.inversion import EmbedSettings, Pictures, embed
 
+        asked = EmbedSettings.of(self.settings)
         found = embed(
-            images, generator=self.generator, encoder=self.encoder, photo_ids=names, patient_ids=names,
-            **{**self.options, **changed},
-        )  # fmt: skip
+            Pictures(images, names, names),
+            generator=self.generator,
+            encoder=self.encoder,
+            settings=asked if seed is None else replace(asked, seed=seed),
+        )
         row = {str(name): k for k, name in enumerate(found.ids)}
         return np.asarray(found.w_plus[[row[name] for name in names]])
 
@@ -275,10 +266,10 @@ class Again:
         """Chips at the generator's resolution, [n, 3, R, R]."""
         import torch
 
-        from stylegan_surv.inversion.sources import resample, to_tensor
+        from stylegan_surv.inversion.sources import chip_tensor
 
         side = self.generator.config.resolution
-        return torch.stack([to_tensor(resample(Image.fromarray(chip), side)) for chip in chips])
+        return torch.stack([chip_tensor(Image.fromarray(chip), side) for chip in chips])
 
 
 def embedded_again(
@@ -328,11 +319,9 @@ def embedded_again(
         risks[name] = risk_of(again.embed(draw(), names), who)
         if progress:
             progress(k + 1, len(pictures))
-    if chips is not None and again.options["method"] != "encoder":
-        other = {"seed": int(again.options["seed"]) + 1}
-        risks["another seed of the inversion"] = risk_of(
-            again.embed(again.pixels(faces), names, **other), who
-        )
+    if chips is not None and again.settings.method != "encoder":
+        other = again.embed(again.pixels(faces), names, seed=again.settings.seed + 1)
+        risks["another seed of the inversion"] = risk_of(other, who)
     found = {name: _change(before, after) for name, after in risks.items()}
     reconstruction = found.pop("reconstruction")
     return {"reconstruction": reconstruction, **({"edits": found} if found else {})}

@@ -35,7 +35,7 @@ def info(
 ) -> None:
     """What a dataset holds, where it came from, and how good it is."""
     from stylegan_surv.cohort import read_cohort
-    from stylegan_surv.inversion.latents import read_metadata
+    from stylegan_surv.inversion.dataset import read_metadata
     from stylegan_surv.inversion.quality import REVIEW, by_subgroup, summarise
 
     if (cohort is None) != (by is None):
@@ -107,7 +107,8 @@ def seeds_command(folder: Path, photos: Path, as_json: bool, **options: Any) -> 
 @click.option("--rows", type=click.IntRange(1), default=8192, show_default=True, help="Rows of a file.")
 def compact_command(folder: Path, rows: int) -> None:
     """Merge shards into few files."""
-    from stylegan_surv.inversion.latents import LatentsWriter, read_metadata
+    from stylegan_surv.inversion.dataset import read_metadata
+    from stylegan_surv.inversion.writer import LatentsWriter
 
     with LatentsWriter(folder, read_metadata(folder)) as writer:
         count = writer.compact(rows)
@@ -132,9 +133,14 @@ def prune_command(folder: Path, photos: Path, table: Path | None) -> None:
 @command.command("export")
 @FOLDER
 @click.argument("out", type=click.Path(path_type=Path))
-def export_command(folder: Path, out: Path) -> None:
-    """Write .npz, .csv or one .parquet file (for R: arrow::read_parquet), by the name of OUT."""
-    from stylegan_surv.inversion.verify import export
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+def export_command(folder: Path, out: Path, force: bool) -> None:
+    """Write .npz, .csv or one .parquet file (for R: arrow::read_parquet), by the name of OUT.
 
-    rows = export(folder, out)
+    In CSV, text that a spreadsheet would take for a formula (it begins with = + - @) gets an apostrophe before it;
+    numbers stay numbers.
+    """
+    from stylegan_surv.inversion.export import export
+
+    rows = export(folder, out, force=force)
     click.echo(f"{rows} photographs in {out}")

@@ -39,11 +39,14 @@ class Beginning:
         The aligned photograph in [−1, 1].
     said : str
         Where the latent comes from, a sentence.
+    photo_id : str, optional
+        Name of the photograph in the dataset that its latent was read from; None where it was embedded now.
     """
 
     w_plus: Tensor
     chip: Tensor
     said: str
+    photo_id: str | None = None
 
 
 def settings_of(origin: Origin) -> Settings:
@@ -84,7 +87,8 @@ def generator_of(origin: Origin | None, generator: Generator | str | Path | None
 
 
 def _named_generator(origin: Origin | None, name: str | Path | None) -> Generator:
-    return load_generator(name or (origin and origin.generator.name) or GENERATOR)
+    label = None if origin is None or origin.settings is None else origin.settings.label
+    return load_generator(name or (origin and origin.generator.name) or GENERATOR, label=label)
 
 
 def inverter_of(
@@ -192,16 +196,14 @@ def beginning(
         name = _stored_name(Path(photo), Path(latents), generator, chip)
         if name is not None:
             w_plus = torch.from_numpy(read_latent(Path(latents), name))
-            return Beginning(w_plus, chip, f"It begins at the latent of {name!r} in {latents}.")
+            return Beginning(
+                w_plus, chip, "It begins at the latent that the study has of this photograph.", name
+            )
     inverter = inverter_of(origin, generator, encoder)
     name = "photograph" if isinstance(photo, Image.Image) else Path(photo).stem
     rows = inverter.rows(Loaded([Photo(name, name)], chip[None], [None]))
-    how = (
-        "as the study's photographs were"
-        if origin is not None
-        else "by default, since the model does not say how"
-    )
-    said = f"It was embedded now, {how}: method {inverter.settings.method}, seed {inverter.settings.seed}."
+    how = "as the study's photographs were" if origin else "by default, since the model does not say how"
+    said = f"It begins at a latent of now, embedded {how}: {inverter.settings.method}, seed {inverter.settings.seed}."
     return Beginning(torch.from_numpy(np.array(rows[0]["w_plus"])), chip, said)
 
 

@@ -18,6 +18,7 @@ from threading import Lock
 from types import FrameType
 from typing import Any
 
+from cuda_ops import tune_allocator
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import Encoder, Generator
 from stylegan_surv.inversion.inverter import Inverter, networks
@@ -182,6 +183,7 @@ def _inverter(job: Job) -> Inverter:
     import torch
     from distributed import get_worker
 
+    tune_allocator()
     torch.set_num_threads(get_worker().state.nthreads)
     generator, encoder = networks(job.generator, job.encoder, job.settings, job.device)
     said, remedy = "On a worker, there is", "Make all machines read the same file."

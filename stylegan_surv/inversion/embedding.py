@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cuda_ops import tune_allocator
 from stylegan_surv._types import Progress
 from stylegan_surv.cohort import Cohort
 from stylegan_surv.errors import InputError
@@ -37,6 +38,7 @@ CHUNK_SECONDS = 20  # a chunk that would take longer is made smaller, of one bat
 KEEP_SECONDS = (
     30  # rows wait no longer for their shard to fill: a kill loses less than a minute, or the batch in work
 )
+FEW = 64  # photographs of which each may take a minute
 CHIPS = "_chips"  # where raw photographs are aligned to, inside the dataset
 Rows = list[dict[str, Any]]
 Advanced = Callable[[int, int], None]  # called with (photographs that ended, projector steps done or spared)
@@ -123,11 +125,16 @@ class Request:
 
 def prepare(request: Request) -> Run:
     """Load the networks and decide what is open; no photograph is looked at."""
+    tune_allocator()
     asked, here = request.settings, request.device if request.cluster is None else "cpu"
     settings = asked.decide()
     net, partner = networks(request.generator, request.encoder, settings, here)
+    settings = replace(settings, label=net.label)
+    notes = [] if net.label_note is None else [net.label_note]
     if asked.batch is None:
-        settings = replace(settings, batch=_batch(request, net))
+        batch, note = _batch(request, net)
+        settings = replace(settings, batch=batch)
+        notes.append(note)
     own = None if asked.perceptual is None or isinstance(asked.perceptual, str) else asked.perceptual
     start = None if asked.start is None else _first(asked.start, net)
     inverter = Inverter(net, partner, settings, own, start)
@@ -140,11 +147,11 @@ def prepare(request: Request) -> Run:
         raise InputError(
             "On a cluster `out` is needed, and neither `start` nor a `perceptual` of your own can be sent."
         )
-    return Run(request, inverter, origin)
+    return Run(request, inverter, origin, tuple(notes))
 
 
-def _batch(request: Request, net: Generator) -> int:
-    """A dataset goes on with its own batch; a new one gets what suits generator, photographs and memory."""
+def _batch(request: Request, net: Generator) -> tuple[int, str]:
+    """A dataset goes on with its own batch; a new one gets what suits generator, photographs and memory; and why."""
     if (
         request.out is not None
         and (Path(request.out) / METADATA_FILE).is_file()
@@ -152,9 +159,17 @@ def _batch(request: Request, net: Generator) -> int:
     ):
         stored = Origin.from_metadata(read_metadata(request.out), str(request.out)).settings
         if stored is not None:
-            return stored.batch
+            return (
+                stored.batch,
+                f"the folder was begun with {stored.batch} photographs at a time, and goes on so",
+            )
     photographs = count(request.photos, request.cohort)
-    return choose_batch(net.config, photographs, net.mapping.w_avg.device)
+    batch = choose_batch(net.config, photographs, net.mapping.w_avg.device)
+    side = net.config.resolution
+    return (
+        batch,
+        f"computing {batch} at a time, for {photographs} photographs at {side} px and the free memory",
+    )
 
 
 def _first(latents: Latents, net: Generator) -> Start:
@@ -181,11 +196,20 @@ class Run:
     inverter : Inverter
     origin : Origin
         What the dataset will say of itself, but for the cut of the chips.
+    notes : tuple of str
+        What was decided where nothing was asked for: the label of a conditional generator, the batch.
     """
 
     request: Request
     inverter: Inverter
     origin: Origin
+    notes: tuple[str, ...] = ()
+
+    @property
+    def few(self) -> bool:
+        """Whether there are so few photographs that only the steps of the projector show progress."""
+        here = self.request.cluster is None and self.inverter.settings.schedule is not None
+        return here and count(self.request.photos, self.request.cohort) <= FEW
 
     def in_memory(self, progress: Progress | None = None) -> Latents:
         """Invert all photographs; nothing is written."""

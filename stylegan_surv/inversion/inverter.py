@@ -126,10 +126,9 @@ class Inverter:
 
     def origin(self) -> Origin:
         """What the dataset must know of where its latents come from."""
-        nets = {
-            "generator": self.generator,
-            **({"encoder": self.encoder} if self.encoder is not None else {}),
-        }
+        cards = {"generator": self.generator.card}
+        if self.encoder is not None:
+            cards["encoder"] = self.encoder.card
         schedule = self.settings.schedule
         return Origin(
             num_ws=self.generator.config.num_ws,
@@ -284,7 +283,16 @@ def networks(
     InputError
         If a network cannot be found or read, or the two do not belong together.
     """
-    net = generator if isinstance(generator, Generator) else load_generator(generator, device)
+    net = (
+        generator
+        if isinstance(generator, Generator)
+        else load_generator(generator, device, label=settings.label)
+    )
+    if settings.label is not None and net.label != settings.label:
+        raise InputError(
+            f"label is {settings.label}, and the generator that is given draws {net.label}; give its file or name, or "
+            "load it with this label."
+        )
     if settings.method == "projector" and (settings.schedule is None or settings.schedule.start != "encoder"):
         return net, None
     if not isinstance(encoder, Encoder):

@@ -288,6 +288,7 @@ class _Settings(BaseModel):
     schedule: Schedule | None = None
     perceptual: str = "alex"
     identity: bool = False
+    label: int | None = None
 
 
 class _Metadata(BaseModel):

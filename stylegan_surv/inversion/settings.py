@@ -156,6 +156,8 @@ class Settings:
         Name of the projector's image distance.
     identity : bool
         Whether identities were graded.
+    label : int, optional
+        What a conditional generator draws; None where it has no labels, or takes all of them as 0.
     """
 
     method: Method = "hybrid"
@@ -165,6 +167,7 @@ class Settings:
     schedule: Schedule | None = None
     perceptual: str = "alex"
     identity: bool = False
+    label: int | None = None
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,9 @@ class EmbedSettings:
     start : Latents, optional
         Where ``Schedule(start="previous")`` begins, latents of the same generator; photographs that are not among
         them begin at the mean.
+    label : int, optional
+        Which label a conditional generator draws, 0 … c_dim − 1; by default the one that it was loaded with or that
+        its card names, else none.
     """
 
     method: Method = "hybrid"
@@ -207,6 +213,7 @@ class EmbedSettings:
     identity: bool = False
     perceptual: str | Perceptual | None = None
     start: Latents | None = field(default=None, repr=False, compare=False)
+    label: int | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> EmbedSettings:
@@ -235,6 +242,7 @@ class EmbedSettings:
             schedule=schedule,
             perceptual=named if isinstance(named, str) else name_of(named),
             identity=self.identity,
+            label=self.label,
         )
 
     def _planned(self) -> tuple[Method, Schedule | None]:

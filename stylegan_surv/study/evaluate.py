@@ -81,7 +81,7 @@ class Study:
         if self.model is not None:
             save_model(self.model, folder / "model", card=self.card())
             if self.attribute is not None:
-                save_attribute(self.attribute, folder / "model", self.latents_info)
+                save_attribute(self.attribute, folder / "model")
         for name, table in {"oof": self.oof, **self.tables}.items():
             replace(folder / f"{name}.parquet", partial(table.to_parquet, index=False))
         text = json.dumps(self.metrics, indent=1, default=float)
