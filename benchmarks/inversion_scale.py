@@ -132,9 +132,9 @@ def draw(rows: list[dict[str, Any]], figure: Path) -> None:
 def workers(place: Path, n: int, steps: int) -> dict[str, Any]:
     """Photographs a second with one and with two workers of one thread, networks loaded beforehand."""
     from distributed import LocalCluster
+    from stylegan_surv.inversion.embed import embed_to
 
     from stylegan_surv.inversion import Schedule
-    from stylegan_surv.inversion.embed import embed_to
 
     warm, chips = chips_of(place, 4 * 8 * BATCH), chips_of(place, n)
     rate = {}

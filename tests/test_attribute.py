@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from stylegan_surv.attribute import (
     HealthAttribute,
     cosine,
+    dose_response,
     edit,
     faithful,
     focus,
@@ -22,10 +24,11 @@ from stylegan_surv.attribute import (
     save_attribute,
     strip,
 )
-from stylegan_surv.attribute.direction import adjusted_pattern, coefficient_step, linear_coefficients, pattern
-from stylegan_surv.attribute.edit import dose_response, to_tensor
+from stylegan_surv.attribute.pattern import adjusted_pattern, coefficient_step, linear_coefficients, pattern
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig
+from stylegan_surv.inversion.origin import Network, Origin
+from stylegan_surv.inversion.sources import chip_tensor
 from stylegan_surv.survival import CoxRidge, Outcome
 
 RNG = np.random.default_rng(0)
@@ -124,8 +127,8 @@ def test_step_zero_is_the_embedded_face(
     photo = Image.fromarray(np.random.default_rng(2).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     pictures = edit(attribute, photo, (-1, 0, 1), generator=generator, encoder=encoder, aligned=True)
     with torch.no_grad():
-        expected = generator.synthesis(encoder(to_tensor(photo, 32)))[0]
-    drawn = to_tensor(pictures[1], 32)[0]
+        expected = generator.synthesis(encoder(chip_tensor(photo, 32)[None]))[0]
+    drawn = chip_tensor(pictures[1], 32)
     assert (drawn - expected.clamp(-1, 1)).abs().max() < 2 / 255
     assert np.abs(np.asarray(pictures[0], float) - np.asarray(pictures[2], float)).max() > 1
     assert strip(pictures, (-1, 0, 1)).width == 3 * 160
@@ -136,21 +139,24 @@ def test_a_faithful_generator_draws_the_photograph_and_its_delta_serves_no_other
 ) -> None:
     rng = np.random.default_rng(3)
     photo, other = (Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)) for _ in range(2))
-    options = {"aligned": True, "delta": tmp_path / "delta.safetensors"}
-    tuned = faithful(photo, *networks, **options)
-    target = to_tensor(photo, 32)
+    generator, encoder = networks
+    start, elsewhere = (
+        begin(attribute, p, aligned=True, generator=generator, encoder=encoder) for p in (photo, other)
+    )
+    delta = tmp_path / "delta.safetensors"
+    tuned = faithful(start, generator, delta=delta)
 
-    def error(generator: Generator) -> float:
-        pictures = edit(attribute, photo, (0,), generator=generator, encoder=networks[1], aligned=True)
-        return float((to_tensor(pictures[0], 32) - target).square().mean())
+    def error(net: Generator) -> float:
+        picture = edit(attribute, start.w_plus, (0,), generator=net)[0]
+        return float((chip_tensor(picture, 32) - start.chip).square().mean())
 
-    assert error(tuned) < 0.7 * error(networks[0])
+    assert error(tuned) < 0.7 * error(generator)
     steps: list[int] = []
-    again = faithful(photo, *networks, **options, progress=lambda done, _: steps.append(done))
+    again = faithful(start, generator, delta=delta, progress=lambda done, _: steps.append(done))
     assert not steps
     assert error(again) == pytest.approx(error(tuned), rel=0.05)
     with pytest.raises(Refused, match="another photograph"):
-        faithful(other, *networks, **options)
+        faithful(elsewhere, generator, delta=delta)
 
 
 def test_an_attribute_of_another_generator_is_refused(
@@ -166,11 +172,12 @@ def test_a_missing_direction_says_what_to_do(attribute: HealthAttribute) -> None
 
 
 def test_saved_and_loaded_attributes_are_equal(attribute: HealthAttribute, tmp_path: object) -> None:
-    save_attribute(attribute, tmp_path, {"generator": "synthetic-64"})  # type: ignore[arg-type]
-    again, names = load_attribute(tmp_path)  # type: ignore[arg-type]
+    origin = Origin(attribute.pattern.shape[0], 8, Network("synthetic-64"))
+    save_attribute(replace(attribute, origin=origin), tmp_path)  # type: ignore[arg-type]
+    again = load_attribute(tmp_path)  # type: ignore[arg-type]
     np.testing.assert_allclose(again.pattern, attribute.pattern, rtol=1e-6)
     assert again.adjusted is None
-    assert (again.risk_sd, again.split_half, names) == (0.7, {"pattern": 0.8}, {"generator": "synthetic-64"})
+    assert (again.risk_sd, again.split_half, again.origin) == (0.7, {"pattern": 0.8}, origin)
 
 
 def test_a_folder_without_an_attribute_is_named(tmp_path: object) -> None:

@@ -368,7 +368,9 @@ def test_in_double_precision_the_batch_shape_does_not_matter(networks, optimizer
     start = encoder(images)
     names = [f"n{i}" for i in range(5)]
     schedule = Schedule(steps=10, optimizer=optimizer)
-    fits = [project(generator, images, start, names, schedule, batch=batch).w_plus for batch in (1, 8)]
+    fits = [
+        project(generator, Targets(images, start, names), schedule, batch=batch).w_plus for batch in (1, 8)
+    ]
     for fit in fits[1:]:
         assert torch.allclose(fit, fits[0], rtol=0, atol=1e-5)
 
@@ -424,17 +426,17 @@ def test_the_mask_makes_the_background_not_matter(networks):
     mask = torch.from_numpy(face_mask(32))[None, None]
     schedule = Schedule(steps=5, lpips=0.0)
     fits = [
-        project(networks[0], x, start, ["a", "b"], schedule, batch=2, mask=mask).w_plus
+        project(networks[0], Targets(x, start, ["a", "b"]), schedule, batch=2, mask=mask).w_plus
         for x in (images, other)
     ]
     assert torch.equal(*fits)
 
 
 def test_the_reference_preset_is_what_the_paper_says(networks):
-    settings = plan(None, "reference", None)
+    settings = EmbedSettings(preset="reference").decide()
     assert (settings.method, settings.perceptual) == ("projector", "vgg")
-    assert plan(None, "reference", None, perceptual="alex").perceptual == "alex"
-    assert plan(None, None, None).perceptual == "alex"
+    assert EmbedSettings(preset="reference", perceptual="alex").decide().perceptual == "alex"
+    assert EmbedSettings().decide().perceptual == "alex"
     schedule = settings.schedule
     assert (schedule.steps, schedule.space, schedule.start, schedule.noise) == (1000, "w", "mean", True)
     t = torch.tensor([0.0, 0.025, 0.05, 0.5, 0.875, 0.9999])

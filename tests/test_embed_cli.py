@@ -161,13 +161,15 @@ def test_latents_are_verified_compacted_and_exported(place, capsys, monkeypatch)
 
 
 def test_seeds_tell_chance_from_the_photograph(place, capsys, monkeypatch):
-    from stylegan_surv.inversion import Schedule
+    from stylegan_surv.inversion import EmbedSettings, Schedule
     from stylegan_surv.inversion import embed as embed_photos
 
-    common = {"generator": place / "tiny.safetensors", "batch": 2}
+    common = {"generator": place / "tiny.safetensors"}
     schedule = Schedule(steps=3, exploration=0.5, penalty=0.0)
-    embed_photos(place / "chips", out=place / "explored", schedule=schedule, **common)
-    embed_photos(place / "chips", out=place / "certain", method="encoder", **common)
+    embed_photos(
+        place / "chips", out=place / "explored", settings=EmbedSettings(schedule=schedule, batch=2), **common
+    )
+    embed_photos(place / "chips", out=place / "certain", settings=EmbedSettings("encoder", batch=2), **common)
     found = {}
     for name in ("explored", "certain"):
         options = (

@@ -10,7 +10,9 @@ import torch
 from stylegan_surv.errors import Refused
 from stylegan_surv.gan import LPIPS, Generator, GeneratorConfig
 from stylegan_surv.inversion.faithful import load_delta, save_delta, tune
-from stylegan_surv.inversion.inverter import Inverter, Settings, fingerprint
+from stylegan_surv.inversion.inverter import Inverter
+from stylegan_surv.inversion.origin import network_sha256
+from stylegan_surv.inversion.settings import Settings
 
 CONFIG = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
 
@@ -31,7 +33,7 @@ def test_the_tuned_copy_draws_the_photograph_and_the_original_is_untouched(tmp_p
     again = load_delta(generator, tmp_path / "delta.safetensors")
     assert torch.allclose(again.synthesis(pivot), tuned.synthesis(pivot), atol=0.01)
     for bent in (tuned, again):
-        assert fingerprint(bent) != fingerprint(generator)
+        assert network_sha256(bent) != network_sha256(generator)
         with pytest.raises(Refused, match="for display only"):
             Inverter(bent, None, Settings("projector"))
     with pytest.raises(Refused, match="another generator"):

@@ -31,26 +31,31 @@ from stylegan_surv.gan import (
     load_generator,
     save_network,
 )
-from stylegan_surv.inversion import Latents, Schedule, cluster, embed
-from stylegan_surv.inversion.embed import embed_to
-from stylegan_surv.inversion.inverter import Inverter, Settings, fingerprint
-from stylegan_surv.inversion.latents import LatentsWriter, iterate, read_metadata, shards
+from stylegan_surv.inversion import EmbedSettings, Latents, Schedule, cluster, embed
+from stylegan_surv.inversion.cluster import Job
+from stylegan_surv.inversion.dataset import iterate, read_metadata, shards
+from stylegan_surv.inversion.embedding import Request, prepare
+from stylegan_surv.inversion.inverter import Inverter
+from stylegan_surv.inversion.origin import network_sha256
+from stylegan_surv.inversion.settings import Settings
 from stylegan_surv.inversion.sources import open_source
+from stylegan_surv.inversion.writer import LatentsWriter
 
 CONFIG = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
 SHAPE = EncoderConfig(32, CONFIG.num_ws, CONFIG.w_dim, channel_base=256, channel_max=8)
 PHOTOS = 45
-OPTIONS: dict[str, Any] = {"batch": 3, "schedule": Schedule(steps=4)}
+OPTIONS: dict[str, Any] = {"settings": EmbedSettings(batch=3, schedule=Schedule(steps=4))}
 SCRIPT = """
 import sys
 from importlib import import_module
 from stylegan_surv.errors import InputError
-from stylegan_surv.inversion import Schedule, embed
-import_module("stylegan_surv.inversion.embed").BATCHES_PER_CHUNK = 1
+from stylegan_surv.inversion import EmbedSettings, Schedule, embed
+import_module("stylegan_surv.inversion.embedding").BATCHES_PER_CHUNK = 1
 folder, out = sys.argv[1:]
 try:
-    embed(f"{folder}/chips", generator=f"{folder}/tiny.safetensors", out=out, batch=3,
-          schedule=Schedule(steps=4), progress=lambda done, total: print(done, flush=True))
+    embed(f"{folder}/chips", generator=f"{folder}/tiny.safetensors", out=out,
+          settings=EmbedSettings(batch=3, schedule=Schedule(steps=4)),
+          progress=lambda done, total: print(done, flush=True))
 except InputError as wrong:
     sys.exit(str(wrong))
 """
@@ -59,7 +64,7 @@ except InputError as wrong:
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """So that a run has many moments."""
-    monkeypatch.setattr(import_module("stylegan_surv.inversion.embed"), "BATCHES_PER_CHUNK", 1)
+    monkeypatch.setattr(import_module("stylegan_surv.inversion.embedding"), "BATCHES_PER_CHUNK", 1)
 
 
 @pytest.fixture(scope="module")
@@ -174,9 +179,8 @@ def test_two_threads_of_a_worker_keep_their_noise_maps_apart(place, monkeypatch)
     chunks = [photos[:2], photos[2:4]]
 
     def work(chunk):
-        return np.stack(
-            [row["w_plus"] for row in cluster._work(("g", "e", settings, "cpu", ("", None)), chunk)]
-        )
+        job = Job("g", "e", settings, "cpu", ("", None))
+        return np.stack([row["w_plus"] for row in cluster._work(job, chunk)])
 
     alone = [work(chunk) for chunk in chunks]
     with ThreadPoolExecutor(2) as threads:
@@ -187,20 +191,19 @@ def test_two_threads_of_a_worker_keep_their_noise_maps_apart(place, monkeypatch)
 def test_a_worker_that_finds_another_network_under_the_name_refuses(place, monkeypatch):
     monkeypatch.setattr("distributed.get_worker", lambda: SimpleNamespace(state=SimpleNamespace(nthreads=1)))
     name, settings = str(place / "tiny.safetensors"), Settings("encoder")
-    mine = tuple(fingerprint(net) for net in (load_generator(name), load_encoder(name)))
-    assert cluster._inverter(name, name, settings, "cpu", mine).settings == settings
-    with pytest.raises(Refused, match="another network than where the run began"):
-        cluster._inverter(name, name, settings, "cpu", (mine[0], "another"))
+    mine = tuple(network_sha256(net) for net in (load_generator(name), load_encoder(name)))
+    assert cluster._inverter(Job(name, name, settings, "cpu", mine)).settings == settings
+    with pytest.raises(Refused, match="another encoder"):
+        cluster._inverter(Job(name, name, settings, "cpu", (mine[0], "another")))
 
 
 @pytest.mark.parametrize(
     ("where", "said"), [("local:x", "expected local:N"), ("slurm:0", "expected slurm:N")]
 )
 def test_a_cluster_is_named_rightly(place, where, said):
+    here = {"generator": place / "tiny.safetensors", "out": place / "never"}
     with pytest.raises(InputError, match=said):
-        embed_to(
-            place / "never", place / "chips", generator=place / "tiny.safetensors", cluster=where, **OPTIONS
-        )
+        embed(place / "chips", cluster=where, **here, **OPTIONS)
 
 
 def test_workers_that_come_later_get_work_too_and_all_get_the_device(place, monkeypatch):
@@ -227,9 +230,8 @@ def test_workers_that_come_later_get_work_too_and_all_get_the_device(place, monk
     monkeypatch.setattr("distributed.as_completed", Completed)
     monkeypatch.setattr(cluster, "_connect", lambda *_: nullcontext(client))
     source = open_source(place / "chips")
-    done = cluster.cluster_stream("slurm:20", "g", "e", Settings(), 1, "cuda", {"generator_sha256": ""})(
-        source, source.photos
-    )
+    job = Job("g", "e", Settings(batch=1), "cuda", ("", None))
+    done = cluster.cluster_stream("slurm:20", job, source, source.photos)
     next(done)
     assert len(client.sent) == 1 + 4
     client.workers = 3
@@ -237,8 +239,8 @@ def test_workers_that_come_later_get_work_too_and_all_get_the_device(place, monk
     assert len(client.sent) == 2 + 12
     assert len(list(done)) == PHOTOS - 2
     where = {"generator": place / "tiny.safetensors", "cluster": "slurm:20", "device": "cuda"}
-    embed_to(place / "sent", place / "chips", **where, **OPTIONS)
-    assert {job[1][3] for job in client.sent} == {"cuda"}
+    prepare(Request(place / "chips", out=place / "sent", **where, **OPTIONS)).to_disk()
+    assert {job[1].device for job in client.sent} == {"cuda"}
 
 
 @pytest.mark.slow
@@ -257,15 +259,17 @@ def test_a_dask_worker_killed_mid_run_changes_nothing(place, undisturbed):
         made = embed(place / "chips", out=out, progress=kill_one, **where, **OPTIONS)
     assert killed
     assert same(made, undisturbed)
-    assert len(shards(out)) == PHOTOS / OPTIONS["batch"]
+    assert len(shards(out)) == PHOTOS / 3
 
 
 MEMORY = """
 import resource, sys
-from stylegan_surv.inversion.embed import embed_to
+from stylegan_surv.inversion import EmbedSettings
+from stylegan_surv.inversion.embedding import Request, prepare
 from stylegan_surv.inversion.quality import summarise
 folder, chips, out = sys.argv[1:]
-embed_to(out, chips, generator=f"{folder}/tiny.safetensors", method="encoder", batch=50)
+settings = EmbedSettings("encoder", batch=50)
+prepare(Request(chips, generator=f"{folder}/tiny.safetensors", out=out, settings=settings)).to_disk()
 assert not summarise(out).failed
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

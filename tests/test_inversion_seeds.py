@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from stylegan_surv.errors import Refused
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.gan import Generator, GeneratorConfig
-from stylegan_surv.inversion import embed
+from stylegan_surv.inversion import EmbedSettings, embed
 from stylegan_surv.inversion.seeds import SeedVariance, seed_variance
 
 CONFIG = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
@@ -30,8 +32,9 @@ def test_latents_that_went_on_from_others_are_refused(tmp_path):
     torch.manual_seed(0)
     generator = Generator(CONFIG).requires_grad_(False)
     chips = Chips.create(tmp_path / "chips", [np.zeros((32, 32, 3), np.uint8)] * 2, ["a", "b"])
-    options = {"generator": generator, "method": "projector", "batch": 2}
-    first = embed(chips, schedule={"steps": 1}, **options)
-    embed(chips, schedule={"steps": 1, "start": "previous"}, start=first, out=tmp_path / "l", **options)
+    asked = EmbedSettings("projector", schedule={"steps": 1}, batch=2)
+    first = embed(chips, generator=generator, settings=asked)
+    onward = replace(asked, schedule={"steps": 1, "start": "previous"}, start=first)
+    embed(chips, generator=generator, settings=onward, out=tmp_path / "l")
     with pytest.raises(Refused, match="went on from earlier latents"):
         seed_variance(tmp_path / "l", chips, generator=generator)

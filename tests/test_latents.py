@@ -9,9 +9,11 @@ import pytest
 
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.inversion import Latents
-from stylegan_surv.inversion import latents as store
-from stylegan_surv.inversion.latents import LatentsWriter, read_noise, shards
-from stylegan_surv.inversion.verify import export, verify
+from stylegan_surv.inversion import writer as store
+from stylegan_surv.inversion.dataset import read_noise, shards
+from stylegan_surv.inversion.export import export
+from stylegan_surv.inversion.verify import verify
+from stylegan_surv.inversion.writer import LatentsWriter
 
 META = {"num_ws": 2, "w_dim": 3, "generator_sha256": "g", "method": "encoder", "settings": {"seed": 0}}
 

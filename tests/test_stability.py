@@ -126,14 +126,15 @@ def drawn() -> tuple[Any, np.ndarray, list[str], dict[str, Any]]:
     """The bundled networks, 24 latents, names and what a dataset of them would say of itself."""
     import torch
 
-    from stylegan_surv.inversion.inverter import Inverter, networks, plan
+    from stylegan_surv.inversion import EmbedSettings
+    from stylegan_surv.inversion.inverter import Inverter, networks
 
-    settings = plan("encoder", None, None)
+    settings = EmbedSettings("encoder").decide()
     generator, encoder = networks("synthetic-64", None, settings)
     with torch.no_grad():
         z = torch.from_numpy(np.random.default_rng(0).standard_normal((24, generator.config.z_dim))).float()
         w_plus = generator.mapping(z, truncation_psi=0.7).numpy()
-    about = Inverter(generator, encoder, settings).metadata()
+    about = Inverter(generator, encoder, settings).origin().to_metadata()
     return generator, w_plus, [f"p{k:02d}" for k in range(24)], about
 
 

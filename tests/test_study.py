@@ -344,10 +344,11 @@ def test_edit_needs_a_study_and_a_photo(folder: Path, tmp_path: Path) -> None:
 
 def test_edit_refuses_other_networks_than_the_study_had(folder: Path, tmp_path: Path) -> None:
     from stylegan_surv.attribute import HealthAttribute, save_attribute
+    from stylegan_surv.inversion.origin import Network, Origin
 
     zeros = np.zeros((10, 256))
-    attribute = HealthAttribute(zeros, None, None, zeros, 1.0)
-    save_attribute(attribute, tmp_path, {"generator": "synthetic-64", "generator_sha256": "ab" * 32})
+    origin = Origin(10, 256, Network("synthetic-64", "ab" * 32))
+    save_attribute(HealthAttribute(zeros, None, None, zeros, 1.0, origin=origin), tmp_path)
     photo = folder / "clinical.csv"
     code, text = invoke(
         "edit", "--model", str(tmp_path), "--photo", str(photo), "-o", str(tmp_path / "x.png")

@@ -106,7 +106,8 @@ def embed(
     run = prepare(Request(photos, cohort, generator, encoder, out, asked, cluster, device))
     if out is None:
         return run.in_memory(progress)
-    return Latents.open(out).select(run.to_disk(progress))
+    names = run.to_disk(progress)
+    return Latents.open(out).select(names)
 
 
 @dataclass(frozen=True, eq=False)
