@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from stylegan_surv.attribute import (
     HealthAttribute,
+    begin,
     cosine,
     dose_response,
     edit,
@@ -27,7 +28,9 @@ from stylegan_surv.attribute import (
 from stylegan_surv.attribute.pattern import adjusted_pattern, coefficient_step, linear_coefficients, pattern
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig
+from stylegan_surv.inversion.inverter import Inverter
 from stylegan_surv.inversion.origin import Network, Origin
+from stylegan_surv.inversion.settings import Settings
 from stylegan_surv.inversion.sources import chip_tensor
 from stylegan_surv.survival import CoxRidge, Outcome
 
@@ -117,7 +120,8 @@ def attribute(networks: tuple[Generator, Encoder]) -> HealthAttribute:
     shape = (networks[0].config.num_ws, 8)
     rng = np.random.default_rng(1)
     d, b = rng.normal(size=shape), rng.normal(size=shape)
-    return HealthAttribute(d, b, None, np.zeros(shape), 0.7, split_half={"pattern": 0.8})
+    origin = Inverter(*networks, Settings("encoder")).origin()
+    return HealthAttribute(d, b, None, np.zeros(shape), 0.7, split_half={"pattern": 0.8}, origin=origin)
 
 
 def test_step_zero_is_the_embedded_face(

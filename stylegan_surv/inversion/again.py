@@ -195,7 +195,7 @@ def beginning(
     if latents is not None and not isinstance(photo, Image.Image):
         name = _stored_name(Path(photo), Path(latents), generator, chip)
         if name is not None:
-            w_plus = torch.from_numpy(read_latent(Path(latents), name))
+            w_plus = torch.tensor(read_latent(Path(latents), name))
             return Beginning(
                 w_plus, chip, "It begins at the latent that the study has of this photograph.", name
             )
@@ -204,7 +204,7 @@ def beginning(
     rows = inverter.rows(Loaded([Photo(name, name)], chip[None], [None]))
     how = "as the study's photographs were" if origin else "by default, since the model does not say how"
     said = f"It begins at a latent of now, embedded {how}: {inverter.settings.method}, seed {inverter.settings.seed}."
-    return Beginning(torch.from_numpy(np.array(rows[0]["w_plus"])), chip, said)
+    return Beginning(torch.tensor(rows[0]["w_plus"]), chip, said)
 
 
 def _stored_name(photo: Path, folder: Path, generator: Generator, chip: Tensor) -> str | None:
@@ -223,7 +223,7 @@ def _stored_name(photo: Path, folder: Path, generator: Generator, chip: Tensor) 
                 alike.append((str(row["photo_id"]), float(row["mse"] or np.nan)))
     for name, error in alike:
         with torch.no_grad():
-            w_plus = torch.from_numpy(read_latent(folder, name))[None].to(generator.mapping.w_avg)
+            w_plus = torch.tensor(read_latent(folder, name))[None].to(generator.mapping.w_avg)
             drawn = generator.synthesis(w_plus).clamp(-1, 1)
             here = float(squared_error(drawn, chip[None].to(drawn))[0])
         if abs(here - error) <= SAME_ERROR * error:
