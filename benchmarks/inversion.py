@@ -33,13 +33,13 @@ from torch import Tensor
 from cuda_ops import _dispatch, tune_allocator
 from stylegan_surv import embed, load_generator
 from stylegan_surv.gan import LPIPS, Generator, GeneratorConfig
-from stylegan_surv.inversion import Latents, Schedule
+from stylegan_surv.inversion import EmbedSettings, Latents, Pictures, Schedule
+from stylegan_surv.inversion.dataset import read_noise
 from stylegan_surv.inversion.identity import similarity
-from stylegan_surv.inversion.inverter import METHODS, PRESETS
-from stylegan_surv.inversion.latents import read_noise
 from stylegan_surv.inversion.noise import NoiseMaps
-from stylegan_surv.inversion.projector import Perceptual, project
-from stylegan_surv.inversion.sources import resample, to_tensor
+from stylegan_surv.inversion.projector import Perceptual, Targets, project
+from stylegan_surv.inversion.settings import METHODS, PRESETS
+from stylegan_surv.inversion.sources import chip_tensor
 
 TRUNCATION, SEED = 0.7, 5
 COPY = Schedule(penalty=0.0)  # no dial: the picture alone counts, all of it
@@ -63,13 +63,16 @@ def photographs(pictures: Path, generator: Generator, n: int) -> Tensor:
     files = sorted(path for path in pictures.iterdir() if path.suffix in (".png", ".jpg"))
     chosen = np.random.default_rng(SEED).permutation(len(files))[: n // 2]
     size = generator.config.resolution
-    portraits = [to_tensor(resample(Image.open(files[i]).convert("RGB"), size)) for i in chosen]
+    portraits = [chip_tensor(Image.open(files[i]), size) for i in chosen]
     return torch.stack([image for pair in zip(samples, portraits) for image in pair])
 
 
-def inverted(images: Tensor, work: Path, piece: int, **options: Any) -> tuple[Tensor, Tensor | None, float]:
+def inverted(
+    images: Tensor, generator: Generator, way: dict[str, Any], work: Path, piece: int
+) -> tuple[Tensor, Tensor | None, float]:
     """W+ [n, num_ws, w_dim], noise maps if optimised, and mean steps; piece by piece, each kept in ``work``."""
     w_plus, noise, steps = [], [], []
+    settings = EmbedSettings(**way, batch=piece)
     for first in range(0, len(images), piece):
         part, out = images[first : first + piece], work / f"{first:04d}"
         names = [f"{first + i:04d}" for i in range(len(part))]
@@ -77,7 +80,7 @@ def inverted(images: Tensor, work: Path, piece: int, **options: Any) -> tuple[Te
         latents = (
             Latents.open(out)
             if done.exists()
-            else embed(part, out=out, photo_ids=names, batch=piece, **options)
+            else embed(Pictures(part, names), generator=generator, out=out, settings=settings)
         )
         done.touch()
         w_plus.append(torch.from_numpy(latents.w_plus))
@@ -101,7 +104,7 @@ def quality(
     table: dict[str, dict[str, Any]] = {}
     for way in ways:
         folder = work / way.replace(" ", "-").replace(",", "").replace("+", "-plus")
-        w_plus, noise, steps = inverted(images, folder, piece, generator=generator, **WAYS[way])
+        w_plus, noise, steps = inverted(images, generator, WAYS[way], folder, piece)
         with torch.no_grad():
             table[way] = {"steps": steps, **graded(generator.synthesis(w_plus).clamp(-1, 1), images)}
             if noise is not None:
@@ -129,7 +132,7 @@ def step_seconds(
     seconds = []
     for slice_ in (1, 1 + steps):
         plan, begun = replace(schedule, steps=slice_, target=None), time.perf_counter()
-        project(generator, images, start, names, plan, batch=len(images), perceptual=perceptual)
+        project(generator, Targets(images, start, names), plan, batch=len(images), perceptual=perceptual)
         seconds.append(time.perf_counter() - begun)
     return (seconds[1] - seconds[0]) / steps / len(images)
 
@@ -148,11 +151,11 @@ def speed(images: Tensor, generator: Generator, steps: int) -> dict[str, Any]:
     quick = ("encoder", "hybrid (default)")
     photo: dict[str, list[float]] = {way: [] for way in (*quick, *presets)}
     step: dict[str, list[float]] = {way: [] for way in presets}
-    embed(part, generator=generator, batch=8)  # kernels are chosen
+    embed(part, generator=generator, settings=EmbedSettings(batch=8))  # kernels are chosen
     for _ in range(ROUNDS):  # taking turns, since the machine's speed may change
         for way in quick:
             begun = time.perf_counter()
-            embed(images[:16], generator=generator, batch=8, **WAYS[way])
+            embed(images[:16], generator=generator, settings=EmbedSettings(**WAYS[way], batch=8))
             photo[way].append((time.perf_counter() - begun) / 16)
         for way, plan in presets.items():
             step[way].append(step_seconds(generator, part, plan, vgg, steps))
@@ -230,7 +233,7 @@ def half(images: Tensor, generator: Generator, steps: int) -> dict[str, Any]:
     for name in ("float32", "bf16"):
         begun = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=name == "bf16"):
-            done = project(generator, images, start, names, plan, perceptual=lpips)
+            done = project(generator, Targets(images, start, names), plan, perceptual=lpips)
         seconds = (time.perf_counter() - begun) / len(images)
         with torch.no_grad():
             drawn = generator.synthesis(done.w_plus).clamp(-1, 1)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cuda_ops import tune_allocator
 from stylegan_surv import embed, load_generator
-from stylegan_surv.inversion import Schedule
+from stylegan_surv.inversion import EmbedSettings, Schedule
 from stylegan_surv.simulate import outcomes, plan, sample_w
 from stylegan_surv.survival import CoxRidge
 
@@ -89,7 +89,7 @@ def main(n: int, psi: float, seed: int, name: str, encoder: str | None, ways: st
         faces = torch.cat([generator.synthesis(part) for part in styles.split(16)]).clamp(-1, 1)
     table = {}
     for way in ways.split(";"):
-        latents = embed(faces, generator=generator, encoder=encoder, **WAYS[way])
+        latents = embed(faces, generator=generator, encoder=encoder, settings=EmbedSettings(**WAYS[way]))
         table[way] = measures(w.astype(float), mean, latents.w_plus.astype(float), betas)
         table[way] |= {key: float(latents.frame[key].mean()) for key in ("lpips", "steps")}
         if not as_json:

@@ -26,6 +26,8 @@ import torch
 from cuda_ops import tune_allocator
 from stylegan_surv.faces.chips import COLUMNS, Chips
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig, save_network
+from stylegan_surv.inversion import EmbedSettings, Schedule
+from stylegan_surv.inversion.embedding import Request, prepare
 
 TINY = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
 SHAPE = EncoderConfig(32, TINY.num_ws, TINY.w_dim, channel_base=256, channel_max=8)
@@ -37,9 +39,11 @@ RUN = """
 import json, sys, time
 from pathlib import Path
 begun = time.perf_counter()
-from stylegan_surv.inversion.embed import embed_to
-from stylegan_surv.inversion.latents import LatentsWriter, read_metadata, shards
+from stylegan_surv.inversion import EmbedSettings
+from stylegan_surv.inversion.dataset import read_metadata, shards
+from stylegan_surv.inversion.embedding import Request, prepare
 from stylegan_surv.inversion.quality import summarise
+from stylegan_surv.inversion.writer import LatentsWriter
 place, chips, out, batch, method = sys.argv[1:]
 first = []
 def peak():  # of this program alone: a child's getrusage begins with its parent's peak
@@ -47,7 +51,8 @@ def peak():  # of this program alone: a child's getrusage begins with its parent
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 def report(done, total):
     if done and not first: first.append((time.perf_counter(), done))
-embed_to(out, chips, generator=f"{place}/tiny.safetensors", method=method, batch=int(batch), progress=report)
+asked = EmbedSettings(method, batch=int(batch))
+prepare(Request(chips, generator=f"{place}/tiny.safetensors", out=out, settings=asked)).to_disk(report)
 embedded = time.perf_counter()
 summary = summarise(out)
 assert not summary.failed
@@ -132,19 +137,19 @@ def draw(rows: list[dict[str, Any]], figure: Path) -> None:
 def workers(place: Path, n: int, steps: int) -> dict[str, Any]:
     """Photographs a second with one and with two workers of one thread, networks loaded beforehand."""
     from distributed import LocalCluster
-    from stylegan_surv.inversion.embed import embed_to
-
-    from stylegan_surv.inversion import Schedule
 
     warm, chips = chips_of(place, 4 * 8 * BATCH), chips_of(place, n)
     rate = {}
     for count in (1, 2):
         with LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=":0") as cluster:
-            options = {"generator": str(place / "tiny.safetensors"), "cluster": cluster.scheduler_address}
-            options |= {"batch": BATCH, "schedule": Schedule(steps=steps)}
-            embed_to(place / f"warm{count}", warm, **options)
+            options: dict[str, Any] = {
+                "generator": str(place / "tiny.safetensors"),
+                "cluster": cluster.scheduler_address,
+            }
+            options["settings"] = EmbedSettings(batch=BATCH, schedule=Schedule(steps=steps))
+            prepare(Request(warm, out=place / f"warm{count}", **options)).to_disk()
             begun = time.perf_counter()
-            embed_to(place / f"out{count}", chips, **options)
+            prepare(Request(chips, out=place / f"out{count}", **options)).to_disk()
             rate[count] = n / (time.perf_counter() - begun)
     return {"photos_per_second": rate, "ratio": {"2 workers / 1": rate[2] / rate[1]}}
 

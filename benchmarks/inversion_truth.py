@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from cuda_ops import tune_allocator
 from stylegan_surv import embed, load_generator
-from stylegan_surv.inversion import Schedule
-from stylegan_surv.inversion.inverter import METHODS
+from stylegan_surv.inversion import EmbedSettings, Schedule
+from stylegan_surv.inversion.settings import METHODS
 from stylegan_surv.inversion.train_encoder import photographs
 
 TRUNCATION, COMPONENTS, FOLDS = 0.7, 20, 8
@@ -95,7 +95,7 @@ def main(n: int, seed: int, name: str, encoder: str | None, ways: str | None, as
     truth, photos = cohort(generator, n, seed)
     table = {}
     for way in ways.split(";") if ways else WAYS:
-        latents = embed(photos, generator=generator, encoder=encoder, **WAYS[way])
+        latents = embed(photos, generator=generator, encoder=encoder, settings=EmbedSettings(**WAYS[way]))
         r2 = explained(latents.w_plus.reshape(n, -1).astype(float), truth)
         quality = {key: float(latents.frame[key].mean()) for key in ("lpips", "mse", "steps")}
         table[way] = {"r2": float(r2.mean()), "r2_first_5": float(r2[:5].mean()), **quality}

@@ -17,7 +17,9 @@ import click
 import numpy as np
 
 from cuda_ops import tune_allocator
-from stylegan_surv.inversion.inverter import Settings, fingerprint, networks
+from stylegan_surv.inversion.inverter import networks
+from stylegan_surv.inversion.origin import network_sha256
+from stylegan_surv.inversion.settings import Settings
 
 WAYS = ("true", "encoder", "hybrid")
 
@@ -45,7 +47,9 @@ def kept(
     """The result of :func:`one`, from the folder ``work`` if it is there and of the same networks."""
     file = None if work is None else work / f"{way}-{n}-{seed}.json"
     pair = networks(generator, encoder, Settings("encoder"))
-    names = {f"{part}_sha256": fingerprint(net) for part, net in zip(("generator", "encoder"), pair) if net}
+    names = {
+        f"{part}_sha256": network_sha256(net) for part, net in zip(("generator", "encoder"), pair) if net
+    }
     if file is not None and file.exists():
         stored: dict[str, Any] = json.loads(file.read_text())
         if other := [name for name, value in names.items() if stored.pop(name, None) != value]:
