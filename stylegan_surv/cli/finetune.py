@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stylegan_surv.cli._common import columns_option, echo_json, progress_bar
+from stylegan_surv.cli._common import TableOptions, echo_json, progress_bar, table_options
 
 if TYPE_CHECKING:
     from stylegan_surv.gan.training.finetune import Run
@@ -54,7 +54,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @run_options
 @click.option("--cohort", "table", type=PATH, help="Clinical table: says whose each photograph is.")
-@columns_option
+@table_options
 @click.option(
     "--split", type=PATH, help="What `stylegan-surv split` wrote: only one set's patients are used."
 )
@@ -70,7 +70,7 @@ def command(
     device: str,
     as_json: bool,
     table: Path | None,
-    columns: dict[str, str],
+    reading: TableOptions,
     split: Path | None,
     chosen: str,
     encoder: str | None,
@@ -79,13 +79,12 @@ def command(
 
     Interrupt it whenever you like (Ctrl-C, SIGTERM, even a power cut): the same command goes on where it stopped.
     """
-    from stylegan_surv.cohort import read_cohort
     from stylegan_surv.gan.training import parallel
     from stylegan_surv.gan.training.finetune import Interrupted, finetune
     from stylegan_surv.gan.training.recipe import read_recipe
 
     recipe = read_recipe(settings, images=images, seed=seed)
-    cohort = None if table is None else read_cohort(table, photos, columns=columns, check_photos=False)
+    cohort = None if table is None else reading.read(table, photos, check_photos=False)
     with parallel.session(device) as place, progress_bar("Fine-tuning") as report:
         run = finetune(
             base,

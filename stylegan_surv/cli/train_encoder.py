@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from stylegan_surv.cli._common import echo_json, progress_bar
+from stylegan_surv.cli._common import TableOptions, echo_json, progress_bar, table_options
 
 PATH = click.Path(path_type=Path)
 
@@ -18,6 +18,7 @@ PATH = click.Path(path_type=Path)
     "--photos", type=PATH, help="Real aligned chips to learn from too; named in the encoder's card."
 )
 @click.option("--cohort", "table", type=PATH, help="Clinical table: says whose each photograph is.")
+@table_options
 @click.option(
     "--split", type=PATH, help="What `stylegan-surv split` wrote: only one set's patients are used."
 )
@@ -55,6 +56,7 @@ def command(
     generator: str,
     photos: Path | None,
     table: Path | None,
+    reading: TableOptions,
     split: Path | None,
     chosen: str,
     start: str | None,
@@ -67,7 +69,6 @@ def command(
 
     Interrupt it whenever you like: the same command goes on where it stopped.
     """
-    from stylegan_surv.cohort import read_cohort
     from stylegan_surv.gan import load_encoder, load_generator
     from stylegan_surv.gan.training.data import of_cohort, read_chips
     from stylegan_surv.inversion.train_encoder import EncoderRecipe, recovery, train_encoder
@@ -77,7 +78,7 @@ def command(
     chips: Any = photos
     if table is not None and photos is not None:
         chips = read_chips(photos, net.config.resolution, drop_captions=recipe.drop_captions)
-        chips = of_cohort(chips, read_cohort(table, photos, check_photos=False), split, chosen)
+        chips = of_cohort(chips, reading.read(table, photos, check_photos=False), split, chosen)
     elif table is not None or split is not None:
         raise click.UsageError(
             "--cohort and --split say whose the photographs are: give --photos and --cohort too"
