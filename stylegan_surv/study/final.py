@@ -74,7 +74,7 @@ def fit(
     model: str = MODELS[0],
     *,
     strata: str | None = None,
-    parameters: Mapping[str, object] | None = None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> Any:
     """Fit one survival model on all patients, for use on new ones; its performance is ``evaluate``'s to tell.
 
@@ -87,7 +87,7 @@ def fit(
         Name as in :func:`stylegan_surv.survival.make_model`.
     strata : str, optional
         A column or ``column:width``; each level gets its own baseline hazard (Cox models).
-    parameters : mapping of str to object, optional
+    parameters : mapping, optional
         Parameters of the estimator, instead of its defaults: ``{"alphas": (10.0,)}``.
 
     Returns
@@ -100,7 +100,7 @@ def fit(
 
 
 def fit_all(
-    data: StudyData, model: str, outcome: Outcome, parameters: Mapping[str, object] | None = None
+    data: StudyData, model: str, outcome: Outcome, parameters: Mapping[str, Any] | None = None
 ) -> Any:
     """A model of all patients of `data`."""
     outcome.require_events(2, "fitting a survival model")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stylegan_surv._types import Floats, Ints, Progress
+from stylegan_surv._types import Array, Floats, Progress
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.metrics import accuracy, names
 from stylegan_surv.survival.metrics.calibration import a_calibration, calibration, d_calibration
@@ -191,7 +191,7 @@ class _Setting:
     horizons: Sequence[float]
     tau: float
     thresholds: Sequence[float]
-    strata: Ints | None
+    strata: Array | None
 
     @property
     def main(self) -> float:
@@ -230,7 +230,7 @@ class _Evaluation:
             self._weights[t] = self.resamples.status_weights(t)
         return self._weights[t]
 
-    def _c(self, scores: Scores, weight: PairWeights, strata: Ints | None = None) -> Floats:
+    def _c(self, scores: Scores, weight: PairWeights, strata: Array | None = None) -> Floats:
         data, m = replace(self.resamples.data, group=strata), self.resamples.m
         counts = [pairs.counts(m) for pairs in repeat_pairs(scores, data, weight)]
         with np.errstate(invalid="ignore", divide="ignore"):
