@@ -65,7 +65,7 @@ def test_numbers_at_risk_by_hand() -> None:
     frame = pd.DataFrame({"patient_id": who, "repeat": 0, "fold": 0, "risk": np.repeat([1.0, 2, 3], 6)})
     found = survival_by_third(scores_of(frame, Outcome(who, time, event)), Outcome(who, time, event))
     for counts in found.at_risk.values():
-        assert dict(zip(found.ticks, counts)) == {0: 6, 1: 6, 2: 5, 3: 4, 4: 3, 5: 2}
+        assert dict(zip(found.ticks, counts)) == {0: 6, 1: 6, 2: 5, 3: 4, 4: 3, 5: 2, 6: 1}
     late = Outcome(who, time, event, np.tile([0, 0, 2.5, 0, 0, 0], 3))
     found = survival_by_third(scores_of(frame, late), late)
     assert [counts[2] for counts in found.at_risk.values()] == [4, 4, 4]
