@@ -153,31 +153,59 @@ def health_attribute(
         raise InputError(
             f"adjust_for names {unknown[0]!r}; the cohort has {', '.join(cohort.covariates) or 'no covariates'}"
         )
-    table = cohort.patients.set_index("patient_id").loc[list(ids)]
-    shape = latents.w_plus.shape[1:]
+    table = cohort.patients.set_index("patient_id").loc[list(ids)].reset_index()
+    covariates = table[list(adjust_for)] if adjust_for else None
+    num_ws, w_dim = latents.w_plus.shape[1:]
+    return attribute_of(model, x, Outcome.from_frame(table), (num_ws, w_dim), covariates, latents, seed=seed)
+
+
+def attribute_of(
+    model: Any,
+    x: Floats,
+    outcome: Outcome,
+    shape: tuple[int, int],
+    covariates: pd.DataFrame | None = None,
+    latents: Latents | None = None,
+    *,
+    seed: int = 0,
+) -> HealthAttribute:
+    """The health attribute of a model of these patients.
+
+    Parameters
+    ----------
+    model : estimator
+        As in :func:`health_attribute`.
+    x : array of float, shape (n, num_ws·w_dim)
+        Latents of the patients.
+    outcome : Outcome
+        Their follow-up, in the same order.
+    shape : (int, int)
+        num_ws and w_dim.
+    covariates : DataFrame, optional
+        Columns, in the same order, whose linear part is taken out of the ``adjusted`` pattern.
+    latents : Latents, optional
+        What `x` was made of: the attribute then knows where an edit has to begin.
+    seed : int
+        Chooses the halves of the stability figure.
+    """
     x = np.asarray(x, dtype=np.float64)
     risk = np.asarray(model.predict(x), dtype=np.float64)
     beta = linear_coefficients(model, x.shape[1])
-    adjusted = adjusted_pattern(x, risk, design(table[list(adjust_for)])) if adjust_for else None
-    return HealthAttribute(
-        pattern=pattern(x, risk).reshape(shape),
-        coefficient=None if beta is None else coefficient_step(beta, float(risk.std())).reshape(shape),
-        adjusted=None if adjusted is None else adjusted.reshape(shape),
-        mean=x.mean(axis=0).reshape(shape),
-        risk_sd=float(risk.std()),
-        adjusted_for=tuple(adjust_for),
-        split_half=_split_half(model, x, Outcome.from_frame(table.reset_index()), seed),
-        origin=latents.origin,
-        latents=None if latents.folder is None else latents.folder.resolve(),
-    )
-
-
-def _split_half(model: Any, x: Floats, outcome: Outcome, seed: int) -> dict[str, float]:
-    """Cosine of the directions that two random halves of the patients give."""
     halves = np.array_split(np.random.default_rng(seed).permutation(len(x)), 2)
     fits = [clone(model).fit(x[half], outcome.subset(half).y) for half in halves]
     split = {"pattern": cosine(*(pattern(x[h], np.asarray(f.predict(x[h]))) for h, f in zip(halves, fits)))}
-    betas = [linear_coefficients(fit, x.shape[1]) for fit in fits]
-    if betas[0] is not None and betas[1] is not None:
-        split["coefficient"] = cosine(betas[0], betas[1])
-    return split
+    if beta is not None:
+        split["coefficient"] = cosine(*(np.asarray(linear_coefficients(f, x.shape[1])) for f in fits))
+    adjusted = None if covariates is None else adjusted_pattern(x, risk, design(covariates)).reshape(shape)
+    folder = None if latents is None else latents.folder
+    return HealthAttribute(
+        pattern=pattern(x, risk).reshape(shape),
+        coefficient=None if beta is None else coefficient_step(beta, float(risk.std())).reshape(shape),
+        adjusted=adjusted,
+        mean=x.mean(axis=0).reshape(shape),
+        risk_sd=float(risk.std()),
+        adjusted_for=() if covariates is None else tuple(map(str, covariates.columns)),
+        split_half=split,
+        origin=None if latents is None else latents.origin,
+        latents=None if folder is None else folder.resolve(),
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from stylegan_surv.cli._common import echo_json, progress_bar
+from stylegan_surv.cli._common import TableOptions, echo_json, progress_bar, setting, table_options
 from stylegan_surv.inversion.settings import GENERATOR, METHODS, PRESETS, EmbedSettings
 
 PATH = click.Path(path_type=Path)
@@ -20,6 +20,7 @@ DEFAULT = EmbedSettings()
 @click.option(
     "--cohort", "table", type=PATH, help="Read patients from a clinical table, one row per photograph."
 )
+@table_options
 @click.option(
     "--photos", required=True, type=PATH, help="Invert these photographs, or a folder of aligned chips."
 )
@@ -43,25 +44,13 @@ DEFAULT = EmbedSettings()
     type=click.IntRange(1),
     help="Compute so many photographs at a time (default: what suits resolution, number and memory; it is said).",
 )
-@click.option(
-    "--seed",
-    type=int,
-    default=DEFAULT.seed,
-    show_default=True,
-    help="Draw all random numbers from this seed.",
-)
+@setting(EmbedSettings, "seed", type=int, help="Draw all random numbers from this seed.")
 @click.option(
     "--perceptual",
     type=click.Choice(["alex", "vgg"]),
     help="Compare pictures by this LPIPS network (default: alex; vgg with a preset).",
 )
-@click.option(
-    "--passes",
-    type=click.IntRange(0),
-    default=DEFAULT.passes,
-    show_default=True,
-    help="Refine the encoder's latent so many times.",
-)
+@setting(EmbedSettings, "passes", type=click.IntRange(0), help="Refine the encoder's latent so many times.")
 @click.option(
     "--steps", type=click.IntRange(1), help="Take at most so many projector steps (default: the method's)."
 )
@@ -91,6 +80,7 @@ DEFAULT = EmbedSettings()
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def command(
     table: Path | None,
+    reading: TableOptions,
     photos: Path,
     generator: str,
     encoder: str | None,
@@ -108,7 +98,6 @@ def command(
     Interrupt it whenever you like: the same command goes on where it stopped. Exit code 1 says that some photographs
     have no latent; they are listed.
     """
-    from stylegan_surv.cohort import read_cohort
     from stylegan_surv.inversion.embedding import CHIPS, Request, prepare
     from stylegan_surv.inversion.latents import Latents
     from stylegan_surv.inversion.quality import check_picture, contact_sheet, summarise
@@ -122,7 +111,7 @@ def command(
     if cluster:
         logging.basicConfig(format="%(message)s")
         logging.getLogger("stylegan_surv").setLevel(logging.INFO)
-    cohort = None if table is None else read_cohort(table, photos, check_photos=False)
+    cohort = None if table is None else reading.read(table, photos, check_photos=False)
     settings = EmbedSettings(
         method=method or DEFAULT.method, schedule=schedule or None, start=previous, **options
     )

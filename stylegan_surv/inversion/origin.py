@@ -175,7 +175,7 @@ class Origin:
                     if a.get(key) != b.get(key)
                 ]
             else:
-                found.append(f"{name} = {a}, not {b}")
+                found.append(f"{name} = {_shown(a)}, not {_shown(b)}")
         return found
 
     def check_same(
@@ -213,6 +213,36 @@ class Origin:
         check_network("generator", generator, self.generator.sha256, said, remedy)
         if encoder is not None and self.encoder is not None:
             check_network("encoder", encoder, self.encoder.sha256, said, remedy)
+
+
+def check_comparable(fitted: Origin, given: Origin) -> None:
+    """Refuse latents of other networks than those that a model was fitted to; what is not known fits any.
+
+    Parameters
+    ----------
+    fitted : Origin
+        Of the latents that the model was fitted to.
+    given : Origin
+        Of the latents that it is to score.
+
+    Raises
+    ------
+    Refused
+        If generator, encoder or shape differ.
+    """
+    fitted.check_same(
+        given,
+        "The model was fitted to latents with",
+        "Embed the photographs with the networks that the model was fitted with.",
+        names=SPACE,
+        lenient=True,
+    )
+
+
+def _shown(value: Any) -> Any:
+    """A hash by its first digits, everything else as it is."""
+    long = isinstance(value, str) and len(value) > SHOWN and value.isalnum() and not value.isalpha()
+    return f"{value[:SHOWN]}…" if long else value
 
 
 def check_network(role: Role, net: Net, sha256: str | None, said: str, remedy: str) -> None:
