@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from stylegan_surv._files import write_arrays
@@ -25,7 +25,7 @@ REMEDY = "Fit the study again."
 class _About(BaseModel):
     """What the file says of its arrays."""
 
-    risk_sd: float
+    risk_sd: float = Field(ge=0, allow_inf_nan=False)
     adjusted_for: list[str] = []
     split_half: dict[str, float] = {}
     note: str = NOTE
@@ -92,7 +92,7 @@ def _check_arrays(arrays: dict[str, Array], path: Path) -> None:
     if missing := {"pattern", "mean"} - arrays.keys():
         raise InputError(f"{path} is damaged: it holds no {min(missing)!r}. {REMEDY}")
     shape = arrays["pattern"].shape
-    for name, array in arrays.items():
+    for name, array in {"pattern": arrays["pattern"], **arrays}.items():
         if array.ndim != 2 or array.shape != shape:
             raise InputError(
                 f"{path} is damaged: {name!r} has shape {list(array.shape)}; expected [num_ws, w_dim], the same for "

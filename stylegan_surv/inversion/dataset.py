@@ -51,7 +51,13 @@ def schema_of(metadata: Mapping[str, Any]) -> pa.Schema:
     """Columns of a dataset with this metadata, which names the further ones with their types."""
     columns = schema(metadata["num_ws"], metadata["w_dim"], metadata.get("noise", 0))
     for name, kind in metadata.get("columns", {}).items():
-        columns = columns.append(pa.field(name, pa.type_for_alias(kind)))
+        try:
+            columns = columns.append(pa.field(name, pa.type_for_alias(kind)))
+        except ValueError as unknown:
+            raise InputError(
+                f"{METADATA_FILE} gives columns.{name} the type {kind!r}; expected the name of an Arrow type. Restore "
+                "the file from a copy."
+            ) from unknown
     return columns
 
 
