@@ -17,7 +17,8 @@ from stylegan_surv.faces.chips import Chips
 from stylegan_surv.faces.duplicates import alike, same_picture
 from stylegan_surv.survival.design import ClinicalDesign, layer_groups, strata_from
 from stylegan_surv.survival.metrics.table import default_tau, pooled_concordance
-from stylegan_surv.survival.validation.nested import GramCV, leave_group_out, temporal_split
+from stylegan_surv.survival.validation.folds import leave_group_out, temporal_split
+from stylegan_surv.survival.validation.gram_cv import GramCV
 
 if TYPE_CHECKING:
     from stylegan_surv.survival.outcome import Outcome

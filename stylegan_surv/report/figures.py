@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from stylegan_surv.survival.metrics.censoring import StepCurves, kaplan_meier
-from stylegan_surv.survival.metrics.censoring import at_risk as number_at_risk
+from stylegan_surv.survival.metrics.kaplan_meier import StepCurves, kaplan_meier
+from stylegan_surv.survival.metrics.kaplan_meier import at_risk as number_at_risk
 from stylegan_surv.survival.metrics.summary import round_ticks
 
 Floats = NDArray[np.floating]

@@ -198,7 +198,8 @@ def evaluate(
     from stylegan_surv.survival.metrics.summary import describe, risk_thirds
     from stylegan_surv.survival.metrics.table import default_horizons, evaluation_times, oof_metrics
     from stylegan_surv.survival.outcome import Outcome
-    from stylegan_surv.survival.validation.nested import make_folds, nested_cv
+    from stylegan_surv.survival.validation.folds import make_folds
+    from stylegan_surv.survival.validation.nested import Validation, nested_cv
 
     check_columns(cohort, clinical, groups)
     cohort = named_as_embedded(cohort, latents)
@@ -219,9 +220,9 @@ def evaluate(
     index = index[index["photo_id"].isin(set(latents.ids)) & index["patient_id"].isin(set(ids))]
     extra, faces = set_against(table, clinical, chips, index, compare, progress)
     found = nested_cv(
-        list(models), x, outcome, clinical=covariates, groups=group, folds=division,
-        horizons=evaluation_times(outcome, times), seed=seed,
-        n_jobs=n_jobs, progress=progress, extra_matrices=extra, num_ws=shape[0], w_dim=shape[1],
+        list(models), x, outcome,
+        Validation(folds=division, horizons=evaluation_times(outcome, times), seed=seed, n_jobs=n_jobs),
+        clinical=covariates, groups=group, extra_matrices=extra, shape=shape, progress=progress,
     )  # fmt: skip
     # whom the networks had seen is trained on, but does not count in the evaluation
     fresh = ~outcome_mask(outcome, known["seen"])
@@ -289,7 +290,7 @@ def fit(
     table = cohort.patients.set_index("patient_id").loc[list(ids)].reset_index()
     outcome = Outcome.from_frame(table, strata=strata)
     outcome.require_events(2, "fitting a survival model")
-    estimator = make_model(model, *latents.w_plus.shape[1:], **settings)
+    estimator = make_model(model, *latents.w_plus.shape[1:]).set_params(**settings)
     return estimator.fit(x, outcome.y, **outcome.fit_params)
 
 

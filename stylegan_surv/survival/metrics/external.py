@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival.cox.plain import breslow, fit_cox
+from stylegan_surv.survival.cox.plain import fit_cox
+from stylegan_surv.survival.metrics.kaplan_meier import breslow
 from stylegan_surv.survival.metrics.table import oof_metrics
 from stylegan_surv.survival.validation.out_of_fold import scores_of, survival_columns
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.metrics import accuracy as _accuracy
 from stylegan_surv.survival.metrics.calibration import a_calibration, calibration, d_calibration
-from stylegan_surv.survival.metrics.censoring import Censoring, at_risk, censoring_survival
+from stylegan_surv.survival.metrics.censoring import Censoring, censoring_survival
 from stylegan_surv.survival.metrics.concordance import (
     Concordance,
     PairWeights,
@@ -27,6 +27,7 @@ from stylegan_surv.survival.metrics.concordance import (
     pooled_concordance,
     repeat_pairs,
 )
+from stylegan_surv.survival.metrics.kaplan_meier import at_risk
 from stylegan_surv.survival.metrics.resamples import Resamples, multiplicities
 from stylegan_surv.survival.validation.out_of_fold import Scores, scores_of
 
@@ -175,7 +176,7 @@ class _Evaluation:
         return self._weights[t]
 
     def _c(self, scores: Scores, weight: PairWeights, strata: NDArray[np.intp] | None = None) -> Floats:
-        data, m = replace(self.resamples.data, group=strata), self.resamples.m
+        data, m = replace(self.resamples.data, strata=strata), self.resamples.m
         counts = [pairs.counts(m) for pairs in repeat_pairs(scores, data, weight)]
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(np.mean([concordant / comparable for concordant, comparable in counts], axis=0))
@@ -280,7 +281,7 @@ def metric_samples(
     models = [str(name) for name in frame["model"].unique()]
     scores = {name: scores_of(frame[frame["model"] == name], outcome) for name in models}
     data = checked(outcome.time, outcome.event, np.zeros(len(outcome.time)), outcome.entry, strata, None)
-    setting = _Setting(horizons, default_tau(outcome) if tau is None else tau, thresholds, data.group)
+    setting = _Setting(horizons, default_tau(outcome) if tau is None else tau, thresholds, data.strata)
     parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in models}
     m = multiplicities(len(outcome.time), n_boot, seed)
     size = max(1, _CELLS // len(m))
