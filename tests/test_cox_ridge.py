@@ -75,7 +75,7 @@ def test_gram_equals_primal(ties: str, use: tuple[str, ...], p: int) -> None:
 
 def test_torch_products_equal_numpy() -> None:
     X, y, _ = patients()
-    torch_cpu = fit(X, y, solver="primal", device="cpu")
+    torch_cpu = fit(X, y, solver="primal:cpu")
     np.testing.assert_allclose(torch_cpu.coef_, fit(X, y, solver="primal").coef_, atol=1e-12)
 
 

@@ -35,7 +35,7 @@ QUICK = {
 @pytest.mark.parametrize("name", QUICK)
 def test_a_reloaded_model_predicts_identically(name: str, tmp_path: Path) -> None:
     X, y = _data()
-    model = make_model(name, 10, 4, **QUICK[name]).fit(X, y)
+    model = make_model(name, 10, 4).set_params(**QUICK[name]).fit(X, y)
     save_model(model, tmp_path / "model", card={"cohort": {"patients": 80}})
     again, card = load_model(tmp_path / "model")
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
