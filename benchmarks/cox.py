@@ -344,7 +344,7 @@ def nested(settings: Settings) -> dict[str, Any]:
 def measure_nested(name: str) -> dict[str, Any]:
     from threadpoolctl import threadpool_limits
 
-    from stylegan_surv.survival import Outcome, make_model, nested_cv
+    from stylegan_surv.survival import Outcome, Validation, make_model, nested_cv
     from stylegan_surv.survival.metrics.table import pooled_concordance
 
     X, y = planted(2000, 9216)

@@ -20,7 +20,7 @@ from stylegan_surv.audit.controls import permutation_within
 from stylegan_surv.survival.metrics.calibration import a_calibration, d_calibration
 from stylegan_surv.survival.metrics.table import concordance, metric_samples
 from stylegan_surv.survival.outcome import Outcome
-from stylegan_surv.survival.validation.nested import GramCV
+from stylegan_surv.survival.validation.gram_cv import GramCV
 
 Floats = NDArray[np.floating]
 RESULTS = Path(__file__).parent / "results" / "metrics_calibration.json"
@@ -58,7 +58,7 @@ def bootstrap_values(
     table = samples.table(LEVEL)["a"]
     found = {name: table[name] for name in ("harrell_c", "uno_c")}
     found["delta_c"] = samples.difference("a", "b", "harrell_c", LEVEL)
-    return {name: (v["estimate"], v["low"], v["high"]) for name, v in found.items()}  # type: ignore[misc]
+    return {name: (v.estimate, v.low, v.high) for name, v in found.items()}  # type: ignore[misc]
 
 
 def population(rng: np.random.Generator, cohorts: int = 40, n: int = 4000) -> dict[str, float]:

@@ -45,7 +45,10 @@ print("penalties by layer:", {name: round(alpha) for name, alpha in groups.alpha
 
 # what may be believed: every patient scored by models that had not seen him
 found = nested_cv(
-    {"cox-ridge": make_model("cox-ridge"), "extra-trees": make_model("extra-trees").set_params(n_estimators=50)},
+    {
+        "cox-ridge": make_model("cox-ridge"),
+        "extra-trees": make_model("extra-trees").set_params(n_estimators=50),
+    },
     X,
     outcome,
     clinical=pd.DataFrame({"age": age}),

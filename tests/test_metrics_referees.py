@@ -16,8 +16,8 @@ import pytest
 
 from stylegan_surv.survival.metrics import accuracy as _accuracy
 from stylegan_surv.survival.metrics.calibration import calibration, d_calibration
-from stylegan_surv.survival.outcome import Outcome
 from stylegan_surv.survival.metrics.resamples import Resamples
+from stylegan_surv.survival.outcome import Outcome
 
 REFEREES = os.environ.get("STYLEGAN_SURV_REFEREES")
 pytestmark = [

@@ -17,14 +17,10 @@ from stylegan_surv.survival.cox.ridge import CoxRidge
 from stylegan_surv.survival.engines.registry import make_model
 from stylegan_surv.survival.metrics.table import pooled_concordance
 from stylegan_surv.survival.outcome import Outcome
-from stylegan_surv.survival.validation.nested import (
-    GramCV,
-    OutOfFold,
-    leave_group_out,
-    make_folds,
-    nested_cv,
-    temporal_split,
-)
+from stylegan_surv.survival.validation.folds import leave_group_out, make_folds, temporal_split
+from stylegan_surv.survival.validation.gram_cv import GramCV
+from stylegan_surv.survival.validation.nested import Validation, nested_cv
+from stylegan_surv.survival.validation.out_of_fold import OutOfFold
 
 Array = np.ndarray
 
@@ -100,7 +96,9 @@ def test_shared_gram_matrix_equals_the_pipeline(use: tuple[str, ...]) -> None:
     extra = {"strata": rng.choice(["a", "b"], len(X)), "entry": outcome.time - rng.uniform(0.5, 9, len(X))}
     outcome = Outcome(outcome.patient_id, outcome.time, outcome.event, **{name: extra[name] for name in use})
     ridge = {"alphas": 6, "tol": 1e-9}
-    fast = nested_cv({"m": make_model("cox-ridge").set_params(**ridge)}, X, outcome, Validation(inner=4), clinical=clinical)
+    fast = nested_cv(
+        {"m": make_model("cox-ridge").set_params(**ridge)}, X, outcome, Validation(inner=4), clinical=clinical
+    )
     slow_model = make_pipeline(StandardScaler(with_std=False), make_model("cox-ridge").set_params(**ridge))
     slow = nested_cv({"m": slow_model}, X, outcome, Validation(inner=4, folds=fast.folds), clinical=clinical)
     pd.testing.assert_frame_equal(fast.frame, slow.frame, atol=1e-6, rtol=0)
@@ -169,7 +167,13 @@ def test_the_same_folds_give_the_same_results_and_can_be_saved(tmp_path: Path) -
     assert loaded.horizons == (5.0, 12.5)
     assert list(loaded.frame.columns) == ["patient_id", "repeat", "fold", "model", "risk", "S(5)", "S(12.5)"]
     order = np.random.default_rng(0).permutation(len(X))  # other order of patients, same folds by name
-    again = nested_cv("cox-ridge", X[order], outcome.subset(order), Validation(folds=loaded.folds, horizons=[5, 12.5]), clinical=clinical.iloc[order])
+    again = nested_cv(
+        "cox-ridge",
+        X[order],
+        outcome.subset(order),
+        Validation(folds=loaded.folds, horizons=[5, 12.5]),
+        clinical=clinical.iloc[order],
+    )
     for name in first.models:
         a, b = (r.model(name).set_index(["repeat", "patient_id"])["fold"] for r in (first, again))
         pd.testing.assert_series_equal(a, b.loc[a.index])
@@ -203,7 +207,15 @@ def test_every_model_is_evaluated_on_the_same_folds_under_its_name() -> None:
     nuisance = np.random.default_rng(0).normal(size=(150, 3))
     models = {"cox-ridge": make_model("cox-ridge"), "rsf": make_model("rsf").set_params(n_estimators=5)}
     seen: list[tuple[int, int]] = []
-    found = nested_cv(models, X, outcome, Validation(folds=3), clinical=clinical, extra_matrices={"nuisance": nuisance}, progress=lambda done, total: seen.append((done, total)))
+    found = nested_cv(
+        models,
+        X,
+        outcome,
+        Validation(folds=3),
+        clinical=clinical,
+        extra_matrices={"nuisance": nuisance},
+        progress=lambda done, total: seen.append((done, total)),
+    )
     assert found.models == ["clinical", "photo", "both", "photo/rsf", "both/rsf", "nuisance"]
     assert seen[-1] == (18, 18)
     fold = {name: found.model(name).set_index("patient_id")["fold"] for name in found.models}
