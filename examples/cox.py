@@ -61,4 +61,4 @@ with tempfile.TemporaryDirectory() as folder:
     save_model(model, folder, card={"cohort": "invented"})
     again, card = load_model(folder)
     assert np.array_equal(again.predict(X), model.predict(X))
-    print(card["model"]["class"], "of", card["versions"]["stylegan-surv"])
+    print(card.model["class"], "of", card.versions["stylegan-surv"])

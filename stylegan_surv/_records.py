@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from stylegan_surv.errors import InputError
 
 
 class Section:
@@ -49,3 +52,12 @@ def to_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def check_format(found: Any, expected: int, path: Path) -> None:
+    """Refuse a file of another format version with one message."""
+    if found != expected:
+        raise InputError(
+            f"{path} has the format {found!r} and this version of stylegan-surv reads {expected}; write it "
+            "again, with `fit` for a study, or use the version that wrote it"
+        )

@@ -318,7 +318,7 @@ def test_impossible_times_and_shapes_are_refused() -> None:
     negative["time"][4] = -1
     with pytest.raises(InputError, match=r"row 4: -1"):
         fit(X, negative)
-    with pytest.raises(InputError, match="got 19 columns, the model was fitted with 20"):
+    with pytest.raises(InputError, match="19 features, but CoxRidge is expecting 20"):
         fit(X, y).predict(X[:, :19])
 
 

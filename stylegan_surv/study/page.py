@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from scipy.sparse.linalg import eigsh
 
 from stylegan_surv._files import write_arrays, write_json
-from stylegan_surv._records import to_json
+from stylegan_surv._records import check_format, to_json
 from stylegan_surv._types import Array, Floats, Ints
 from stylegan_surv.audit.judged import Judged
 from stylegan_surv.errors import InputError
@@ -175,15 +175,6 @@ class PageData:
             raise InputError(
                 f"{folder} holds no usable {FACTS} and {ARRAYS} ({type(fault).__name__}: {fault}); run `fit` again"
             ) from fault
-
-
-def check_format(found: Any, expected: int, path: Path) -> None:
-    """Refuse a file of another format version with one message."""
-    if found != expected:
-        raise InputError(
-            f"{path} has the format {found!r} and this version of stylegan-surv reads {expected}; write the study "
-            "again with `fit`, or use the version that wrote it"
-        )
 
 
 def survival_on_grid(outcome: Outcome) -> SurvivalCurve:

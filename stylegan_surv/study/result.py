@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 
 from stylegan_surv import __version__
 from stylegan_surv._files import whole, write_json
-from stylegan_surv._records import to_json
+from stylegan_surv._records import check_format, to_json
 from stylegan_surv.errors import InputError
 from stylegan_surv.study.data import Exposure, Flow
-from stylegan_surv.study.page import check_format
 
 if TYPE_CHECKING:
     from stylegan_surv.attribute import HealthAttribute

@@ -155,6 +155,8 @@ class ClinicalDesign(TransformerMixin, BaseEstimator):
     feature_names_out_ : list of str
     """
 
+    __module__ = "stylegan_surv.survival"  # the public path, which saved models carry
+
     def __init__(self, columns: Sequence[str] | None = None, min_count: int = 5) -> None:
         self.columns = columns
         self.min_count = min_count
