@@ -96,11 +96,11 @@ def test_saved_models_carry_public_paths_and_survive_a_move(
     [
         ("[]", "damaged"),
         ("{", "damaged"),
-        ('{"format": 0}', "has the format 0 and this version"),
+        ('{"format": 0}', "has the format 0; expected 1. Fit"),
         ('{"n_features": 3}', "has the format None"),
-        ('{"format": 1, "n_features": -3}', "n_features: Input should be greater"),
-        ('{"format": 1, "horizons": [0]}', r"horizons\.0: Input should be greater than 0"),
-        ('{"format": 1, "horizons": "soon"}', "horizons: Input should be a valid list"),
+        ('{"format": 1, "n_features": -3}', "n_features is -3 .Input should be greater"),
+        ('{"format": 1, "horizons": [0]}', r"horizons\.0 is 0 .Input should be greater than 0"),
+        ('{"format": 1, "horizons": "soon"}', "horizons is .soon. .Input should be a valid list"),
         (json.dumps({"format": 1, "horizons": [1.0] * 3_000_000}), "at most 1000 items"),
     ],
 )

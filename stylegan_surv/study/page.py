@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
 from scipy.sparse.linalg import eigsh
 
 from stylegan_surv._files import write_arrays, write_json
@@ -162,14 +161,14 @@ class PageData:
         folder = Path(folder)
         try:
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            check_format(facts["format"], FORMAT, folder / FACTS)
+            check_format(facts.get("format"), FORMAT, folder / FACTS)
             line = facts["calibration"]
             return cls(
                 time_unit=facts["time_unit"],
                 survival=SurvivalCurve(**_arrays(facts["survival"])),
                 calibration=None if line is None else Line(line.pop("horizon"), **_arrays(line)),
                 **{k: Percentiles(**_arrays(facts[k])) for k in ("distance", "left_over", "risk")},
-                latents=LatentSpace(**load_file(folder / ARRAYS)),
+                latents=LatentSpace(**_read_arrays(folder / ARRAYS)),
             )
         except (OSError, SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as fault:
             raise InputError(
@@ -183,6 +182,13 @@ def survival_on_grid(outcome: Outcome) -> SurvivalCurve:
     grid = np.linspace(0, np.quantile(outcome.time, FOLLOWED), GRID)
     at = np.searchsorted(curve.time, grid, side="right") - 1
     return SurvivalCurve(grid, curve.survival[at], curve.low[at], curve.high[at])
+
+
+def _read_arrays(path: Path) -> dict[str, Array]:
+    with safe_open(path, "np") as file:
+        written: dict[str, str] = file.metadata() or {}
+        check_format(written.get("format"), FORMAT, path)
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _line(curves: CalibrationCurves | None) -> Line | None:

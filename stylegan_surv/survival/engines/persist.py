@@ -19,7 +19,7 @@ import skops.io
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from stylegan_surv._files import partial_name, write_json, write_text
-from stylegan_surv._records import check_format
+from stylegan_surv._records import check_format, first_fault
 from stylegan_surv.errors import InputError, Refused
 
 FORMAT = 1  # of the card and of what the model file holds
@@ -157,13 +157,11 @@ def read_model_card(folder: str | Path) -> ModelCard:
             check_format(record.get("format"), FORMAT, path)
         return ModelCard.model_validate(record)
     except OSError as fault:
-        raise InputError(f"{folder} has no readable {CARD} ({fault}); fit the model again.") from fault
+        raise InputError(f"{folder} has no readable {CARD} ({fault}). Fit the model again.") from fault
     except ValidationError as fault:
-        first = fault.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        raise InputError(f"{path} is damaged: {where}: {first['msg']}; fit the model again.") from fault
-    except ValueError as fault:
-        raise InputError(f"{path} is damaged ({fault}); fit the model again.") from fault
+        raise InputError(f"{path} is damaged: {first_fault(fault)}. Fit the model again.") from fault
+    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
+        raise InputError(f"{path} is damaged ({fault}). Fit the model again.") from fault
 
 
 def _check_types(path: Path, what: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,6 +34,8 @@ from stylegan_surv.survival.metrics.resamples import Resamples, multiplicities
 from stylegan_surv.survival.validation.out_of_fold import Scores, scores_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from stylegan_surv.survival.outcome import Outcome
 
 __all__ = [
@@ -296,7 +298,7 @@ def goodness_of_fit(scores: Scores, outcome: Outcome, tau: float) -> dict[str, F
 
 
 def metric_samples(
-    oof: Any,
+    oof: pd.DataFrame,
     outcome: Outcome,
     *,
     strata: ArrayLike | None = None,
@@ -312,7 +314,7 @@ def metric_samples(
 
     Parameters
     ----------
-    oof : OutOfFold or DataFrame
+    oof : DataFrame
         Out-of-fold results: patient_id, repeat, fold, model, risk and the S(t) columns.
     outcome : Outcome
     strata : array-like, shape (n,), optional
@@ -331,11 +333,10 @@ def metric_samples(
     progress : callable, optional
         Called with (done, total).
     """
-    frame = getattr(oof, "frame", oof)
     strata = outcome.strata if strata is None else strata
     horizons = default_horizons(outcome) if horizons is None else horizons
-    models = [str(name) for name in frame["model"].unique()]
-    scores = {name: scores_of(frame[frame["model"] == name], outcome) for name in models}
+    models = [str(name) for name in oof["model"].unique()]
+    scores = {name: scores_of(oof[oof["model"] == name], outcome) for name in models}
     data = checked(outcome.time, outcome.event, np.zeros(len(outcome.time)), outcome.entry, strata, None)
     setting = _Setting(horizons, default_tau(outcome) if tau is None else tau, thresholds, data.strata)
     parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in models}
@@ -359,7 +360,7 @@ def metric_samples(
 
 
 def oof_metrics(
-    oof: Any,
+    oof: pd.DataFrame,
     outcome: Outcome,
     *,
     strata: ArrayLike | None = None,
