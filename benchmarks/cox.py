@@ -344,15 +344,15 @@ def nested(settings: Settings) -> dict[str, Any]:
 def measure_nested(name: str) -> dict[str, Any]:
     from threadpoolctl import threadpool_limits
 
-    from stylegan_surv.survival import Outcome, make_model, nested_cv
+    from stylegan_surv.survival import Outcome, Validation, make_model, nested_cv
     from stylegan_surv.survival.metrics.table import pooled_concordance
 
     X, y = planted(2000, 9216)
     outcome = Outcome(np.arange(2000).astype(str), y["time"], y["event"])
-    model = make_model(name, LAYERS, X.shape[1] // LAYERS, alphas=12)
+    model = make_model(name, LAYERS, X.shape[1] // LAYERS).set_params(alphas=12)
     with threadpool_limits(1):
         begin, busy = time.perf_counter(), time.process_time()
-        found = nested_cv({name: model}, X, outcome, folds=5, inner=5)
+        found = nested_cv({name: model}, X, outcome, Validation(folds=5, inner=5))
         seconds, busy = time.perf_counter() - begin, time.process_time() - busy
     c = pooled_concordance(found.frame, outcome).estimate
     return {"model": name, "n": 2000, "p": 9216, "seconds": seconds, "cpu_seconds": busy, "c": c}

@@ -20,7 +20,7 @@ from stylegan_surv.audit.controls import permutation_within
 from stylegan_surv.survival.metrics.calibration import a_calibration, d_calibration
 from stylegan_surv.survival.metrics.table import concordance, metric_samples
 from stylegan_surv.survival.outcome import Outcome
-from stylegan_surv.survival.validation.nested import GramCV
+from stylegan_surv.survival.validation.gram_cv import GramCV
 
 Floats = NDArray[np.floating]
 RESULTS = Path(__file__).parent / "results" / "metrics_calibration.json"

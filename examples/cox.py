@@ -45,7 +45,10 @@ print("penalties by layer:", {name: round(alpha) for name, alpha in groups.alpha
 
 # what may be believed: every patient scored by models that had not seen him
 found = nested_cv(
-    {"cox-ridge": make_model("cox-ridge"), "extra-trees": make_model("extra-trees", n_estimators=50)},
+    {
+        "cox-ridge": make_model("cox-ridge"),
+        "extra-trees": make_model("extra-trees").set_params(n_estimators=50),
+    },
     X,
     outcome,
     clinical=pd.DataFrame({"age": age}),
@@ -58,4 +61,4 @@ with tempfile.TemporaryDirectory() as folder:
     save_model(model, folder, card={"cohort": "invented"})
     again, card = load_model(folder)
     assert np.array_equal(again.predict(X), model.predict(X))
-    print(card["model"]["class"], "of", card["versions"]["stylegan-surv"])
+    print(card.model["class"], "of", card.versions["stylegan-surv"])

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
+
+from stylegan_surv.errors import InputError
 
 
 class Section:
@@ -49,3 +53,42 @@ def to_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def check_format(found: Any, expected: int, what: Path | str, remedy: str = "Fit the study again.") -> None:
+    """Refuse a file of another format version with one message.
+
+    Parameters
+    ----------
+    found : int or str, optional
+        As the file says; None where it says nothing.
+    expected : int
+        What this version of the package reads.
+    what : str or Path
+        The file.
+    remedy : str, default "Fit the study again."
+        What to do about an older one, a whole sentence.
+
+    Raises
+    ------
+    InputError
+        If they differ.
+    """
+    number = int(found) if str(found).isdecimal() else None
+    if number == expected:
+        return
+    if number is not None and number > expected:
+        remedy = "A newer stylegan-surv has written it: upgrade."
+    raise InputError(
+        f"{what} has the format {found if number is not None else repr(found)}; expected {expected}. {remedy}"
+    )
+
+
+def first_fault(wrong: ValidationError) -> str:
+    """The first thing that is wrong with a record, in words."""
+    fault = wrong.errors()[0]
+    place = ".".join(str(part) for part in fault["loc"]) or "the whole"
+    if fault["type"] == "missing":
+        return f"{place} is missing"
+    got = repr(fault["input"])
+    return f"{place} is {got if len(got) < 60 else type(fault['input']).__name__} ({fault['msg']})"

@@ -22,7 +22,8 @@ from stylegan_surv.faces import Chips
 from stylegan_surv.faces.duplicates import same_picture
 from stylegan_surv.survival.metrics.table import pooled_concordance
 from stylegan_surv.survival.outcome import Outcome
-from stylegan_surv.survival.validation.nested import GramCV, make_folds
+from stylegan_surv.survival.validation.folds import make_folds
+from stylegan_surv.survival.validation.gram_cv import GramCV
 
 
 def test_permuted_outcomes_give_chance_and_real_ones_do_not() -> None:

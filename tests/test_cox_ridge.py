@@ -75,7 +75,7 @@ def test_gram_equals_primal(ties: str, use: tuple[str, ...], p: int) -> None:
 
 def test_torch_products_equal_numpy() -> None:
     X, y, _ = patients()
-    torch_cpu = fit(X, y, solver="primal", device="cpu")
+    torch_cpu = fit(X, y, solver="primal:cpu")
     np.testing.assert_allclose(torch_cpu.coef_, fit(X, y, solver="primal").coef_, atol=1e-12)
 
 
@@ -318,7 +318,7 @@ def test_impossible_times_and_shapes_are_refused() -> None:
     negative["time"][4] = -1
     with pytest.raises(InputError, match=r"row 4: -1"):
         fit(X, negative)
-    with pytest.raises(InputError, match="got 19 columns, the model was fitted with 20"):
+    with pytest.raises(InputError, match="19 features, but CoxRidge is expecting 20"):
         fit(X, y).predict(X[:, :19])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,9 +13,9 @@ from sksurv.util import Surv
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.metrics import accuracy as _accuracy
 from stylegan_surv.survival.metrics import table as metrics
-from stylegan_surv.survival.metrics.censoring import censoring_survival, kaplan_meier
-from stylegan_surv.survival.metrics.concordance import Data
+from stylegan_surv.survival.metrics.censoring import censoring_survival
 from stylegan_surv.survival.metrics.interval import Interval
+from stylegan_surv.survival.metrics.kaplan_meier import kaplan_meier
 from stylegan_surv.survival.metrics.resamples import Resamples, multiplicities
 from stylegan_surv.survival.metrics.table import default_horizons, default_tau, metric_samples, oof_metrics
 from stylegan_surv.survival.outcome import Outcome
@@ -43,7 +45,7 @@ def data() -> tuple[Outcome, pd.DataFrame]:
 
 def resamples_of(outcome: Outcome, m: np.ndarray | None = None) -> Resamples:
     m = np.ones((len(outcome), 1)) if m is None else m
-    return Resamples(Data(outcome.time, outcome.event, outcome.time, outcome.entry, None, m))
+    return Resamples(replace(outcome, weight=m))
 
 
 def test_equal_to_scikit_survival(data: tuple[Outcome, pd.DataFrame]) -> None:

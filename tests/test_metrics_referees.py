@@ -16,8 +16,8 @@ import pytest
 
 from stylegan_surv.survival.metrics import accuracy as _accuracy
 from stylegan_surv.survival.metrics.calibration import calibration, d_calibration
-from stylegan_surv.survival.metrics.concordance import Data
 from stylegan_surv.survival.metrics.resamples import Resamples
+from stylegan_surv.survival.outcome import Outcome
 
 REFEREES = os.environ.get("STYLEGAN_SURV_REFEREES")
 pytestmark = [
@@ -67,7 +67,7 @@ def case() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def resamples(data: dict[str, np.ndarray]) -> Resamples:
     n = len(data["time"])
-    return Resamples(Data(data["time"], data["event"], data["time"], None, None, np.ones((n, 1))))
+    return Resamples(Outcome(np.arange(n), data["time"], data["event"], weight=np.ones((n, 1))))
 
 
 def test_net_benefit_is_that_of_dcurves(case) -> None:  # type: ignore[no-untyped-def]

@@ -56,7 +56,7 @@ def test_every_name_is_tested() -> None:
 @EVERY
 def test_finds_the_signal_and_gives_proper_survival_curves(name: str) -> None:
     X, y = patients()
-    model = make_model(name, 12, 2, **QUICK[name]).fit(X[:150], y[:150])
+    model = make_model(name, 12, 2).set_params(**QUICK[name]).fit(X[:150], y[:150])
     assert model.score(X[150:], y[150:]) > 0.65
     curves = model.predict_survival_function(X[150:], [0.0, 10, 30, 60, 1e4])
     assert curves.shape == (50, 5)
@@ -70,7 +70,7 @@ def test_finds_the_signal_and_gives_proper_survival_curves(name: str) -> None:
 @EVERY
 def test_a_clone_fits_the_same_and_a_saved_model_predicts_the_same(name: str, tmp_path: Path) -> None:
     X, y = patients(n=100)
-    model = make_model(name, 12, 2, **QUICK[name])
+    model = make_model(name, 12, 2).set_params(**QUICK[name])
     first, second = clone(model).fit(X, y), clone(model).fit(X, y)
     np.testing.assert_array_equal(first.predict(X), second.predict(X))
     loaded, _ = load_model(save_model(first, tmp_path))
@@ -84,7 +84,7 @@ def test_a_clone_fits_the_same_and_a_saved_model_predicts_the_same(name: str, tm
 @EVERY
 def test_works_in_a_pipeline_under_grid_search(name: str) -> None:
     X, y = patients(n=90)
-    model = make_pipeline(StandardScaler(), make_model(name, 12, 2, **QUICK[name]))
+    model = make_pipeline(StandardScaler(), make_model(name, 12, 2).set_params(**QUICK[name]))
     parameter = {"rsf": "min_samples_leaf", "extra-trees": "min_samples_leaf", "deepsurv": "patience"}
     key = f"{model.steps[-1][0]}__{parameter.get(name, 'alphas')}"
     search = GridSearchCV(model, {key: [3, 6]}, cv=2, error_score="raise").fit(X, y)
@@ -94,7 +94,7 @@ def test_works_in_a_pipeline_under_grid_search(name: str) -> None:
 @EVERY
 def test_nan_latents_and_no_events_are_refused(name: str) -> None:
     X, y = patients(n=60)
-    model = make_model(name, 12, 2, **QUICK[name])
+    model = make_model(name, 12, 2).set_params(**QUICK[name])
     censored = y.copy()
     censored["event"] = False
     with pytest.raises(InputError, match="all 60 rows are censored"):
@@ -111,7 +111,7 @@ def test_columns_that_are_the_same_in_everybody_do_no_harm(name: str, same: slic
     X[:, same] = 3.0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model = make_model(name, 12, 2, **QUICK[name]).fit(X, y)
+        model = make_model(name, 12, 2).set_params(**QUICK[name]).fit(X, y)
     spread = model.predict(X).std()
     assert spread == pytest.approx(0, abs=1e-6) if same == slice(None) else spread > 0.1
 
@@ -121,7 +121,7 @@ def test_deaths_on_day_zero_count(name: str) -> None:
     X, y = patients(n=80)
     worst = np.argsort(-X[:, 0])[:10]
     y["time"][worst], y["event"][worst] = 0.0, True
-    model = make_model(name, 12, 2, **QUICK[name]).fit(X, y)
+    model = make_model(name, 12, 2).set_params(**QUICK[name]).fit(X, y)
     first_day = model.predict_survival_function(X, [0.0])[:, 0]
     others = np.setdiff1d(np.arange(80), worst)
     assert first_day[worst].mean() < first_day[others].mean() < 1
@@ -131,7 +131,7 @@ def test_deaths_on_day_zero_count(name: str) -> None:
 def test_where_nobody_outlives_anybody_there_is_no_risk_or_a_message(name: str) -> None:
     X, y = patients(n=80)
     y["time"], y["event"] = 7.0, True
-    model = make_model(name, 12, 2, **QUICK[name])
+    model = make_model(name, 12, 2).set_params(**QUICK[name])
     if name in ("rsf", "extra-trees"):
         with pytest.raises(
             InputError, match="all 80 patients leave at time 7, so that nobody outlives anybody"
@@ -144,7 +144,7 @@ def test_where_nobody_outlives_anybody_there_is_no_risk_or_a_message(name: str) 
 @pytest.mark.parametrize("name", ["cox-ridge", "cox-ridge-groups", "cox-elasticnet", "deepsurv"])
 def test_fewer_events_or_patients_than_inner_folds_are_told(name: str) -> None:
     X, y = patients(n=80)
-    model = make_model(name, 12, 2, **QUICK[name])
+    model = make_model(name, 12, 2).set_params(**QUICK[name])
     with pytest.raises(InputError, match="5 folds for 4 patients"):
         model.fit(X[:4], y[:4])
     y["event"] = np.arange(80) == 7
@@ -158,7 +158,7 @@ def test_a_forest_grows_on_one_event(name: str, rank: int) -> None:
     X, y = patients(n=80)
     y["event"] = False
     y["event"][np.argsort(y["time"], kind="stable")[rank]] = True
-    model = make_model(name, **QUICK[name]).fit(X, y)
+    model = make_model(name).set_params(**QUICK[name]).fit(X, y)
     curves = model.predict_survival_function(X, [0.0, y["time"].max()])
     np.testing.assert_array_equal(curves[:, 0], 1)
     assert (curves[:, 1] < 1).any()
@@ -284,7 +284,7 @@ def test_deepsurv_learns_what_a_linear_model_cannot() -> None:
     X = rng.normal(size=(600, 4)).astype(np.float32)
     y = np.empty(600, dtype=[("event", bool), ("time", float)])
     y["event"], y["time"] = True, rng.exponential(np.exp(-2 * np.abs(X[:, 0])))
-    deep = make_model("deepsurv", lr=0.01, weight_decay=0.01).fit(X[:400], y[:400])
+    deep = make_model("deepsurv").set_params(lr=0.01, weight_decay=0.01).fit(X[:400], y[:400])
     linear = CoxRidge(cv=5).fit(X[:400], y[:400])
     assert deep.score(X[400:], y[400:]) > 0.65 > 0.6 > linear.score(X[400:], y[400:])
 
@@ -304,7 +304,7 @@ def test_deepsurv_stops_at_no_risk_when_there_is_none_and_leaves_torchs_random_s
 
 def test_a_fitted_deepsurv_predicts_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = patients(n=60)
-    model = make_model("deepsurv", max_epochs=5).fit(X, y)
+    model = make_model("deepsurv").set_params(max_epochs=5).fit(X, y)
     expected = model.predict(X)
     monkeypatch.setitem(sys.modules, "torch", None)  # any import of it fails
     np.testing.assert_array_equal(model.predict(X), expected)

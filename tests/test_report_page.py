@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import stylegan_surv.report
 from stylegan_surv._records import to_json
 from stylegan_surv.report import render
+from stylegan_surv.report.figures import forest_figure
 from stylegan_surv.report.tables import benefit_table, difference_table, interval_text, p_text
 from stylegan_surv.report.verdict import findings
 from stylegan_surv.study import Study
@@ -68,19 +70,29 @@ def text_of(path: Path) -> str:
 
 def test_page_is_self_contained_and_says_what_it_is(tmp_path: Path) -> None:
     page = render(study_of(), tmp_path / "deep" / "report.html")
-    html, text = page.read_text(), text_of(page)
-    assert not re.search(r"""(src|href)=["'](?!data:|#)""", html)
+    source, text = page.read_text(), text_of(page)
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", source)
     assert "not a diagnosis" in text
     assert "The photographs are undated." in text
     assert "At risk" in text
-    assert html.count("<svg") >= 2
-    assert "data:image/png;base64" in html
+    assert source.count("<svg") >= 2
+    assert "data:image/png;base64" in source
     assert "data:image/png;base64" not in render(study_of(strip_png=None), tmp_path / "b.html").read_text()
 
 
 def test_text_from_the_user_cannot_become_markup(tmp_path: Path) -> None:
     study = study_of(config={"title": "<script>alert(1)</script>"})
     assert "<script>" not in render(study, tmp_path / "r.html").read_text()
+
+
+def test_a_dollar_sign_is_no_formula(tmp_path: Path) -> None:
+    """Categories are drawn as they stand in the table, and are text on the page."""
+    names = ["$x^{$", r"5 \$ or $\frac$", "<b>&$</b>", "$$", "a_b"]
+    rows = [(name, "10 / 5", {"estimate": 0.6, "low": 0.5, "high": 0.7}) for name in names]
+    drawn = forest_figure(rows, line=0.5)
+    shown = [html.unescape(text) for text in re.findall(r"<text[^>]*>(.*?)</text>", drawn)]
+    assert [text for text in shown if text in names] == names
+    assert "<b>" not in drawn
 
 
 def value(estimate: float, half: float = 0.02) -> dict[str, float]:

@@ -25,7 +25,8 @@ from stylegan_surv.faces import Chips
 from stylegan_surv.faces.edits import EDITS, brighter, darker, no_clothing, other_background, rotated
 from stylegan_surv.inversion import Schedule
 from stylegan_surv.survival.outcome import Outcome
-from stylegan_surv.survival.validation.nested import make_folds, nested_cv
+from stylegan_surv.survival.validation.folds import make_folds
+from stylegan_surv.survival.validation.nested import Validation, nested_cv
 
 SIDE = 64
 CHEEKS = np.s_[30:50, 24:40]  # within the face of an aligned chip
@@ -63,7 +64,7 @@ def test_a_photograph_has_the_risk_that_its_patient_had_out_of_fold(model: str) 
     x, outcome = cohort_of()
     shape = (6, 2)
     fold = make_folds(outcome, 3)
-    found = nested_cv([model], x, outcome, folds=fold, num_ws=shape[0], w_dim=shape[1])
+    found = nested_cv([model], x, outcome, Validation(folds=fold), shape=shape)
     judged = Judged(
         x, shape, outcome, table=pd.DataFrame(), oof=found.frame, fold=fold[0], chosen=found.chosen, clinical=(),
         strata=None, quality=None, photos=pd.DataFrame(), chips=None, recognition=None,

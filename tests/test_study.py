@@ -300,6 +300,15 @@ def test_files_of_a_study_carry_a_format_version(saved: Path) -> None:
         assert json.loads(about)["format"] == 1, name
 
 
+def test_a_table_of_another_format_is_refused(saved: Path, tmp_path: Path) -> None:
+    for path in saved.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    pd.read_parquet(saved / "folds.parquet").to_parquet(tmp_path / "folds.parquet")
+    with pytest.raises(InputError, match=r"folds\.parquet has the format None"):
+        ss.Study.open(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save
 from sklearn.covariance import ledoit_wolf
 from sklearn.decomposition import PCA
 
@@ -111,7 +111,8 @@ def test_it_is_read_back_as_it_was_written(study: ss.Study, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [("page.json", b'{"format": 7}', "has the format 7"), ("page.json", b"{", "no usable"),
-     ("page.safetensors", b"nothing", "no usable")],
+     ("page.safetensors", b"nothing", "no usable"),
+     ("page.safetensors", save({"mean": np.zeros(2)}, {"format": "7"}), "has the format 7")],
 )  # fmt: skip
 def test_a_damaged_or_other_file_is_one_message(
     study: ss.Study, tmp_path: Path, name: str, content: bytes, message: str

@@ -17,14 +17,10 @@ from stylegan_surv.survival.cox.ridge import CoxRidge
 from stylegan_surv.survival.engines.registry import make_model
 from stylegan_surv.survival.metrics.table import pooled_concordance
 from stylegan_surv.survival.outcome import Outcome
-from stylegan_surv.survival.validation.nested import (
-    GramCV,
-    OutOfFold,
-    leave_group_out,
-    make_folds,
-    nested_cv,
-    temporal_split,
-)
+from stylegan_surv.survival.validation.folds import leave_group_out, make_folds, temporal_split
+from stylegan_surv.survival.validation.gram_cv import GramCV
+from stylegan_surv.survival.validation.nested import Validation, nested_cv
+from stylegan_surv.survival.validation.out_of_fold import OutOfFold
 
 Array = np.ndarray
 
@@ -51,7 +47,7 @@ def cohort(n: int = 150, p: int = 160, seed: int = 0, **other: Any) -> tuple[Arr
 def test_a_copy_of_the_outcome_in_the_test_fold_alone_changes_nothing(name: str) -> None:
     X, outcome, clinical = cohort(p=120)
     settings = {"cox-elasticnet": {"alphas": 5}, "extra-trees": {"n_estimators": 10}}.get(name, {"alphas": 4})
-    model = {name: make_model(name, 12, 10, **settings)}
+    model = {name: make_model(name, 12, 10).set_params(**settings)}
     fold = make_folds(outcome, 5)[0]
     only = np.where(fold == 2, 0, -1)  # test fold 2, train on the others
     honest = np.hstack([X, np.zeros((len(X), 1), np.float32)])
@@ -60,8 +56,8 @@ def test_a_copy_of_the_outcome_in_the_test_fold_alone_changes_nothing(name: str)
     cheat_clinical.loc[fold == 2, "copy"] = outcome.time[fold == 2]
     if name == "cox-ridge-groups":
         model[name].set_params(penalty_groups={"coarse": np.arange(40), "fine": np.arange(40, 121)})
-    a = nested_cv(model, honest, outcome, clinical=clinical.assign(copy=0.0), folds=only)
-    b = nested_cv(model, cheat, outcome, clinical=cheat_clinical, folds=only)
+    a = nested_cv(model, honest, outcome, Validation(folds=only), clinical=clinical.assign(copy=0.0))
+    b = nested_cv(model, cheat, outcome, Validation(folds=only), clinical=cheat_clinical)
     pd.testing.assert_frame_equal(a.frame, b.frame, atol=1e-7)
     pd.testing.assert_frame_equal(a.chosen, b.chosen)
 
@@ -100,16 +96,18 @@ def test_shared_gram_matrix_equals_the_pipeline(use: tuple[str, ...]) -> None:
     extra = {"strata": rng.choice(["a", "b"], len(X)), "entry": outcome.time - rng.uniform(0.5, 9, len(X))}
     outcome = Outcome(outcome.patient_id, outcome.time, outcome.event, **{name: extra[name] for name in use})
     ridge = {"alphas": 6, "tol": 1e-9}
-    fast = nested_cv({"m": make_model("cox-ridge", **ridge)}, X, outcome, clinical=clinical, inner=4)
-    slow_model = make_pipeline(StandardScaler(with_std=False), make_model("cox-ridge", **ridge))
-    slow = nested_cv({"m": slow_model}, X, outcome, clinical=clinical, inner=4, folds=fast.folds)
+    fast = nested_cv(
+        {"m": make_model("cox-ridge").set_params(**ridge)}, X, outcome, Validation(inner=4), clinical=clinical
+    )
+    slow_model = make_pipeline(StandardScaler(with_std=False), make_model("cox-ridge").set_params(**ridge))
+    slow = nested_cv({"m": slow_model}, X, outcome, Validation(inner=4, folds=fast.folds), clinical=clinical)
     pd.testing.assert_frame_equal(fast.frame, slow.frame, atol=1e-6, rtol=0)
     pd.testing.assert_frame_equal(fast.chosen, slow.chosen)
 
 
 def test_out_of_fold_risks_are_those_of_fits_by_hand() -> None:
     X, outcome, _ = cohort()
-    found = nested_cv("cox-ridge", X, outcome, horizons=[10.0, 30.0])
+    found = nested_cv("cox-ridge", X, outcome, Validation(horizons=[10.0, 30.0]))
     rows = found.frame.set_index("patient_id")
     for fold in range(5):
         test = np.flatnonzero(rows.loc[outcome.patient_id, "fold"] == fold)
@@ -161,7 +159,7 @@ def test_groups_stay_in_one_fold() -> None:
 
 def test_the_same_folds_give_the_same_results_and_can_be_saved(tmp_path: Path) -> None:
     X, outcome, clinical = cohort()
-    first = nested_cv("cox-ridge", X, outcome, clinical=clinical, repeats=2, horizons=[5, 12.5])
+    first = nested_cv("cox-ridge", X, outcome, Validation(repeats=2, horizons=[5, 12.5]), clinical=clinical)
     first.save(tmp_path / "oof.parquet")
     loaded = OutOfFold.load(tmp_path / "oof.parquet")
     pd.testing.assert_frame_equal(loaded.frame, first.frame)
@@ -173,9 +171,8 @@ def test_the_same_folds_give_the_same_results_and_can_be_saved(tmp_path: Path) -
         "cox-ridge",
         X[order],
         outcome.subset(order),
+        Validation(folds=loaded.folds, horizons=[5, 12.5]),
         clinical=clinical.iloc[order],
-        folds=loaded.folds,
-        horizons=[5, 12.5],
     )
     for name in first.models:
         a, b = (r.model(name).set_index(["repeat", "patient_id"])["fold"] for r in (first, again))
@@ -187,11 +184,11 @@ def test_the_same_folds_give_the_same_results_and_can_be_saved(tmp_path: Path) -
 def test_leave_group_out_and_temporal_splits() -> None:
     X, outcome, _ = cohort(strata=np.repeat(["north", "south", "west"], 50))
     assert outcome.strata is not None
-    left_out = nested_cv("cox-ridge", X, outcome, folds=leave_group_out(outcome.strata))
+    left_out = nested_cv("cox-ridge", X, outcome, Validation(folds=leave_group_out(outcome.strata)))
     assert left_out.frame.groupby("fold")["patient_id"].count().tolist() == [50, 50, 50]
     assert left_out.frame.notna().all(axis=None)  # a stratum that was left out gets the pooled baseline
     year = np.linspace(2000, 2010, 150)
-    late = nested_cv("cox-ridge", X, outcome, folds=temporal_split(year, 2007))
+    late = nested_cv("cox-ridge", X, outcome, Validation(folds=temporal_split(year, 2007)))
     tested = outcome.patient_id[year >= 2007]
     assert sorted(late.frame["patient_id"]) == sorted(tested)
     model = CoxRidge(cv=5).fit(
@@ -208,14 +205,14 @@ def test_leave_group_out_and_temporal_splits() -> None:
 def test_every_model_is_evaluated_on_the_same_folds_under_its_name() -> None:
     X, outcome, clinical = cohort()
     nuisance = np.random.default_rng(0).normal(size=(150, 3))
-    models = {"cox-ridge": make_model("cox-ridge"), "rsf": make_model("rsf", n_estimators=5)}
+    models = {"cox-ridge": make_model("cox-ridge"), "rsf": make_model("rsf").set_params(n_estimators=5)}
     seen: list[tuple[int, int]] = []
     found = nested_cv(
         models,
         X,
         outcome,
+        Validation(folds=3),
         clinical=clinical,
-        folds=3,
         extra_matrices={"nuisance": nuisance},
         progress=lambda done, total: seen.append((done, total)),
     )
@@ -235,7 +232,7 @@ def test_every_model_is_evaluated_on_the_same_folds_under_its_name() -> None:
 
 def test_forests_tell_their_cost_before_anything_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     X, outcome, clinical = cohort(n=1000, p=20)
-    models = {"rsf": make_model("rsf", n_estimators=2)}
+    models = {"rsf": make_model("rsf").set_params(n_estimators=2)}
 
     def fitting(*_: Any) -> None:
         raise RuntimeError("fitting begins")
@@ -243,7 +240,7 @@ def test_forests_tell_their_cost_before_anything_is_fitted(monkeypatch: pytest.M
     monkeypatch.setattr("stylegan_surv.survival.engines.forests.LONG", 0.0)
     monkeypatch.setattr("stylegan_surv.survival.validation.nested._run", fitting)
     with pytest.warns(RuntimeWarning) as caught, pytest.raises(RuntimeError, match="fitting begins"):
-        nested_cv(models, X, outcome, clinical=clinical, folds=3, repeats=2)
+        nested_cv(models, X, outcome, Validation(folds=3, repeats=2), clinical=clinical)
     photo, both = (str(warning.message) for warning in caught)
     assert photo.startswith("photo (rsf): 6 forests will take about")
     assert both.startswith(
@@ -255,7 +252,7 @@ def test_threads_give_the_same_results() -> None:
     X, outcome, clinical = cohort()
     alone = nested_cv("cox-ridge", X, outcome, clinical=clinical)
     with joblib.parallel_config(backend="threading"):
-        side_by_side = nested_cv("cox-ridge", X, outcome, clinical=clinical, n_jobs=2)
+        side_by_side = nested_cv("cox-ridge", X, outcome, Validation(n_jobs=2), clinical=clinical)
     pd.testing.assert_frame_equal(alone.frame, side_by_side.frame)
 
 
@@ -264,14 +261,14 @@ def test_processes_and_a_dask_cluster_give_the_same_results() -> None:
     distributed = pytest.importorskip("distributed")
     X, outcome, clinical = cohort()
     alone = nested_cv("cox-ridge", X, outcome, clinical=clinical)
-    processes = nested_cv("cox-ridge", X, outcome, clinical=clinical, n_jobs=2)
+    processes = nested_cv("cox-ridge", X, outcome, Validation(n_jobs=2), clinical=clinical)
     pd.testing.assert_frame_equal(alone.frame, processes.frame)
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster),
         joblib.parallel_config(backend="dask"),
     ):
-        spread = nested_cv("cox-ridge", X, outcome, clinical=clinical, n_jobs=-1)
+        spread = nested_cv("cox-ridge", X, outcome, Validation(n_jobs=-1), clinical=clinical)
     pd.testing.assert_frame_equal(alone.frame, spread.frame)
 
 
@@ -290,10 +287,10 @@ def test_too_few_events_or_patients_are_told() -> None:
     with pytest.raises(InputError, match="5-fold cross-validation: 1 of 150 patients have an event"):
         nested_cv("cox-ridge", X, _with(outcome, event=np.arange(150) == 7))
     with pytest.raises(InputError, match="have an event; expected at least 200"):
-        nested_cv("cox-ridge", X, outcome, folds=200)
+        nested_cv("cox-ridge", X, outcome, Validation(folds=200))
     six = outcome.subset(np.flatnonzero(outcome.event)[:6])
     with pytest.raises(InputError, match="folds: 5 folds for 4 patients"):
-        nested_cv("cox-ridge", X[:6], six, folds=3)
+        nested_cv("cox-ridge", X[:6], six, Validation(folds=3))
 
 
 def test_wrong_latents_and_tables_are_told() -> None:
@@ -310,7 +307,7 @@ def test_wrong_latents_and_tables_are_told() -> None:
         nested_cv("cox-rigde", X, outcome)
     folds = pd.DataFrame({"patient_id": outcome.patient_id[1:], "repeat": 0, "fold": 0})
     with pytest.raises(InputError, match="1 patients have no fold"):
-        nested_cv("cox-ridge", X, outcome, folds=folds)
+        nested_cv("cox-ridge", X, outcome, Validation(folds=folds))
 
 
 @pytest.mark.parametrize("name", ["rsf", "extra-trees", "deepsurv", "cox-elasticnet"])

@@ -15,9 +15,10 @@ from stylegan_surv._types import Array, Bools, Floats, Ints, Progress
 from stylegan_surv.audit.controls import Permutations, permuted_outcomes
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.cox.plain import SmallCox, fit_cox
-from stylegan_surv.survival.metrics.censoring import Censoring, at_risk, kaplan_meier
+from stylegan_surv.survival.metrics.censoring import Censoring
 from stylegan_surv.survival.metrics.concordance import pooled_concordance
 from stylegan_surv.survival.metrics.interval import Interval
+from stylegan_surv.survival.metrics.kaplan_meier import at_risk, kaplan_meier
 
 if TYPE_CHECKING:
     from stylegan_surv.survival.outcome import Outcome

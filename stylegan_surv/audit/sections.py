@@ -21,7 +21,8 @@ from stylegan_surv.survival.design import ClinicalDesign, layer_groups, strata_f
 from stylegan_surv.survival.metrics.interval import Interval
 from stylegan_surv.survival.metrics.table import default_tau, pooled_concordance
 from stylegan_surv.survival.outcome import Outcome
-from stylegan_surv.survival.validation.nested import GramCV, leave_group_out, temporal_split
+from stylegan_surv.survival.validation.folds import leave_group_out, temporal_split
+from stylegan_surv.survival.validation.gram_cv import GramCV
 
 SUBGROUPS = ("sex", "age", "entity", "stage", "site")
 YEARS = ("photo_year", "entry_year", "year")  # the first of them that is a number tells when

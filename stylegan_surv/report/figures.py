@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from stylegan_surv._types import Floats
 
@@ -29,7 +30,12 @@ _RC = {
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an ``<svg>`` element, the same bytes for the same data."""
+    """The figure as an ``<svg>`` element, the same bytes for the same data.
+
+    Names of columns and categories are the user's: a dollar sign in them is no formula.
+    """
+    for words in figure.findobj(Text):
+        words.set_parse_math(False)
     text = io.StringIO()
     with matplotlib.rc_context(_RC):
         figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})

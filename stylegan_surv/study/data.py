@@ -15,7 +15,7 @@ from stylegan_surv.study.settings import StudySettings
 from stylegan_surv.survival.design import patient_matrix, strata_from
 from stylegan_surv.survival.metrics.table import default_horizons
 from stylegan_surv.survival.outcome import Outcome
-from stylegan_surv.survival.validation.nested import make_folds
+from stylegan_surv.survival.validation.folds import make_folds
 
 if TYPE_CHECKING:
     from stylegan_surv.cohort import Cohort

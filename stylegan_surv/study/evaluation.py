@@ -25,7 +25,8 @@ from stylegan_surv.survival.metrics.names import PHOTO
 from stylegan_surv.survival.metrics.summary import describe, risk_thirds
 from stylegan_surv.survival.metrics.table import Metrics, evaluation_times, oof_metrics, pooled_concordance
 from stylegan_surv.survival.outcome import Outcome
-from stylegan_surv.survival.validation.nested import OutOfFold, nested_cv
+from stylegan_surv.survival.validation.nested import Validation, nested_cv
+from stylegan_surv.survival.validation.out_of_fold import OutOfFold
 
 if TYPE_CHECKING:
     from stylegan_surv.cohort import Cohort
@@ -123,11 +124,12 @@ def cross_validate(
 
     Patients whom the networks had seen take part: what is learnt from them is no leak.
     """
-    num_ws, w_dim = data.shape
+    horizons = evaluation_times(data.outcome, data.horizons(settings))
     return nested_cv(
-        list(models), data.x, data.outcome, clinical=data.covariates, groups=data.groups, folds=division,
-        horizons=evaluation_times(data.outcome, data.horizons(settings)), seed=settings.seed,
-        n_jobs=settings.n_jobs, progress=progress, extra_matrices=rivals.matrices, num_ws=num_ws, w_dim=w_dim,
+        list(models), data.x, data.outcome,
+        Validation(folds=division, horizons=horizons, seed=settings.seed, n_jobs=settings.n_jobs),
+        clinical=data.covariates, groups=data.groups, extra_matrices=rivals.matrices, shape=data.shape,
+        progress=progress,
     )  # fmt: skip
 
 

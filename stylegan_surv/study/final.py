@@ -104,7 +104,7 @@ def fit_all(
 ) -> Any:
     """A model of all patients of `data`."""
     outcome.require_events(2, "fitting a survival model")
-    estimator = make_model(model, *data.shape, **(parameters or {}))
+    estimator = make_model(model, *data.shape).set_params(**(parameters or {}))
     return estimator.fit(data.x, outcome.y, **outcome.fit_params)
 
 

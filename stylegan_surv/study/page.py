@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
 from scipy.sparse.linalg import eigsh
 
 from stylegan_surv._files import write_arrays, write_json
-from stylegan_surv._records import to_json
+from stylegan_surv._records import check_format, to_json
 from stylegan_surv._types import Array, Floats, Ints
 from stylegan_surv.audit.judged import Judged
 from stylegan_surv.errors import InputError
@@ -162,28 +161,19 @@ class PageData:
         folder = Path(folder)
         try:
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            check_format(facts["format"], FORMAT, folder / FACTS)
+            check_format(facts.get("format"), FORMAT, folder / FACTS)
             line = facts["calibration"]
             return cls(
                 time_unit=facts["time_unit"],
                 survival=SurvivalCurve(**_arrays(facts["survival"])),
                 calibration=None if line is None else Line(line.pop("horizon"), **_arrays(line)),
                 **{k: Percentiles(**_arrays(facts[k])) for k in ("distance", "left_over", "risk")},
-                latents=LatentSpace(**load_file(folder / ARRAYS)),
+                latents=LatentSpace(**_read_arrays(folder / ARRAYS)),
             )
         except (OSError, SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as fault:
             raise InputError(
                 f"{folder} holds no usable {FACTS} and {ARRAYS} ({type(fault).__name__}: {fault}); run `fit` again"
             ) from fault
-
-
-def check_format(found: Any, expected: int, path: Path) -> None:
-    """Refuse a file of another format version with one message."""
-    if found != expected:
-        raise InputError(
-            f"{path} has the format {found!r} and this version of stylegan-surv reads {expected}; write the study "
-            "again with `fit`, or use the version that wrote it"
-        )
 
 
 def survival_on_grid(outcome: Outcome) -> SurvivalCurve:
@@ -192,6 +182,13 @@ def survival_on_grid(outcome: Outcome) -> SurvivalCurve:
     grid = np.linspace(0, np.quantile(outcome.time, FOLLOWED), GRID)
     at = np.searchsorted(curve.time, grid, side="right") - 1
     return SurvivalCurve(grid, curve.survival[at], curve.low[at], curve.high[at])
+
+
+def _read_arrays(path: Path) -> dict[str, Array]:
+    with safe_open(path, "np") as file:
+        written: dict[str, str] = file.metadata() or {}
+        check_format(written.get("format"), FORMAT, path)
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _line(curves: CalibrationCurves | None) -> Line | None:

@@ -45,7 +45,7 @@ def predict(model_dir: str | Path, latents: Latents, *, other_networks: bool = F
         check_comparable(Origin.from_metadata(known, f"{model_dir}/card.json"), latents.origin)
     sums = pd.DataFrame(latents.w_plus.reshape(len(latents), -1)).groupby(latents.patient_ids, sort=False)
     x = sums.mean().to_numpy(np.float32)
-    expected = card.get("n_features", x.shape[1])
+    expected = card.n_features or x.shape[1]
     if x.shape[1] != expected:
         raise InputError(
             f"the latents have {x.shape[1]} numbers per patient and the model expects {expected}; "
@@ -54,6 +54,6 @@ def predict(model_dir: str | Path, latents: Latents, *, other_networks: bool = F
     table = pd.DataFrame(
         {"patient_id": list(sums.groups), "n_photos": sums.size().to_numpy(), "risk": model.predict(x)}
     )
-    horizons = card.get("horizons", [])
+    horizons = card.horizons
     curves = np.asarray(model.predict_survival_function(x, horizons)) if horizons else np.empty((len(x), 0))
     return table.assign(**{f"S({t:g})": curves[:, k] for k, t in enumerate(horizons)})

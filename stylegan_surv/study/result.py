@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 
 from stylegan_surv import __version__
 from stylegan_surv._files import whole, write_json
-from stylegan_surv._records import to_json
+from stylegan_surv._records import check_format, to_json
 from stylegan_surv.errors import InputError
 from stylegan_surv.study.data import Exposure, Flow
-from stylegan_surv.study.page import check_format
 
 if TYPE_CHECKING:
     from stylegan_surv.attribute import HealthAttribute
@@ -229,7 +228,7 @@ class Study:
         try:
             return cls(
                 metrics=metrics,
-                oof=pd.read_parquet(folder / OOF),
+                oof=read_table(folder / OOF),
                 config=facts["config"],
                 flow=Flow(**facts["flow"]),
                 latents_info=facts["latents"],
@@ -238,7 +237,7 @@ class Study:
                 portraits=None
                 if portraits is None
                 else Portraits(**{end: tuple(names) for end, names in portraits.items()}),
-                tables={name: pd.read_parquet(folder / f"{name}.parquet") for name in ("folds", "chosen")},
+                tables={name: read_table(folder / f"{name}.parquet") for name in ("folds", "chosen")},
                 strip_png=strip.read_bytes() if strip.exists() else None,
                 chips=chips,
             )
@@ -270,6 +269,15 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), b"stylegan_surv": about.encode()})
     with whole(path) as unfinished:
         pq.write_table(arrow, unfinished)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """What `write_table` wrote; a file of another format is refused."""
+    arrow = pq.read_table(path)
+    about = json.loads((arrow.schema.metadata or {}).get(b"stylegan_surv", b"{}"))
+    check_format(about.get("format"), FORMAT, path)
+    frame: pd.DataFrame = arrow.to_pandas()
+    return frame
 
 
 def _read(path: Path) -> dict[str, Any]:

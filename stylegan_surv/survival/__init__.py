@@ -1,4 +1,16 @@
-"""Survival models on latents: outcome, design, engines, nested cross-validation, metrics and controls."""
+"""Survival models on latents: outcome, design, Cox regression, engines, nested cross-validation, metrics.
+
+Statistics only: no picture, no network, no cohort file. A file imports only from those further left:
+
+    design, outcome, metrics.kaplan_meier, validation.{folds, out_of_fold}
+    → cox.{partial, plain, newton, gram, primal, path}
+    → metrics.{censoring, pairs, concordance, resamples, accuracy, calibration, summary, table, external}
+    → engines.base → cox.ridge → engines.{elasticnet, components, forests, deepsurv, fusion, registry, persist}
+    → validation.{gram_cv, nested}
+
+The public names are those of this module. Saved models carry them (``stylegan_surv.survival.CoxRidge``), so that
+a class may move to another file and old models still load.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +27,17 @@ _WHERE = {
     "CoxElasticNet": "engines.elasticnet",
     "DeepSurv": "engines.deepsurv",
     "SurvivalForest": "engines.forests",
+    "Forecast": "engines.forests",
     "LateFusion": "engines.fusion",
     "MODELS": "engines.registry",
     "make_model": "engines.registry",
-    "OutOfFold": "validation.nested",
+    "OutOfFold": "validation.out_of_fold",
+    "Validation": "validation.nested",
     "nested_cv": "validation.nested",
-    "make_folds": "validation.nested",
-    "leave_group_out": "validation.nested",
-    "temporal_split": "validation.nested",
-    "GramCV": "validation.nested",
+    "make_folds": "validation.folds",
+    "leave_group_out": "validation.folds",
+    "temporal_split": "validation.folds",
+    "GramCV": "validation.gram_cv",
     "save_model": "engines.persist",
     "load_model": "engines.persist",
     "concordance": "metrics.concordance",

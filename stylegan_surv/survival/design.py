@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from stylegan_surv._types import Array
 from stylegan_surv.errors import InputError
-
-Array = npt.NDArray[Any]
 
 
 def patient_matrix(latents: Any, cohort: Any) -> tuple[Array, Array]:
@@ -156,6 +154,8 @@ class ClinicalDesign(TransformerMixin, BaseEstimator):
     ----------
     feature_names_out_ : list of str
     """
+
+    __module__ = "stylegan_surv.survival"  # the public path, which saved models carry
 
     def __init__(self, columns: Sequence[str] | None = None, min_count: int = 5) -> None:
         self.columns = columns

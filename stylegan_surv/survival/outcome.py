@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from stylegan_surv._types import Array
 from stylegan_surv.errors import InputError
+from stylegan_surv.survival.design import strata_from
 
-Array = npt.NDArray[Any]
+BEFORE_DAY_ZERO = -1.0  # entry of those who end on day 0: at risk in (-1, 0], where (0, 0] holds nobody
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,14 @@ class Outcome:
         Start of observation (left truncation): the patient is at risk in (entry, time].
     strata : array of str or int, shape (n,), optional
         Level within which patients are compared; every level has a baseline hazard of its own.
+    weight : array of float, shape (n,) or (n, B), optional
+        Case weights >= 0; B columns of them where every resample of the patients has its own.
 
     Raises
     ------
     InputError
         Lengths differ, a name appears twice, a time is missing, infinite or negative, an event is not 0/1,
-        an entry is not before its time.
+        an entry is not before its time, a weight is negative.
 
     Examples
     --------
@@ -49,38 +51,36 @@ class Outcome:
     event: Array
     entry: Array | None = None
     strata: Array | None = None
+    weight: Array | None = None
 
     def __post_init__(self) -> None:
-        set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (frozen)
-        set_("patient_id", np.asarray(self.patient_id).astype(str))
-        set_("time", _follow_up("time", self.time))
-        set_("event", as_event(self.event))
+        self._set("patient_id", np.asarray(self.patient_id).astype(str))
+        self._set("time", follow_up("time", self.time))
+        self._set("event", as_event(self.event))
         if self.entry is not None:
-            set_("entry", np.asarray(self.entry, dtype=float))
+            self._set("entry", np.asarray(self.entry, dtype=float))
         if self.strata is not None:
-            strata = np.asarray(self.strata)
-            if pd.isna(strata).any():
-                raise InputError(
-                    f"strata: {int(pd.isna(strata).sum())} of {len(strata)} patients have no stratum; "
-                    "expected one level for each. Leave those patients out or give them a level of their own."
-                )
-            set_("strata", strata.astype(str) if strata.dtype == object else strata)
+            self._set("strata", as_strata(self.strata))
+        if self.weight is not None:
+            self._set("weight", as_weight("weight", self.weight))
         self._check()
+
+    def _set(self, name: str, value: Array | None) -> None:
+        object.__setattr__(self, name, value)  # frozen
 
     def _check(self) -> None:
         n = len(self.patient_id)
-        for name in ("time", "event", "entry", "strata"):
+        for name in ("time", "event", "entry", "strata", "weight"):
             value = getattr(self, name)
-            if value is not None and value.shape != (n,):
+            if value is None:
+                continue
+            if (value.shape[:1] if name == "weight" else value.shape) != (n,):
                 raise InputError(
                     f"outcome.{name}: got shape {value.shape}, expected ({n},), one per patient."
                 )
-        if len(np.unique(self.patient_id)) != n:
-            names, counts = np.unique(self.patient_id, return_counts=True)
-            raise InputError(
-                f"outcome: patient {str(names[counts > 1][0])!r} has {counts.max()} rows; the unit is the patient. "
-                "Average the photographs of a patient first (patient_matrix does)."
-            )
+        names, counts = np.unique(self.patient_id, return_counts=True)
+        if len(names) != n:
+            raise InputError(_twice(names[counts > 1][0], counts.max()))
         if self.entry is not None:
             late = ~(self.entry < self.time)
             if late.any():
@@ -90,6 +90,30 @@ class Outcome:
                     f"{self.entry[i]:g} and ends at {self.time[i]:g}; expected entry < time. Correct the dates or "
                     "leave these patients out."
                 )
+
+    @classmethod
+    def unchecked(
+        cls,
+        time: Array,
+        event: Array,
+        entry: Array | None = None,
+        strata: Array | None = None,
+        weight: Array | None = None,
+        patient_id: Array | None = None,
+    ) -> Outcome:
+        """The arrays as they are, for callers that have checked them; rows without names are numbered.
+
+        Examples
+        --------
+        >>> Outcome.unchecked(np.array([2.0, 3.0]), np.array([True, False])).patient_id.tolist()
+        ['0', '1']
+        """
+        outcome: Outcome = object.__new__(cls)
+        outcome._set("patient_id", np.arange(len(time)).astype(str) if patient_id is None else patient_id)
+        for name, value in {"time": time, "event": event, "entry": entry, "strata": strata}.items():
+            outcome._set(name, value)
+        outcome._set("weight", weight)
+        return outcome
 
     def __len__(self) -> int:
         return len(self.patient_id)
@@ -102,16 +126,40 @@ class Outcome:
         return y
 
     @property
+    def case_weight(self) -> Array:
+        """The case weights; ones where there are none."""
+        return np.ones(len(self)) if self.weight is None else self.weight
+
+    @property
     def fit_params(self) -> dict[str, Array]:
-        """``entry`` and ``strata`` where this outcome has them, as keyword arguments of an estimator's fit."""
-        given = {"entry": self.entry, "strata": self.strata}
+        """``entry``, ``strata`` and ``sample_weight`` where there are any, as keyword arguments of a fit."""
+        given = {"entry": self.entry, "strata": self.strata, "sample_weight": self.weight}
         return {name: value for name, value in given.items() if value is not None}
 
     def subset(self, index: Array | Sequence[int] | slice) -> Outcome:
-        """The patients at `index` (integers, mask or slice), in that order."""
+        """The patients at `index` (integers, mask or slice), in that order.
+
+        Raises
+        ------
+        InputError
+            A patient is drawn twice; a resample of patients is a column of `weight`.
+        """
         i = index if isinstance(index, slice) else np.asarray(index)
-        pick = lambda v: None if v is None else v[i]  # noqa: E731
-        return Outcome(self.patient_id[i], self.time[i], self.event[i], pick(self.entry), pick(self.strata))
+        drawn = np.bincount(np.arange(len(self))[i], minlength=len(self))
+        if drawn.max(initial=0) > 1:
+            raise InputError(_twice(self.patient_id[int(np.argmax(drawn > 1))], drawn.max()))
+
+        def pick(values: Array | None) -> Array | None:
+            return None if values is None else values[i]
+
+        return Outcome.unchecked(
+            self.time[i],
+            self.event[i],
+            pick(self.entry),
+            pick(self.strata),
+            pick(self.weight),
+            self.patient_id[i],
+        )
 
     def require_events(self, least: int, what: str) -> None:
         """Raise InputError unless at least `least` patients have the event."""
@@ -131,21 +179,25 @@ class Outcome:
         missing = [c for c in ("patient_id", "time", "event") if c not in frame]
         if missing:
             raise InputError(f"outcome: no column {missing} in the table; it has {list(frame.columns)}.")
-        levels = None
-        if strata:
-            from stylegan_surv.survival.design import strata_from
-
-            levels = strata_from(strata, frame)
+        levels = strata_from(strata, frame) if strata else None
         entry = None
         if "entry" in frame and (frame["entry"].fillna(0) > 0).any():
             entry = frame["entry"].fillna(0).to_numpy(float)
-            day_0 = frame["time"].to_numpy(float) <= 0  # a death on day 0 is at risk then, not in (0, 0]
-            entry = np.where(day_0 & (entry == 0), -1.0, entry)
+            day_0 = frame["time"].to_numpy(float) <= 0
+            entry = np.where(day_0 & (entry == 0), BEFORE_DAY_ZERO, entry)
         patient_id, time, event = (frame[c].to_numpy() for c in ("patient_id", "time", "event"))
         return cls(patient_id, time, event, entry, levels)
 
 
-def _follow_up(name: str, value: object) -> Array:
+def _twice(name: object, count: int) -> str:
+    return (
+        f"outcome: patient {str(name)!r} has {count} rows; the unit is the patient. "
+        "Average the photographs of a patient first (patient_matrix does)."
+    )
+
+
+def follow_up(name: str, value: object) -> Array:
+    """Times as float64, finite and >= 0; anything else is an InputError."""
     try:
         time = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
@@ -173,8 +225,37 @@ def as_event(value: object) -> Array:
     return event
 
 
+def as_strata(value: object) -> Array:
+    """Levels as an array of numbers or text; a missing one is an InputError."""
+    strata = np.asarray(value)
+    if pd.isna(strata).any():
+        raise InputError(
+            f"strata: {int(pd.isna(strata).sum())} of {len(strata)} patients have no stratum; "
+            "expected one level for each. Leave those patients out or give them a level of their own."
+        )
+    return strata.astype(str) if strata.dtype == object else strata
+
+
+def as_weight(name: str, value: object) -> Array:
+    """Case weights as finite numbers >= 0; float32 stays float32."""
+    weight = np.asarray(value)
+    if weight.dtype not in (np.float32, np.float64):
+        try:
+            weight = weight.astype(float)
+        except (TypeError, ValueError):
+            raise InputError(f"{name}: expected numbers, got {weight.dtype}.") from None
+    if not (np.isfinite(weight) & (weight >= 0)).all():
+        raise InputError(f"{name}: expected finite numbers >= 0.")
+    return weight
+
+
 def split_y(y: object) -> tuple[Array, Array]:
     """(event, time) of a scikit-survival structured array, whatever its two fields are called."""
+    if y is None:
+        raise InputError(
+            "y: a survival model requires y to be passed, but the target y is None; give scikit-survival's "
+            "structured array, as Outcome.y makes it."
+        )
     y = np.asarray(y)
     fields = y.dtype.names or ()
     boolean = [f for f in fields if y.dtype[f].kind == "b"]
@@ -184,4 +265,4 @@ def split_y(y: object) -> tuple[Array, Array]:
             "(time), as Outcome.y or sksurv.util.Surv make it."
         )
     (time_field,) = set(fields) - set(boolean)
-    return y[boolean[0]], _follow_up("time", y[time_field])
+    return y[boolean[0]], follow_up("time", y[time_field])

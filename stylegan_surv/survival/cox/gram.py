@@ -8,15 +8,11 @@ Tibshirani 2004, Biostatistics 5:329), so that the linear predictor is ``K a + C
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg.blas import dsyrk
 
+from stylegan_surv._types import Array
 from stylegan_surv.survival.cox.newton import RANK, ritz
-
-Array = npt.NDArray[Any]
 
 
 def gram(X: Array, columns: Array | None = None, block: int = 1024) -> Array:

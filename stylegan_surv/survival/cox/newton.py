@@ -13,15 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import eigh
 
+from stylegan_surv._types import Array
 from stylegan_surv.survival.cox.partial import PartialLikelihood
-
-Array = npt.NDArray[Any]
 
 RANK = 128  # leading eigenpairs in the preconditioner
 MAX_NEWTON, MAX_CG, MAX_HALVINGS = 60, 500, 30

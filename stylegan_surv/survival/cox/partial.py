@@ -20,12 +20,11 @@ Cox (1972), J. R. Stat. Soc. B 34:187; Efron (1977), JASA 72:557 (ties); Anderse
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from stylegan_surv._types import Array
+from stylegan_surv.survival.outcome import Outcome
 
 
 class PartialLikelihood:
@@ -65,6 +64,11 @@ class PartialLikelihood:
         self.entry_order: Array | None = None
         if entry is not None and np.isfinite(entry).any():
             self._index_entries(np.asarray(entry, float)[self.order], time)
+
+    @classmethod
+    def of(cls, outcome: Outcome, ties: str = "efron") -> PartialLikelihood:
+        """That of an outcome, within its strata and with its entries and case weights."""
+        return cls(outcome.time, outcome.event, outcome.entry, outcome.strata, outcome.weight, ties)
 
     def _index_ties(self, time: Array, dead: Array, ties: str) -> None:
         """Rows of A: the prefix of the sorted patients at risk, and the share of tied deaths taken off."""

@@ -8,41 +8,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from stylegan_surv._types import Array
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.cox.gram import GramProblem, centre
 from stylegan_surv.survival.cox.newton import Problem, Solution, solve_path
 from stylegan_surv.survival.cox.partial import PartialLikelihood
 from stylegan_surv.survival.cox.primal import PrimalProblem, Products
+from stylegan_surv.survival.outcome import Outcome
 
-Array = npt.NDArray[Any]
 Folds = list[tuple[Array, Array]]
 
 PRIOR_SD = (0.03, 3.0)  # of the linear predictor, at the two ends of a grid that is made from the data
 GROUP_STEPS = (0.1, 10.0)  # factors by which a group's penalty is tried against the others'
 FURTHEST = 1e4  # largest ratio between two groups' penalties: the group is out by then
 WORTH = 0.1  # gain in log likelihood for which the search goes on
-
-
-@dataclass(frozen=True)
-class Survival:
-    """The outcome arrays of one set of patients, as the partial likelihood takes them."""
-
-    time: Array
-    event: Array
-    entry: Array | None = None
-    strata: Array | None = None
-    weight: Array | None = None
-
-    def subset(self, rows: Array) -> Survival:
-        return Survival(*(None if v is None else v[rows] for v in self.arrays()))  # type: ignore[arg-type]
-
-    def arrays(self) -> tuple[Array | None, ...]:
-        return self.time, self.event, self.entry, self.strata, self.weight
-
-    def likelihood(self, ties: str) -> PartialLikelihood:
-        return PartialLikelihood(self.time, self.event, self.entry, self.strata, self.weight, ties)
 
 
 class RidgeDesign(ABC):
@@ -64,38 +44,38 @@ class RidgeDesign(ABC):
 
     @abstractmethod
     def without(
-        self, k: int, train: Array, test: Array, survival: Survival, penalties: Array, keep: bool
+        self, k: int, train: Array, test: Array, outcome: Outcome, penalties: Array, keep: bool
     ) -> Iterator[Array]:
         """Linear predictor (n,) of all patients from fits on `train`, for each row of `penalties` (m, groups).
 
         `k` names the fold; with `keep`, what does not depend on the outcome is kept for the next call.
         """
 
-    def path(self, survival: Survival, penalties: Array) -> list[Solution]:
+    def path(self, outcome: Outcome, penalties: Array) -> list[Solution]:
         """Solutions for each row of `penalties` (m, groups), solved from the heaviest to the lightest."""
-        likelihood = survival.likelihood(self.ties)
+        likelihood = PartialLikelihood.of(outcome, self.ties)
         ratios = np.array([[float(f"{r:.12g}") for r in row] for row in penalties / penalties[:, :1]])
-        out: list[Solution | None] = [None] * len(penalties)
+        found: dict[int, Solution] = {}
         for ratio in dict.fromkeys(map(tuple, ratios.tolist())):  # distinct, in order
             rows = np.flatnonzero((ratios == ratio).all(axis=1))
             rows = rows[np.argsort(-penalties[rows, 0], kind="stable")]
             for i, solution in zip(
                 rows, solve_path(self.problem(ratio), likelihood, penalties[rows, 0], self.tol)
             ):
-                out[i] = solution
-        return out  # type: ignore[return-value]
+                found[int(i)] = solution
+        return [found[i] for i in range(len(penalties))]
 
-    def cross_validate(self, survival: Survival, penalties: Array, folds: Folds, keep: bool = False) -> Array:
+    def cross_validate(self, outcome: Outcome, penalties: Array, folds: Folds, keep: bool = False) -> Array:
         """Cross-validated log partial likelihood, shape (folds, m).
 
         ``l(b_-k) - l_-k(b_-k)``: what the patients of fold k add, given a fit without them (Verweij & van
         Houwelingen 1993, Stat. Med. 12:2305).
         """
-        whole = survival.likelihood(self.ties)
+        whole = PartialLikelihood.of(outcome, self.ties)
         out = np.empty((len(folds), len(penalties)))
         for k, (train, test) in enumerate(folds):
-            rest = survival.subset(train).likelihood(self.ties)
-            for j, eta in enumerate(self.without(k, train, test, survival, penalties, keep)):
+            rest = PartialLikelihood.of(outcome.subset(train), self.ties)
+            for j, eta in enumerate(self.without(k, train, test, outcome, penalties, keep)):
                 out[k, j] = whole.value(eta) - rest.value(eta[train])
         return out
 
@@ -110,7 +90,7 @@ class RidgeDesign(ABC):
 
     def choose(
         self,
-        survival: Survival,
+        outcome: Outcome,
         penalties: Array,
         folds: Folds,
         *,
@@ -124,14 +104,14 @@ class RidgeDesign(ABC):
         GROUP_STEPS, and keeps what helps until nothing does by more than WORTH.
         """
         tried = penalties
-        scores = self.cross_validate(survival, tried, folds, keep)
+        scores = self.cross_validate(outcome, tried, folds, keep)
         best = _best(scores, one_se, tried)
         if search_groups and self.groups > 1:
-            tried, scores, best = self._search(survival, tried, scores, best, folds)
+            tried, scores, best = self._search(outcome, tried, scores, best, folds)
         return Choice(tried, scores, best)
 
     def _search(
-        self, survival: Survival, tried: Array, scores: Array, best: int, folds: Folds
+        self, outcome: Outcome, tried: Array, scores: Array, best: int, folds: Folds
     ) -> tuple[Array, Array, int]:
         while True:
             here = tried[best]
@@ -142,7 +122,7 @@ class RidgeDesign(ABC):
             if not moves:
                 return tried, scores, best
             tried = np.vstack([tried, moves])
-            scores = np.hstack([scores, self.cross_validate(survival, np.array(moves), folds)])
+            scores = np.hstack([scores, self.cross_validate(outcome, np.array(moves), folds)])
             winner = int(np.argmax(scores.sum(axis=0)))
             if scores[:, winner].sum() <= scores[:, best].sum() + WORTH:
                 return tried, scores, best
@@ -187,12 +167,12 @@ class GramDesign(RidgeDesign):
         return GramDesign(blocks, self.C[rows], self.light, self.ties, self.tol, leading.image[rows])
 
     def without(
-        self, k: int, train: Array, test: Array, survival: Survival, penalties: Array, keep: bool
+        self, k: int, train: Array, test: Array, outcome: Outcome, penalties: Array, keep: bool
     ) -> Iterator[Array]:
         part, cross = self._folds.get(k) or (self.subset(train), self.cross(test, train))
         if keep:
             self._folds[k] = part, cross
-        solutions = part.path(survival.subset(train), penalties)
+        solutions = part.path(outcome.subset(train), penalties)
         held_out = part.predict(cross, self.C[test], penalties, solutions)
         for solution, risk in zip(solutions, held_out):
             eta = np.empty(len(self.C))
@@ -251,11 +231,11 @@ class PrimalDesign(RidgeDesign):
         return self.problem((1.0,) * self.groups).total / len(self.C)
 
     def without(
-        self, k: int, train: Array, test: Array, survival: Survival, penalties: Array, keep: bool
+        self, k: int, train: Array, test: Array, outcome: Outcome, penalties: Array, keep: bool
     ) -> Iterator[Array]:
         weight = np.zeros(len(self.C))  # weight 0 takes a patient out, and X need not be copied
-        weight[train] = 1.0 if survival.weight is None else survival.weight[train]
-        for solution in self.path(replace(survival, weight=weight), penalties):
+        weight[train] = outcome.case_weight[train]
+        for solution in self.path(replace(outcome, weight=weight), penalties):
             yield solution.eta
 
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stylegan_surv._types import Bools, Floats
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.cox.partial import PartialLikelihood
-
-Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class SmallCox:
 def fit_cox(
     x: Floats,
     time: Floats,
-    event: NDArray[np.bool_],
+    event: Bools,
     *,
     entry: Floats | None = None,
     strata: NDArray | None = None,
@@ -95,23 +94,3 @@ def fit_cox(
     raise InputError(
         "Cox model: no convergence; a column separates the patients with an event from the others"
     )
-
-
-def breslow(
-    eta: Floats,
-    time: Floats,
-    event: NDArray[np.bool_],
-    at: Floats,
-    entry: Floats | None = None,
-    left: bool = False,
-) -> Floats:
-    """Cumulative baseline hazard Λ₀ at `at` (its left limit with `left`) for the linear predictor `eta`.
-
-    Breslow (1974): Λ₀(t) = Σ_{events ≤ t} 1 / Σ_{at risk} exp(η).
-    """
-    from stylegan_surv.survival.metrics.censoring import at_risk
-
-    times, deaths = np.unique(time[event], return_counts=True)
-    hazard = deaths / at_risk(time, entry, np.exp(eta)[:, None], times)[:, 0]
-    total = np.concatenate([[0.0], np.cumsum(hazard)])
-    return np.asarray(total[np.searchsorted(times, at, side="left" if left else "right")])

@@ -7,15 +7,10 @@ X v - (mean'v)``. The preconditioner's directions are the right singular vectors
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from stylegan_surv._types import Array
 from stylegan_surv.survival.cox.newton import RANK, ritz
-
-Array = npt.NDArray[Any]
-
 
 SMALL = 64 * 2**20  # bytes of X below which float64 costs nothing worth saving
 

@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 
+from stylegan_surv._types import Array
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.cox.gram import gram
 from stylegan_surv.survival.cox.newton import Solution
+from stylegan_surv.survival.cox.partial import PartialLikelihood
 from stylegan_surv.survival.cox.path import (
     Choice,
     GramDesign,
     PrimalDesign,
     RidgeDesign,
-    Survival,
     penalty_rows,
 )
 from stylegan_surv.survival.cox.primal import Products
-from stylegan_surv.survival.engines.base import LinearRisk, check_matrix, check_survival
+from stylegan_surv.survival.engines.base import LinearRisk, check_survival
+from stylegan_surv.survival.outcome import Outcome
 from stylegan_surv.survival.validation.folds import as_folds
 
-Array = npt.NDArray[Any]
 N_ALPHAS = 12
 GRAM_LIMIT = 3000  # patients up to which the Gram matrix is the faster way (with more columns than patients)
 
@@ -66,10 +66,10 @@ class CoxRidge(LinearRisk):
         A light ridge on the `unpenalized` columns; 0.1 keeps the coefficient of a level without events finite.
     tol : float
         Newton stops when its decrement is `tol` times that at b = 0.
-    solver : {"auto", "gram", "primal"}
-        "gram" works with the n x n Gram matrix, "primal" with X itself (large n).
-    device : str, optional
-        torch device for the primal solver's products, for example "cuda"; numpy on the CPU by default.
+    solver : str, default "auto"
+        "gram" works with the n x n Gram matrix, "primal" with X itself (large n), "primal:DEVICE" with X on a
+        torch device, for example "primal:cuda". "auto" takes the Gram matrix for at most GRAM_LIMIT patients with
+        more columns than patients.
 
     Attributes
     ----------
@@ -112,7 +112,6 @@ class CoxRidge(LinearRisk):
         unpenalized_alpha: float = 0.0,
         tol: float = 1e-7,
         solver: str = "auto",
-        device: str | None = None,
     ) -> None:
         self.alphas = alphas
         self.alpha = alpha
@@ -124,7 +123,9 @@ class CoxRidge(LinearRisk):
         self.unpenalized_alpha = unpenalized_alpha
         self.tol = tol
         self.solver = solver
-        self.device = device
+
+    __module__ = "stylegan_surv.survival"  # the public path, which saved models carry
+    least_columns = 0  # a fold may leave no clinical column that tells anything: then the risk is 0
 
     # fitting -----------------------------------------------------------------------------------------------
 
@@ -155,19 +156,17 @@ class CoxRidge(LinearRisk):
         groups : array, shape (n,), optional
             Rows that `cv` keeps together.
         """
-        X = check_matrix(X)
-        survival = check_survival(y, len(X), entry, strata, sample_weight)
+        X = self._matrix(X, reset=True)
+        outcome = check_survival(y, len(X), entry, strata, sample_weight)
         self._check_settings()
-        self._divide_columns(X.shape[1])
-        self.n_features_in_ = X.shape[1]
+        self.divide_columns(X.shape[1])
         self.mean_ = X.mean(axis=0, dtype=np.float64)
         design = self._design(X)
-        fit = self.fit_design(design, survival, groups)
+        fit = self.fit_design(design, outcome, groups)
         if fit.choice is not None:
             self.cv_alphas_, self.cv_scores_ = fit.choice.penalties, fit.choice.scores
         self._keep(fit, self._coefficients(X, design, fit))
-        self._keep_baseline(survival, fit.solution.eta, self.ties)
-        self.log_likelihood_ = survival.likelihood(self.ties).value(fit.solution.eta)
+        self.log_likelihood_ = PartialLikelihood.of(outcome, self.ties).value(fit.solution.eta)
         self.converged_ = all(s.converged for s in fit.solutions)
         if not self.converged_:
             warnings.warn(
@@ -181,24 +180,27 @@ class CoxRidge(LinearRisk):
     def _design(self, X: Array) -> RidgeDesign:
         n, p = X.shape
         C, columns = self._free_columns(X), list(self.groups_.values())
+        kind, _, device = self.solver.partition(":")
+        if kind == "gram" or (kind == "auto" and n <= GRAM_LIMIT and n < p):
+            return self.gram_design([gram(X, c) for c in columns], C)
         settings = (C, self.unpenalized_alpha, self.ties, self.tol)
-        on_gram = (
-            n <= GRAM_LIMIT and n < p and self.device is None
-            if self.solver == "auto"
-            else self.solver == "gram"
-        )
-        if on_gram:
-            return GramDesign([gram(X, c) for c in columns], *settings)
-        return PrimalDesign(Products(X, self.device), self.mean_, columns, *settings)
+        return PrimalDesign(Products(X, device or None), self.mean_, columns, *settings)
 
-    def fit_design(self, design: RidgeDesign, survival: Survival, groups: Array | None = None) -> PathFit:
-        """Path and chosen penalty without the coefficients (`nested_cv` has one design for all folds)."""
+    def gram_design(self, kernels: list[Array], C: Array) -> GramDesign:
+        """The minimisation by Gram matrices, one (n, n) for each penalty group, with free columns C (n, q)."""
+        return GramDesign(kernels, C, self.unpenalized_alpha, self.ties, self.tol)
+
+    def fit_design(self, design: RidgeDesign, outcome: Outcome, groups: Array | None = None) -> PathFit:
+        """Path, chosen penalty and baseline hazard without the coefficients, after `divide_columns`.
+
+        For folds that share the Gram matrices of one design; `fit` is this and the coefficients.
+        """
         names = list(self.groups_)
         if isinstance(self.alphas, (int, np.integer)):
             penalties = design.grid(int(self.alphas))
         else:
             penalties = penalty_rows(self.alphas, names)
-        choice = self._choose(design, survival, penalties, groups)
+        choice = self._choose(design, outcome, penalties, groups)
         if choice is not None:
             chosen = choice.penalty
         else:
@@ -206,16 +208,18 @@ class CoxRidge(LinearRisk):
         known = np.flatnonzero((penalties == chosen).all(axis=1))
         path = penalties if len(known) else np.vstack([penalties, chosen])
         at = int(known[-1]) if len(known) else len(penalties)
-        return PathFit(path, design.path(survival, path), at, len(penalties), choice)
+        fit = PathFit(path, design.path(outcome, path), at, len(penalties), choice)
+        self._keep_baseline(outcome, fit.solution.eta, self.ties)
+        return fit
 
     def _choose(
-        self, design: RidgeDesign, survival: Survival, penalties: Array, groups: Array | None
+        self, design: RidgeDesign, outcome: Outcome, penalties: Array, groups: Array | None
     ) -> Choice | None:
         if self.cv is None:
             return None
-        folds = as_folds(self.cv, survival.event, strata=survival.strata, groups=groups)
+        folds = as_folds(self.cv, outcome.event, strata=outcome.strata, groups=groups)
         common = isinstance(self.alphas, (int, np.integer)) or all(np.ndim(a) == 0 for a in self.alphas)
-        return design.choose(survival, penalties, folds, one_se=self.one_se, search_groups=common)
+        return design.choose(outcome, penalties, folds, one_se=self.one_se, search_groups=common)
 
     def _coefficients(self, X: Array, design: RidgeDesign, fit: PathFit) -> Array:
         """Coefficients (m, p) of the path from the solutions' coordinates."""
@@ -253,11 +257,21 @@ class CoxRidge(LinearRisk):
     def _check_settings(self) -> None:
         if self.ties not in ("efron", "breslow"):
             raise InputError(f'ties: got {self.ties!r}; expected "efron" or "breslow".')
-        if self.solver not in ("auto", "gram", "primal"):
-            raise InputError(f'solver: got {self.solver!r}; expected "auto", "gram" or "primal".')
+        kind, _, device = self.solver.partition(":")
+        if kind not in ("auto", "gram", "primal") or (device and kind != "primal"):
+            raise InputError(
+                f'solver: got {self.solver!r}; expected "auto", "gram", "primal" or, with a torch device, such as '
+                '"primal:cuda".'
+            )
 
-    def _divide_columns(self, p: int) -> None:
-        """groups_ (name to columns) and free_ (unpenalised columns)."""
+    def divide_columns(self, p: int) -> dict[str, Array]:
+        """Columns of each penalty group, by name, where X has p of them; kept as `groups_`, the others as `free_`.
+
+        Raises
+        ------
+        InputError
+            A column does not exist or is in two groups.
+        """
         self.free_ = _columns("unpenalized", self.unpenalized, p)
         taken = np.zeros(p, bool)
         taken[self.free_] = True
@@ -276,6 +290,7 @@ class CoxRidge(LinearRisk):
         rest = np.flatnonzero(~taken)
         if len(rest) or not self.groups_:
             self.groups_["rest" if self.groups_ else "all"] = rest
+        return self.groups_
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,44 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from stylegan_surv._types import Array
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival.cox.path import Survival
-from stylegan_surv.survival.outcome import split_y
+from stylegan_surv.survival.cox.partial import PartialLikelihood
+from stylegan_surv.survival.metrics.concordance import concordance
+from stylegan_surv.survival.outcome import Outcome, as_strata, as_weight, split_y
 
-Array = npt.NDArray[Any]
 POOLED = -1  # code of the baseline of all strata together
 
 
-class SurvivalModel(BaseEstimator):
-    """An estimator whose `predict` gives a risk, higher for worse."""
+class SurvivalModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """An estimator whose `predict` gives a risk, higher for worse.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+    feature_names_in_ : array of str, shape (n_features_in_,)
+        Only where `fit` was given a DataFrame.
+    """
+
+    least_columns = 1
+    n_features_in_: int
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
+
+    def _matrix(self, X: Any, *, reset: bool) -> Array:
+        """X by `check_matrix`; a fit (`reset`) learns the columns' number and names, later calls are held to them."""
+        checked = check_matrix(X, self.least_columns)
+        try:
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        except ValueError as fault:
+            raise InputError(f"{fault} Give the columns that the model was fitted with.") from None
+        return checked
 
     def predict(self, X: Any) -> Array:
         raise NotImplementedError
@@ -34,8 +58,6 @@ class SurvivalModel(BaseEstimator):
         sample_weight: Array | None = None,
     ) -> float:
         """Harrell's C of `predict`; pairs within strata only, at risk together, if these are given."""
-        from stylegan_surv.survival.metrics.concordance import concordance
-
         event, time = split_y(y)
         found = concordance(
             time, event, self.predict(X), entry=entry, strata=strata, sample_weight=sample_weight
@@ -46,12 +68,12 @@ class SurvivalModel(BaseEstimator):
 class RiskModel(SurvivalModel):
     """A log hazard ratio from `predict`, and survival curves from a baseline hazard of the training rows."""
 
-    def _keep_baseline(self, survival: Survival, eta: Array, ties: str) -> None:
+    def _keep_baseline(self, outcome: Outcome, eta: Array, ties: str) -> None:
         """Baselines by stratum, and one for all (stratum POOLED) if there are several."""
-        code, time, hazard = survival.likelihood(ties).baseline(eta)
-        self.strata_ = None if survival.strata is None else np.unique(survival.strata)
+        code, time, hazard = PartialLikelihood.of(outcome, ties).baseline(eta)
+        self.strata_ = None if outcome.strata is None else np.unique(outcome.strata)
         if self.strata_ is not None:
-            pooled = replace(survival, strata=None).likelihood(ties).baseline(eta)
+            pooled = PartialLikelihood.of(replace(outcome, strata=None), ties).baseline(eta)
             code = np.r_[code, np.full(len(pooled[0]), POOLED)]
             time, hazard = np.r_[time, pooled[1]], np.r_[hazard, pooled[2]]
         self.baseline_stratum_, self.baseline_time_, self.baseline_cumulative_hazard_ = code, time, hazard
@@ -93,7 +115,7 @@ class RiskModel(SurvivalModel):
                 f"strata: this model was fitted with the strata {_few(self.strata_)}; "
                 "give the stratum of every row to predict_survival_function."
             )
-        strata = np.asarray(strata)
+        strata = as_strata(strata)
         unseen = ~np.isin(strata, self.strata_)
         if unseen.any() and not pool_unseen:
             raise InputError(
@@ -108,29 +130,30 @@ class LinearRisk(RiskModel):
 
     coef_: Array
     mean_: Array
-    n_features_in_: int
 
     def predict(self, X: Any) -> Array:
         """Log hazard ratio against the mean of the training rows, shape (n,); higher is worse."""
         check_is_fitted(self, "coef_")
-        X = check_matrix(X, self.n_features_in_)
+        X = self._matrix(X, reset=False)
         risk = np.empty(len(X))
         for rows in (slice(i, i + 1024) for i in range(0, len(X), 1024)):  # float64 without a copy of X
             risk[rows] = (X[rows] - self.mean_) @ self.coef_
         return risk
 
 
-def check_matrix(X: Any, columns: int | None = None) -> Array:
-    """X as a float array (n, p) without NaN; float32 is not copied."""
-    X = np.asarray(X)
-    if X.ndim != 2:
+def check_matrix(X: Any, least_columns: int = 0) -> Array:
+    """X as a float array (n, p) of finite numbers with at least so many columns; float32 is not copied."""
+    if np.ndim(X) != 2:
         raise InputError(
-            f"X: got shape {X.shape}, expected (patients, columns); flatten W+ with patient_matrix."
+            f"X: got shape {np.shape(X)}, expected (patients, columns). Reshape your data: patient_matrix flattens "
+            "W+, and a single patient x is x[None]."
         )
-    if X.dtype not in (np.float32, np.float64):
-        X = X.astype(np.float64)
-    if columns is not None and X.shape[1] != columns:
-        raise InputError(f"X: got {X.shape[1]} columns, the model was fitted with {columns}.")
+    try:
+        X = check_array(
+            X, dtype=[np.float64, np.float32], ensure_all_finite=False, ensure_min_features=least_columns
+        )
+    except ValueError as fault:
+        raise InputError(f"X: {fault}") from fault
     with np.errstate(over="ignore", invalid="ignore"):
         finite = np.isfinite(X.sum(axis=1, dtype=np.float64))  # a NaN or infinity spoils its row's sum
     if not finite.all():
@@ -144,15 +167,13 @@ def check_matrix(X: Any, columns: int | None = None) -> Array:
 
 def check_survival(
     y: Array, n: int, entry: Array | None = None, strata: Array | None = None, weight: Array | None = None
-) -> Survival:
-    """Outcome arrays of a fit, checked against each other."""
+) -> Outcome:
+    """Outcome of the rows of a fit, checked; the rows are numbered."""
     event, time = split_y(y)
     for name, value in {"y": time, "entry": entry, "strata": strata, "sample_weight": weight}.items():
         if value is not None and np.shape(value) != (n,):
             raise InputError(f"{name}: got shape {np.shape(value)}, expected ({n},), one for each row of X.")
-    weight = None if weight is None else np.asarray(weight, float)
-    if weight is not None and not (np.isfinite(weight) & (weight >= 0)).all():
-        raise InputError("sample_weight: expected finite numbers >= 0.")
+    weight = None if weight is None else as_weight("sample_weight", weight).astype(np.float64)
     if not (event if weight is None else event & (weight > 0)).any():
         raise InputError(f"y: all {n} rows are censored; the partial likelihood needs at least one event.")
     entry = None if entry is None else np.asarray(entry, float)
@@ -161,7 +182,7 @@ def check_survival(
         raise InputError(
             f"entry: row {i} enters at {entry[i]:g} and ends at {time[i]:g}; expected entry < time."
         )
-    return Survival(time, event, entry, None if strata is None else np.asarray(strata), weight)
+    return Outcome.unchecked(time, event, entry, None if strata is None else as_strata(strata), weight)
 
 
 def refuse(name: str, **given: Array | None) -> None:

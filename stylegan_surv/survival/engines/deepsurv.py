@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from stylegan_surv.survival.cox.path import Survival
-from stylegan_surv.survival.engines.base import RiskModel, check_matrix, check_survival, refuse
+from stylegan_surv._types import Array
+from stylegan_surv.survival.cox.partial import PartialLikelihood
+from stylegan_surv.survival.engines.base import RiskModel, check_survival, refuse
 from stylegan_surv.survival.engines.components import principal_components
+from stylegan_surv.survival.outcome import Outcome
 from stylegan_surv.survival.validation.folds import as_folds
-
-Array = npt.NDArray[Any]
 
 
 class DeepSurv(RiskModel):
@@ -45,6 +44,7 @@ class DeepSurv(RiskModel):
         The best epoch.
     """
 
+    __module__ = "stylegan_surv.survival"  # the public path, which saved models carry
     refuses = ("entry", "strata")
 
     def __init__(
@@ -81,24 +81,23 @@ class DeepSurv(RiskModel):
     ) -> DeepSurv:
         """Fit on X (n, p) and scikit-survival's y (n,). Left truncation and strata are refused."""
         refuse("DeepSurv", entry=entry, strata=strata)
-        X = check_matrix(X)
-        survival = check_survival(y, len(X), weight=sample_weight)
-        self.n_features_in_ = X.shape[1]
+        X = self._matrix(X, reset=True)
+        outcome = check_survival(y, len(X), weight=sample_weight)
         self.pca_ = principal_components(X, self.n_components, self.random_state)
         self.scale_ = float(np.sqrt(self.pca_.explained_variance_.mean())) or 1.0
         Z = self._components(X)
-        train, stop = as_folds(self.folds, survival.event, groups=groups, seed=self.random_state)[0]
-        self._train(Z, survival, train, stop)
-        self._keep_baseline(survival, forward(Z, self.weights_, self.biases_), "efron")
+        train, stop = as_folds(self.folds, outcome.event, groups=groups, seed=self.random_state)[0]
+        self._train(Z, outcome, train, stop)
+        self._keep_baseline(outcome, forward(Z, self.weights_, self.biases_), "efron")
         return self
 
-    def _train(self, Z: Array, survival: Survival, train: Array, stop: Array) -> None:
+    def _train(self, Z: Array, outcome: Outcome, train: Array, stop: Array) -> None:
         """Weights of the epoch with the best partial likelihood on `stop`; epoch 0 is the untrained network."""
         import torch
 
-        likelihood = survival.subset(train).likelihood("efron")
-        held_out = survival.subset(stop).likelihood("efron")
-        events = max(int(survival.event[train].sum()), 1)
+        likelihood = PartialLikelihood.of(outcome.subset(train))
+        held_out = PartialLikelihood.of(outcome.subset(stop))
+        events = max(int(outcome.event[train].sum()), 1)
         inputs = torch.from_numpy(Z[train].astype(np.float32))
         best = -np.inf
         with torch.random.fork_rng(devices=[]):
@@ -136,7 +135,7 @@ class DeepSurv(RiskModel):
     def predict(self, X: Any) -> Array:
         """Log hazard ratio, shape (n,); higher is worse. Needs no torch."""
         check_is_fitted(self, "weights_")
-        return forward(self._components(check_matrix(X, self.n_features_in_)), self.weights_, self.biases_)
+        return forward(self._components(self._matrix(X, reset=False)), self.weights_, self.biases_)
 
 
 def layers(network: Any) -> tuple[list[Array], list[Array]]:

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 
+from stylegan_surv._types import Array
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival.cox.path import Survival
+from stylegan_surv.survival.cox.partial import PartialLikelihood
 from stylegan_surv.survival.cox.ridge import CoxRidge
-from stylegan_surv.survival.engines.base import LinearRisk, check_matrix, check_survival, refuse
+from stylegan_surv.survival.engines.base import LinearRisk, check_survival, refuse
+from stylegan_surv.survival.outcome import Outcome
 from stylegan_surv.survival.validation.folds import as_folds
-
-Array = npt.NDArray[Any]
 
 N_ALPHAS = 50
 SMALLEST = 0.05  # last penalty of a data-driven grid, as a fraction of the first
@@ -58,6 +57,7 @@ class CoxElasticNet(LinearRisk):
     coef_, mean_ : array, shape (p,)
     """
 
+    __module__ = "stylegan_surv.survival"  # the public path, which saved models carry
     refuses = ("entry", "strata", "sample_weight")
 
     def __init__(
@@ -94,31 +94,29 @@ class CoxElasticNet(LinearRisk):
             raise InputError(
                 f"l1_ratio: got {self.l1_ratio}; expected {LEAST_L1} to 1. For a pure ridge penalty use cox-ridge."
             )
-        X = check_matrix(X).astype(np.float64)
-        survival = check_survival(y, len(X))
-        self.n_features_in_ = X.shape[1]
+        X = self._matrix(X, reset=True).astype(np.float64)
+        outcome = check_survival(y, len(X))
         self.mean_ = X.mean(axis=0)
         X -= self.mean_
         self.free_ = np.zeros(X.shape[1], bool)
         if self.unpenalized is not None:
             self.free_[np.asarray(self.unpenalized)] = True
-        alphas = self._grid(self._null(X, survival)[1])
+        alphas = self._grid(self._null(X, outcome)[1])
         if self.alpha is not None and self.cv is None:
             alphas = np.unique(np.r_[alphas, self.alpha])[::-1]
-        self.alphas_, self.coef_path_ = self._path(X, survival, alphas)
-        at = self._choose(X, survival, groups)
+        self.alphas_, self.coef_path_ = self._path(X, outcome, alphas)
+        at = self._choose(X, outcome, groups)
         self.alpha_, self.coef_ = float(self.alphas_[at]), self.coef_path_[at]
-        self._keep_baseline(survival, X @ self.coef_, "breslow")
+        self._keep_baseline(outcome, X @ self.coef_, "breslow")
         return self
 
-    def _null(self, X: Array, survival: Survival) -> tuple[Array, float]:
+    def _null(self, X: Array, outcome: Outcome) -> tuple[Array, float]:
         """Coefficients (p,) of the unpenalised columns alone, and the penalty below which others join them."""
         coef = np.zeros(X.shape[1])
         if self.free_.any():
-            y = structured(survival)
             free = CoxRidge(alphas=(1.0,), unpenalized=np.arange(self.free_.sum()), ties="breslow")
-            coef[self.free_] = free.fit(X[:, self.free_], y).coef_
-        gradient = survival.likelihood("breslow").local(X @ coef)[1]
+            coef[self.free_] = free.fit(X[:, self.free_], outcome.y).coef_
+        gradient = PartialLikelihood.of(outcome, "breslow").local(X @ coef)[1]
         pull = np.abs(X.T @ gradient)[~self.free_]
         return coef, float(pull.max(initial=0.0)) / self.l1_ratio
 
@@ -130,11 +128,11 @@ class CoxElasticNet(LinearRisk):
             raise InputError(f"alphas: expected numbers > 0, got {self.alphas!r}.")
         return np.unique(alphas)[::-1]
 
-    def _path(self, X: Array, survival: Survival, alphas: Array) -> tuple[Array, Array]:
+    def _path(self, X: Array, outcome: Outcome, alphas: Array) -> tuple[Array, Array]:
         """Penalties reached and their coefficients, from the heaviest to the lightest."""
-        null, top = self._null(X, survival)
+        null, top = self._null(X, outcome)
         light = alphas[alphas < top]
-        found = self._longest(X, survival, np.r_[top, light]) if len(light) else np.zeros((1, X.shape[1]))
+        found = self._longest(X, outcome, np.r_[top, light]) if len(light) else np.zeros((1, X.shape[1]))
         reached = len(alphas) - len(light) + len(found) - 1
         if reached == 0:
             raise InputError(
@@ -151,12 +149,12 @@ class CoxElasticNet(LinearRisk):
         heavy = np.repeat(null[None], len(alphas) - len(light), axis=0)
         return alphas[:reached], np.vstack([heavy, found[1:]])
 
-    def _longest(self, X: Array, survival: Survival, alphas: Array) -> Array:
+    def _longest(self, X: Array, outcome: Outcome, alphas: Array) -> Array:
         """Coefficients of the longest beginning of the path; Coxnet fails for all of it or not at all."""
         reached, failed, coefficients = 0, len(alphas) + 1, np.zeros((1, X.shape[1]))
         attempt = len(alphas)
         while failed - reached > 1:
-            found = self._coxnet(X, survival, alphas[:attempt])
+            found = self._coxnet(X, outcome, alphas[:attempt])
             if found is None:
                 failed = attempt
             else:
@@ -166,7 +164,7 @@ class CoxElasticNet(LinearRisk):
             attempt = (reached + failed) // 2
         return coefficients
 
-    def _coxnet(self, X: Array, survival: Survival, alphas: Array) -> Array | None:
+    def _coxnet(self, X: Array, outcome: Outcome, alphas: Array) -> Array | None:
         """Coefficients (m, p) at `alphas` as far as Coxnet goes, or None where it fails."""
         from sksurv.linear_model import CoxnetSurvivalAnalysis
 
@@ -183,31 +181,24 @@ class CoxElasticNet(LinearRisk):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # all coefficients 0 at heavy penalties is no fault
                 warnings.simplefilter("error", ConvergenceWarning)
-                model.fit(X, structured(survival))
+                model.fit(X, outcome.y)
         except (ArithmeticError, ConvergenceWarning):
             return None
         coefficients: Array = model.coef_.T
         return coefficients if np.isfinite(coefficients).all() else None
 
-    def _choose(self, X: Array, survival: Survival, groups: Array | None) -> int:
+    def _choose(self, X: Array, outcome: Outcome, groups: Array | None) -> int:
         if self.cv is None:
             return -1 if self.alpha is None else int(np.flatnonzero(self.alphas_ <= self.alpha)[0])
-        whole = survival.likelihood("breslow")
+        whole = PartialLikelihood.of(outcome, "breslow")
         scores = []
-        for train, _ in as_folds(self.cv, survival.event, groups=groups):
-            part = survival.subset(train)
+        for train, _ in as_folds(self.cv, outcome.event, groups=groups):
+            part = outcome.subset(train)
             reached, coefficients = self._path(X[train] - X[train].mean(axis=0), part, self.alphas_)
             eta = X @ coefficients.T
-            likelihood = part.likelihood("breslow")
+            likelihood = PartialLikelihood.of(part, "breslow")
             score = np.full(len(self.alphas_), -np.inf)
             score[: len(reached)] = [whole.value(e) - likelihood.value(e[train]) for e in eta.T]
             scores.append(score)
         self.cv_scores_ = np.array(scores)
         return int(np.argmax(self.cv_scores_.sum(axis=0)))
-
-
-def structured(survival: Survival) -> Array:
-    """scikit-survival's y."""
-    y = np.empty(len(survival.time), dtype=[("event", bool), ("time", float)])
-    y["event"], y["time"] = survival.event, survival.time
-    return y

@@ -9,16 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from joblib import effective_n_jobs
 from sklearn.utils.validation import check_is_fitted
 
+from stylegan_surv._types import Array
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.engines.base import SurvivalModel, check_matrix, check_survival, refuse
 from stylegan_surv.survival.engines.components import principal_components
-
-Array = npt.NDArray[Any]
-
 
 log = logging.getLogger(__name__)
 PILOT = (300, 900)  # patients of the pilot forests; smaller cohorts are fitted without a forecast
@@ -30,6 +27,8 @@ LONG, LARGE = 600.0, 4e9  # seconds and bytes from which a fit is announced by a
 @dataclass(frozen=True)
 class Forecast:
     """What a fit is going to cost, from small forests on PILOT patients: `seconds` to grow, `bytes` kept."""
+
+    __module__ = "stylegan_surv.survival"  # the public path, which saved models carry
 
     seconds: float
     bytes: float
@@ -75,6 +74,7 @@ class SurvivalForest(SurvivalModel):
         4 GB; None for cohorts of no more than 900. `forecast` tells it without a fit.
     """
 
+    __module__ = "stylegan_surv.survival"  # the public path, which saved models carry
     refuses = ("entry", "strata")
 
     def __init__(
@@ -108,16 +108,15 @@ class SurvivalForest(SurvivalModel):
     ) -> SurvivalForest:
         """Fit on X (n, p) and scikit-survival's y (n,). Left truncation and strata are refused."""
         refuse(self.kind, entry=entry, strata=strata)
-        X = check_matrix(X)
-        survival = check_survival(y, len(X), weight=sample_weight)
-        self.n_features_in_ = X.shape[1]
+        X = self._matrix(X, reset=True)
+        outcome = check_survival(y, len(X), weight=sample_weight)
         self.pca_ = principal_components(X, self.n_components, self.random_state)
         Z = self.pca_.transform(X)
-        coarse = coarsen(survival.event, survival.time, self.n_times)
+        coarse = coarsen(outcome.event, outcome.time, self.n_times)
         self.forecast_ = self._forecast(Z, coarse)
         if self.forecast_ is not None:
             self.forecast_.announce(f"{self.kind}: this fit")
-        self.forest_ = self._make().fit(Z, coarse, sample_weight=survival.weight)
+        self.forest_ = self._make().fit(Z, coarse, sample_weight=outcome.weight)
         return self
 
     def forecast(self, X: Any, y: Array) -> Forecast | None:
@@ -125,9 +124,9 @@ class SurvivalForest(SurvivalModel):
         X = check_matrix(X)
         if len(X) <= PILOT[1]:
             return None
-        survival = check_survival(y, len(X))
+        outcome = check_survival(y, len(X))
         Z = principal_components(X, self.n_components, self.random_state).transform(X)
-        return self._forecast(Z, coarsen(survival.event, survival.time, self.n_times))
+        return self._forecast(Z, coarsen(outcome.event, outcome.time, self.n_times))
 
     def _make(self, **other: Any) -> Any:
         from sksurv.ensemble import ExtraSurvivalTrees, RandomSurvivalForest
@@ -180,7 +179,7 @@ class SurvivalForest(SurvivalModel):
         return survival
 
     def _components(self, X: Any) -> Array:
-        return np.asarray(self.pca_.transform(check_matrix(X, self.n_features_in_)))
+        return np.asarray(self.pca_.transform(self._matrix(X, reset=False)))
 
 
 def coarsen(event: Array, time: Array, bins: int) -> Array:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from stylegan_surv._types import Array
 from stylegan_surv.survival.cox.ridge import CoxRidge
 from stylegan_surv.survival.engines.base import SurvivalModel, check_survival
 from stylegan_surv.survival.validation.folds import as_folds
 
-Array = npt.NDArray[Any]
 FOLDS = 5  # of the inner cross-validation: as many fits of the photograph's model beside the final one
 
 
@@ -34,7 +33,8 @@ class LateFusion(SurvivalModel):
         Inner folds.
     """
 
-    refuses = ("entry", "strata")
+    __module__ = "stylegan_surv.survival"  # the public path, which saved models carry
+    refuses = ("entry", "strata", "sample_weight")
 
     def __init__(self, photo: Any, clinical_alpha: float = 0.1, cv: int = FOLDS) -> None:
         self.photo = photo
@@ -44,9 +44,9 @@ class LateFusion(SurvivalModel):
     def fit(self, X: tuple[Array, Array], y: Array, *, groups: Array | None = None) -> LateFusion:
         """Fit on the pair (latents (n, p), clinical columns (n, q)) and scikit-survival's y (n,)."""
         latents, clinical = X
-        survival = check_survival(y, len(latents))
+        outcome = check_survival(y, len(latents))
         scores = np.zeros(len(latents))
-        for train, test in as_folds(self.cv, survival.event, groups=groups):
+        for train, test in as_folds(self.cv, outcome.event, groups=groups):
             inner = clone(self.photo).fit(latents[train], y[train])
             own = inner.predict(latents[train])  # two fits' risks compare in units of their spread only
             scores[test] = (inner.predict(latents[test]) - own.mean()) / (own.std() or 1.0)

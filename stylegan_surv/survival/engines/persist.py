@@ -2,6 +2,8 @@
 
 skops rebuilds objects from a zip of JSON and arrays, and only of types that the reader trusts. The list here
 names every type that our models are made of; a file with any other type is refused before anything is built.
+Our own classes stand in it by their public names, so that a class may move to another file of the package and a
+model that was saved before still loads.
 """
 
 from __future__ import annotations
@@ -11,24 +13,29 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import skops.io
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from stylegan_surv._files import partial_name, write_json, write_text
+from stylegan_surv._records import check_format, first_fault
 from stylegan_surv.errors import InputError, Refused
 
+FORMAT = 1  # of the card and of what the model file holds
+MOST_HORIZONS = 1000  # more are no question that a study asks; a card is read from strangers
 MODEL, CARD, CARD_TEXT = "model.skops", "card.json", "card.md"
 PACKAGES = ("stylegan-surv", "numpy", "scikit-learn", "scikit-survival", "skops")
 
 TRUSTED = frozenset(
     {
-        "stylegan_surv.survival.cox.ridge.CoxRidge",
-        "stylegan_surv.survival.engines.deepsurv.DeepSurv",
-        "stylegan_surv.survival.design.ClinicalDesign",
-        "stylegan_surv.survival.engines.elasticnet.CoxElasticNet",
-        "stylegan_surv.survival.engines.forests.Forecast",
-        "stylegan_surv.survival.engines.forests.SurvivalForest",
-        "stylegan_surv.survival.engines.fusion.LateFusion",
+        "stylegan_surv.survival.ClinicalDesign",
+        "stylegan_surv.survival.CoxElasticNet",
+        "stylegan_surv.survival.CoxRidge",
+        "stylegan_surv.survival.DeepSurv",
+        "stylegan_surv.survival.Forecast",
+        "stylegan_surv.survival.LateFusion",
+        "stylegan_surv.survival.SurvivalForest",
         "sksurv.ensemble.forest.ExtraSurvivalTrees",
         "sksurv.ensemble.forest.RandomSurvivalForest",
         "sksurv.functions.StepFunction",
@@ -39,6 +46,35 @@ TRUSTED = frozenset(
         "sklearn.tree._tree.Tree",
     }
 )
+
+
+class ModelCard(BaseModel):
+    """What is read from a model's card; it may say more.
+
+    Attributes
+    ----------
+    format : int
+        Version of the files.
+    n_features : int
+        Columns that the model was fitted with; 0 where it does not tell.
+    horizons : list of float
+        Times at which risks are stated.
+    versions : dict of str to str
+        Packages that wrote it.
+    latents : dict
+        Metadata of the latents that it was fitted on.
+    model : dict
+        ``class`` and ``parameters`` of the estimator.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    format: int
+    n_features: Annotated[int, Field(ge=0)] = 0
+    horizons: Annotated[list[Annotated[FiniteFloat, Field(gt=0)]], Field(max_length=MOST_HORIZONS)] = []
+    versions: dict[str, str] = {}
+    latents: dict[str, Any] = {}
+    model: dict[str, Any] = {}
 
 
 def save_model(model: Any, folder: str | Path, card: Mapping[str, Any] | None = None) -> Path:
@@ -59,29 +95,35 @@ def save_model(model: Any, folder: str | Path, card: Mapping[str, Any] | None = 
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"_{MODEL}.partial"
+    partial = partial_name(folder / MODEL)
     skops.io.dump(model, partial)
     try:
         _check_types(partial, f"{type(model).__name__} cannot be saved")
-        full = dict(card or {})
+        full = dict(card or {}) | {"format": FORMAT}
         full["model"] = {"class": type(model).__name__, "parameters": _plain(model.get_params(deep=False))}
         full["n_features"] = int(getattr(model, "n_features_in_", 0))
         full["versions"] = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
         partial.replace(folder / MODEL)
     finally:
         partial.unlink(missing_ok=True)
-    _write(folder / CARD, json.dumps(full, indent=1, default=_plain))
-    _write(folder / CARD_TEXT, card_text(full))
+    write_json(folder / CARD, _plain(full))
+    write_text(folder / CARD_TEXT, card_text(full))
     return folder
 
 
-def load_model(folder: str | Path) -> tuple[Any, dict[str, Any]]:
-    """(model, card) of a folder that `save_model` wrote; predicts as the saved model did, to the last bit.
+def load_model(folder: str | Path) -> tuple[Any, ModelCard]:
+    """Read what `save_model` wrote; the model predicts as the saved one did, to the last bit.
+
+    Returns
+    -------
+    model : estimator
+    card : ModelCard
 
     Raises
     ------
     InputError
-        If the folder holds no model, or it cannot be rebuilt with the installed packages.
+        If the folder holds no model or a damaged card, if it is of another format, or if the model cannot be rebuilt
+        with the installed packages.
     Refused
         If the file holds a type that is not on the list.
     """
@@ -89,15 +131,37 @@ def load_model(folder: str | Path) -> tuple[Any, dict[str, Any]]:
     path = folder / MODEL
     if not path.is_file():
         raise InputError(f"{folder} holds no {MODEL}; give the model folder of a study, such as study/model.")
-    card = json.loads((folder / CARD).read_text(encoding="utf-8")) if (folder / CARD).is_file() else {}
+    card = read_model_card(folder)
     _check_types(path, f"{path} is not read")
     try:
         return skops.io.load(path, trusted=sorted(TRUSTED)), card
     except Exception as fault:
         raise InputError(
             f"{path} cannot be rebuilt ({type(fault).__name__}: {fault}); it was written with "
-            f"{card.get('versions', 'unknown versions')}. Install those versions or fit the model again."
+            f"{card.versions or 'unknown versions'}. Install those versions or fit the model again."
         ) from fault
+
+
+def read_model_card(folder: str | Path) -> ModelCard:
+    """The card of a fitted model, checked.
+
+    Raises
+    ------
+    InputError
+        If there is none, if it is damaged, or if it is of another format.
+    """
+    path = Path(folder) / CARD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(record, dict):
+            check_format(record.get("format"), FORMAT, path)
+        return ModelCard.model_validate(record)
+    except OSError as fault:
+        raise InputError(f"{folder} has no readable {CARD} ({fault}). Fit the model again.") from fault
+    except ValidationError as fault:
+        raise InputError(f"{path} is damaged: {first_fault(fault)}. Fit the model again.") from fault
+    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
+        raise InputError(f"{path} is damaged ({fault}). Fit the model again.") from fault
 
 
 def _check_types(path: Path, what: str) -> None:
@@ -145,9 +209,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist() if value.size <= 32 else f"array of shape {list(value.shape)}"
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f"_{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stylegan_surv.errors import InputError
@@ -16,54 +16,60 @@ from stylegan_surv.survival.engines.elasticnet import CoxElasticNet
 from stylegan_surv.survival.engines.forests import SurvivalForest
 
 INNER_FOLDS = 5
-# ridge on clinical coefficients: a level without events stays finite, others hardly move
+# ridge on the covariates' coefficients: a level without events stays finite, others hardly move
 CLINICAL_ALPHA = 0.1
+Shape = tuple[int, int]  # num_ws and w_dim of a patient's W+
 
 
-def _cox_ridge(num_ws: int | None, w_dim: int | None, **settings: Any) -> Any:
-    return CoxRidge(**({"cv": INNER_FOLDS, "unpenalized_alpha": CLINICAL_ALPHA} | settings))
+def _cox_ridge(_: Shape | None) -> CoxRidge:
+    return CoxRidge(cv=INNER_FOLDS, unpenalized_alpha=CLINICAL_ALPHA)
 
 
-def _cox_ridge_groups(num_ws: int | None, w_dim: int | None, **settings: Any) -> Any:
-    if num_ws is None or w_dim is None:
+def _cox_ridge_groups(shape: Shape | None) -> CoxRidge:
+    if shape is None:
         raise InputError("cox-ridge-groups: needs num_ws and w_dim, to know which columns are which layer's.")
-    return _cox_ridge(None, None, **({"penalty_groups": layer_groups(num_ws, w_dim)} | settings))
+    model: CoxRidge = _cox_ridge(shape).set_params(penalty_groups=layer_groups(*shape))
+    return model
 
 
-def _cox_elasticnet(num_ws: int | None, w_dim: int | None, **settings: Any) -> Any:
-    return CoxElasticNet(**({"cv": INNER_FOLDS} | settings))
+def _cox_elasticnet(_: Shape | None) -> CoxElasticNet:
+    return CoxElasticNet(cv=INNER_FOLDS)
 
 
-def _deepsurv(num_ws: int | None, w_dim: int | None, **settings: Any) -> Any:
-    return DeepSurv(**settings)
+def _random_forest(_: Shape | None) -> SurvivalForest:
+    return SurvivalForest("rsf")
 
 
-def _forest(kind: str) -> Callable[..., Any]:
-    return lambda num_ws, w_dim, **settings: SurvivalForest(kind, **settings)
+def _extra_trees(_: Shape | None) -> SurvivalForest:
+    return SurvivalForest("extra-trees")
 
 
-def _clinical(num_ws: int | None, w_dim: int | None, **settings: Any) -> Any:
-    return make_pipeline(ClinicalDesign(), CoxRidge(**({"alphas": (CLINICAL_ALPHA,)} | settings)))
+def _deepsurv(_: Shape | None) -> DeepSurv:
+    return DeepSurv()
 
 
-def _nuisance(num_ws: int | None, w_dim: int | None, **settings: Any) -> Any:
-    return make_pipeline(StandardScaler(), CoxRidge(**({"cv": INNER_FOLDS} | settings)))
+def _clinical(_: Shape | None) -> Pipeline:
+    return make_pipeline(ClinicalDesign(), CoxRidge(alphas=(CLINICAL_ALPHA,)))
 
 
-MODELS: dict[str, Callable[..., Any]] = {
+def _nuisance(_: Shape | None) -> Pipeline:
+    return make_pipeline(StandardScaler(), CoxRidge(cv=INNER_FOLDS))
+
+
+MODELS: dict[str, Callable[[Shape | None], Any]] = {
     "cox-ridge": _cox_ridge,
     "cox-ridge-groups": _cox_ridge_groups,
     "cox-elasticnet": _cox_elasticnet,
-    "rsf": _forest("rsf"),
-    "extra-trees": _forest("extra-trees"),
+    "rsf": _random_forest,
+    "extra-trees": _extra_trees,
     "deepsurv": _deepsurv,
     "clinical": _clinical,
     "nuisance": _nuisance,
 }
 
 
-def make_model(name: str, num_ws: int | None = None, w_dim: int | None = None, **settings: Any) -> Any:
-    """An unfitted estimator by name.
+def make_model(name: str, num_ws: int | None = None, w_dim: int | None = None) -> Any:
+    """An unfitted estimator by name, with the settings that a study uses; ``set_params`` changes them.
 
     Parameters
     ----------
@@ -73,9 +79,16 @@ def make_model(name: str, num_ws: int | None = None, w_dim: int | None = None, *
         covariates, "nuisance" any small numeric matrix.
     num_ws, w_dim : int, optional
         Shape of a patient's W+; needed for the layer groups.
-    **settings
-        Passed to the estimator.
+
+    Returns
+    -------
+    scikit-learn estimator
+
+    Examples
+    --------
+    >>> make_model("rsf").set_params(n_estimators=20).n_estimators
+    20
     """
     if name not in MODELS:
         raise InputError(f"model: got {name!r}, expected one of {', '.join(MODELS)}.")
-    return MODELS[name](num_ws, w_dim, **settings)
+    return MODELS[name](None if num_ws is None or w_dim is None else (num_ws, w_dim))

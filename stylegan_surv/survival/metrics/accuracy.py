@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stylegan_surv.survival.metrics.censoring import kaplan_meier
+from stylegan_surv._types import Floats
+from stylegan_surv.survival.metrics.kaplan_meier import kaplan_meier
 from stylegan_surv.survival.metrics.resamples import Resamples
 from stylegan_surv.survival.validation.out_of_fold import Scores
-
-Floats = NDArray[np.floating]
 
 
 def auc(scores: Scores, resamples: Resamples, t: float, weights: Floats) -> Floats:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import chi2
 
+from stylegan_surv._types import Bools, Floats, Ints
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.cox.plain import fit_cox
-from stylegan_surv.survival.metrics.censoring import at_risk, kaplan_meier
 from stylegan_surv.survival.metrics.concordance import checked
+from stylegan_surv.survival.metrics.kaplan_meier import at_risk, kaplan_meier
 
-Floats = NDArray[np.floating]
 _KNOTS = (0.10, 0.50, 0.90)  # Harrell (2015), table 2.3: three knots
 _CLIP = 1e-6  # predicted probabilities of exactly 0 or 1 have no complementary log-log
 _LEAST_EXPECTED = 5.0  # expected events that a cell of a chi-square test needs
@@ -73,7 +73,7 @@ def calibration(
     s = np.asarray(survival, float)
     if s.size and (s.min() < 0 or s.max() > 1):
         raise InputError(f"survival: got values from {s.min():.3g} to {s.max():.3g}, expected probabilities")
-    data = checked(time, event, s, entry, None, None)
+    data = checked(time, event, s, entry)
     m = np.ones((len(s), 1)) if multiplicity is None else multiplicity
     risk, total = 1 - s, m.sum(axis=0)
     curve = kaplan_meier(data.time, data.event, entry=data.entry, weight=m)
@@ -90,10 +90,9 @@ def calibration(
     error = np.abs(observed - risk[:, None])
     e50, e90 = weighted_quantile(error, m, (0.5, 0.9))
     ici = np.einsum("ib,ib->b", error, m) / total
-    values = (oe, slope, ici, e50, e90)
     if multiplicity is None:
-        values = tuple(v[0] for v in values)  # type: ignore[assignment]
-    return Calibration(*values, predicted=risk, observed=observed[:, 0])
+        oe, slope, ici, e50, e90 = (v[0] for v in (oe, slope, ici, e50, e90))
+    return Calibration(oe, slope, ici, e50, e90, predicted=risk, observed=observed[:, 0])
 
 
 def restricted_cubic(x: Floats, knots: Floats) -> Floats:
@@ -115,9 +114,7 @@ def restricted_cubic(x: Floats, knots: Floats) -> Floats:
     return np.column_stack([x, *(term / (last - knots[0]) ** 2 for term in terms)])
 
 
-def _resampled_coefficients(
-    x: Floats, time: Floats, event: NDArray[np.bool_], entry: Floats | None, m: Floats
-) -> Floats:
+def _resampled_coefficients(x: Floats, time: Floats, event: Bools, entry: Floats | None, m: Floats) -> Floats:
     """Cox coefficients per resample [p, B]: one Newton step from the sample's, along the score residuals."""
     fit = fit_cox(x, time, event, entry=entry)
     residuals = score_residuals(x, fit.coef, time, event, entry)
@@ -125,7 +122,7 @@ def _resampled_coefficients(
 
 
 def score_residuals(
-    x: Floats, coef: Floats, time: Floats, event: NDArray[np.bool_], entry: Floats | None = None
+    x: Floats, coef: Floats, time: Floats, event: Bools, entry: Floats | None = None
 ) -> Floats:
     """U_i = d_i (x_i − x̄(t_i)) − exp(x_iβ) ∫_{entry_i}^{t_i} (x_i − x̄(u)) dΛ₀(u), [n, p] (Breslow's ties)."""
     r = np.exp((x - x.mean(axis=0)) @ coef)
@@ -144,9 +141,7 @@ def score_residuals(
     return np.asarray(residual)
 
 
-def _cox_risk(
-    eta: Floats, time: Floats, event: NDArray[np.bool_], entry: Floats | None, m: Floats, t: float
-) -> Floats:
+def _cox_risk(eta: Floats, time: Floats, event: Bools, entry: Floats | None, m: Floats, t: float) -> Floats:
     """Risk by t under a Cox model with linear predictors `eta` [n, B], Breslow's baseline per resample."""
     r = np.exp(eta)
     use = event & (time <= t)
@@ -237,7 +232,7 @@ def a_calibration(
     return ChiSquare(statistic, len(keep), float(chi2.sf(statistic, len(keep))))
 
 
-def _merge(expected: Floats) -> NDArray[np.intp]:
+def _merge(expected: Floats) -> Ints:
     """Starts of runs of cells that expect enough events each; the last run takes what is left."""
     starts, total = [0], 0.0
     for k, e in enumerate(expected):

@@ -6,71 +6,25 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
+from numpy.typing import ArrayLike
 
+from stylegan_surv._types import Bools, Floats, Ints
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival.cox.plain import breslow, fit_cox
+from stylegan_surv.survival.cox.plain import fit_cox
+from stylegan_surv.survival.metrics.kaplan_meier import (
+    StepCurves,
+    at_risk,
+    breslow,
+    kaplan_meier,
+    weight_columns,
+)
 
 Censoring = Literal["km", "stratified", "cox"]
-Floats = NDArray[np.floating]
 SEPARATED_RIDGE = 0.05  # per patient
 
 
-@dataclass(frozen=True)
-class StepCurves:
-    """One step function per column, sharing the jump times.
-
-    Attributes
-    ----------
-    times : array [k], increasing
-    values : array [k + 1, B]
-        ``values[0]`` before the first jump, ``values[i]`` from ``times[i - 1]`` on.
-    """
-
-    times: Floats
-    values: Floats
-
-    def at(self, t: Floats, *, left: bool = False) -> Floats:
-        """Values at `t` [m, B]; with `left` the limit from the left."""
-        return np.asarray(self.values[np.searchsorted(self.times, t, side="left" if left else "right")])
-
-
-def at_risk(time: Floats, entry: Floats | None, weight: Floats, t: Floats) -> Floats:
-    """Weighted number with entry < t ≤ time, [len(t), B]."""
-
-    def total_at_or_after(x: Floats) -> Floats:
-        order = np.argsort(x, kind="stable")
-        below = np.concatenate([np.zeros((1, weight.shape[1])), np.cumsum(weight[order], axis=0)])
-        return np.asarray(below[-1] - below[np.searchsorted(x[order], t, side="left")])
-
-    leaving = total_at_or_after(time)
-    return leaving if entry is None else leaving - total_at_or_after(entry)
-
-
-def kaplan_meier(
-    time: Floats, event: NDArray[np.bool_], *, entry: Floats | None = None, weight: Floats | None = None
-) -> StepCurves:
-    """Product-limit estimate of S(t), with delayed entry and case weights (one curve per weight column).
-
-    Parameters
-    ----------
-    time, event : arrays [n]
-    entry : array [n] or None
-    weight : array [n] or [n, B] or None
-        Case weights, e.g. bootstrap multiplicities.
-    """
-    w = _columns(weight, len(time))
-    times, index = np.unique(time[event], return_inverse=True)
-    deaths = sparse.csr_array((np.ones(len(index)), (index, np.flatnonzero(event))), (len(times), len(w))) @ w
-    with np.errstate(invalid="ignore", divide="ignore"):
-        hazard = np.nan_to_num(deaths / at_risk(time, entry, w, times))
-    curve = np.cumprod(np.vstack([np.ones((1, w.shape[1])), 1.0 - hazard]), axis=0)
-    return StepCurves(times, curve)
-
-
 def censoring_survival(
-    time: Floats, event: NDArray[np.bool_], *, entry: Floats | None = None, weight: Floats | None = None
+    time: Floats, event: Bools, *, entry: Floats | None = None, weight: Floats | None = None
 ) -> StepCurves:
     """G(t) = P(censoring after t) by Kaplan–Meier; at a tie, events come before censorings.
 
@@ -78,17 +32,13 @@ def censoring_survival(
     probability of being *under observation* at t up to a constant, which is what the weights need; so the
     same ratio serves both (Lynden-Bell 1971 for the truncated part).
     """
-    w = _columns(weight, len(time))
+    w = weight_columns(weight, len(time))
     times = np.unique(time if entry is None else np.concatenate([time, entry]))
     s = kaplan_meier(time, event, entry=entry, weight=w)
     after = at_risk(time, entry, w, np.nextafter(times, np.inf))
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = after / (w.sum(axis=0) * s.at(times))
     return StepCurves(times, np.vstack([np.ones((1, w.shape[1])), np.nan_to_num(ratio, posinf=0.0)]))
-
-
-def _columns(weight: Floats | None, n: int) -> Floats:
-    return np.ones((n, 1)) if weight is None else np.asarray(weight, float).reshape(n, -1)
 
 
 @dataclass(frozen=True)
@@ -104,7 +54,7 @@ class Observation:
         Hazard ratio of being censored: G = curve ** multiplier (Cox model).
     """
 
-    group: NDArray[np.intp]
+    group: Ints
     curves: tuple[StepCurves, ...]
     multiplier: Floats | None = None
 
@@ -121,7 +71,7 @@ class Observation:
             g[self.group == k] = curve.at(at[self.group == k], left=True)
         return g if self.multiplier is None else g ** self.multiplier[:, None]
 
-    def cross(self, at: Floats, members: NDArray[np.intp]) -> Floats:
+    def cross(self, at: Floats, members: Ints) -> Floats:
         """G_j(t_i−) of the `members` j at the times t_i, [len(at), len(members)] (first resample)."""
         g = np.stack([curve.at(at, left=True)[:, 0] for curve in self.curves], axis=1)[:, self.group[members]]
         return g if self.multiplier is None else g ** self.multiplier[members]
@@ -129,10 +79,10 @@ class Observation:
 
 def observation(
     time: Floats,
-    event: NDArray[np.bool_],
+    event: Bools,
     *,
     entry: Floats | None = None,
-    strata: NDArray[np.intp] | None = None,
+    strata: Ints | None = None,
     weight: Floats | None = None,
     censoring: Censoring = "km",
     covariates: ArrayLike | None = None,
@@ -154,7 +104,7 @@ def observation(
         raise InputError(f"censoring: got {censoring!r}, expected 'km', 'stratified' or 'cox'")
     if censoring == "stratified" and strata is None:
         raise InputError("censoring='stratified' needs strata")
-    w, group = _columns(weight, len(time)), np.zeros(len(time), np.intp)
+    w, group = weight_columns(weight, len(time)), np.zeros(len(time), np.intp)
     if censoring == "stratified" and strata is not None:
         group = np.unique(strata, return_inverse=True)[1]
     curves = []
@@ -165,9 +115,7 @@ def observation(
     return Observation(group, tuple(curves))
 
 
-def _cox_observation(
-    time: Floats, event: NDArray[np.bool_], entry: Floats | None, covariates: Floats
-) -> Observation:
+def _cox_observation(time: Floats, event: Bools, entry: Floats | None, covariates: Floats) -> Observation:
     """G(t | x) = exp(−Λ₀(t) exp(xβ)), Λ₀ by Breslow (1974).
 
     A calendar end of follow-up makes the year of entry tell the censoring time exactly, and β has no maximum: then a

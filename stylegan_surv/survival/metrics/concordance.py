@@ -6,22 +6,20 @@ Everywhere a *higher* score means a *worse* prognosis.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import norm
 
+from stylegan_surv._types import Floats
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.metrics.censoring import Censoring, Observation, observation
 from stylegan_surv.survival.metrics.pairs import Pairs
+from stylegan_surv.survival.outcome import Outcome
 from stylegan_surv.survival.validation.out_of_fold import Scores, scores_of
 
-if TYPE_CHECKING:
-    from stylegan_surv.survival.outcome import Outcome
-
-Floats = NDArray[np.floating]
 Weights = Literal["harrell", "uno"]
 
 
@@ -122,10 +120,10 @@ def concordance(
     two events at one time are not compared. With N_i, D_i the concordant and comparable pairs of patient i,
     C = ΣN/ΣD and SE² = Σ ((N_i − C D_i) / (ΣD/2))². The weights 1/G² are held fixed in the SE.
     """
-    data = checked(time, event, risk, entry, strata, sample_weight)
+    data, score = checked(time, event, risk, entry, strata, sample_weight), np.asarray(risk, float)
     w = pair_weights(data, weights, tau, censoring, censoring_covariates)
-    pairs = Pairs(data.time, data.event, data.risk, data.entry, data.group, w.event, w.other)
-    return _from_shares(*pairs.shares(data.weight), tau)
+    pairs = Pairs(data.time, data.event, score, data.entry, data.strata, w.event, w.other)
+    return _from_shares(*pairs.shares(data.case_weight), tau)
 
 
 def _from_shares(concordant: Floats, comparable: Floats, tau: float | None) -> Concordance:
@@ -142,18 +140,6 @@ def _from_shares(concordant: Floats, comparable: Floats, tau: float | None) -> C
 
 
 @dataclass(frozen=True)
-class Data:
-    """Checked arrays [n]; `entry` is None where it changes nothing."""
-
-    time: Floats
-    event: NDArray[np.bool_]
-    risk: Floats
-    entry: Floats | None
-    group: NDArray[np.intp] | None
-    weight: Floats
-
-
-@dataclass(frozen=True)
 class PairWeights:
     """Weight of a comparable pair whose earlier member i died at t_i: ``event[i]``, over G_j(t_i) where that
     differs between patients j.
@@ -167,13 +153,13 @@ class PairWeights:
 
 
 def pair_weights(
-    data: Data,
+    data: Outcome,
     weights: Weights,
     tau: float | None,
     censoring: Censoring = "km",
     covariates: ArrayLike | None = None,
 ) -> PairWeights:
-    """Weights for Harrell's or Uno's C; ``event`` has a column per column of ``data.weight``.
+    """Weights for Harrell's or Uno's C; ``event`` has a column per column of the outcome's weights.
 
     The weight is 0 from `tau` on and where a resample has nobody to stand for.
     """
@@ -186,7 +172,7 @@ def pair_weights(
         data.time,
         data.event,
         entry=data.entry,
-        strata=data.group,
+        strata=data.strata,
         weight=data.weight,
         censoring=censoring,
         covariates=covariates,
@@ -201,11 +187,13 @@ def checked(
     time: ArrayLike,
     event: ArrayLike,
     risk: ArrayLike,
-    entry: ArrayLike | None,
-    strata: ArrayLike | None,
-    weight: ArrayLike | None,
-) -> Data:
-    """The arrays as float, bool and codes.
+    entry: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
+    weight: ArrayLike | None = None,
+) -> Outcome:
+    """The outcome of rows that pairs are counted on, once the arrays (and `risk`) have been looked at.
+
+    Strata are numbered, -1 for a missing one; entries that change nothing are left out; there always are weights.
 
     Raises
     ------
@@ -231,7 +219,7 @@ def checked(
     if late is not None and late.max(initial=-np.inf) < arrays["time"].min(initial=np.inf):
         late = None  # everyone had entered before the first follow-up ended
     case_weight = arrays.get("sample_weight", np.ones(n))
-    return Data(arrays["time"], died.astype(bool), arrays["risk"], late, group, case_weight)
+    return Outcome.unchecked(arrays["time"], died.astype(bool), late, group, case_weight)
 
 
 def pooled_concordance(
@@ -267,20 +255,21 @@ def pooled_concordance(
         Its interval resamples patients and is conditional on the fitted models.
     """
     scores = scores_of(frame, outcome)
-    data = checked(outcome.time, outcome.event, np.zeros(len(outcome.time)), outcome.entry, strata, None)
+    none = np.zeros(len(outcome))  # the scores are the frame's
+    data = checked(outcome.time, outcome.event, none, outcome.entry, strata, outcome.weight)
     weigher = data
     if censoring_strata is not None:
-        weigher = replace(data, group=pd.factorize(np.asarray(censoring_strata))[0])
+        weigher = replace(data, strata=pd.factorize(np.asarray(censoring_strata))[0])
     w = pair_weights(weigher, weights, tau, censoring, censoring_covariates)
-    each = [_from_shares(*pairs.shares(data.weight), tau) for pairs in repeat_pairs(scores, data, w)]
+    each = [_from_shares(*pairs.shares(data.case_weight), tau) for pairs in repeat_pairs(scores, data, w)]
     influence = np.mean([c.influence for c in each], axis=0)
     estimate, count = (float(np.mean([getattr(c, name) for c in each])) for name in ("estimate", "pairs"))
     return Concordance(estimate, float(np.sqrt(np.sum(influence**2))), count, influence, tau)
 
 
-def repeat_pairs(scores: Scores, data: Data, weights: PairWeights) -> list[Pairs]:
+def repeat_pairs(scores: Scores, data: Outcome, weights: PairWeights) -> list[Pairs]:
     """The comparable pairs of every repeat: within a fold, and within a stratum of it where there are strata."""
-    level = np.zeros(len(data.time), int) if data.group is None else data.group
+    level = np.zeros(len(data), int) if data.strata is None else data.strata
     group = scores.fold * (level.max() + 1) + level
     group[(scores.fold < 0) | np.isnan(scores.risk)] = -1
     return [

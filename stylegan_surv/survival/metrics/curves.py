@@ -12,8 +12,8 @@ import pandas as pd
 from stylegan_surv._types import Bools, Floats, Ints
 from stylegan_surv.survival.metrics import accuracy, names
 from stylegan_surv.survival.metrics.calibration import calibration
-from stylegan_surv.survival.metrics.censoring import at_risk, kaplan_meier
 from stylegan_surv.survival.metrics.concordance import checked
+from stylegan_surv.survival.metrics.kaplan_meier import at_risk, kaplan_meier
 from stylegan_surv.survival.metrics.resamples import Resamples
 from stylegan_surv.survival.metrics.summary import THIRDS, round_ticks, thirds_within_fold
 from stylegan_surv.survival.metrics.table import CONSTANT, Metrics

@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike
 
 from stylegan_surv._types import Floats
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival.cox.plain import breslow, fit_cox
+from stylegan_surv.survival.cox.plain import fit_cox
 from stylegan_surv.survival.metrics import names
 from stylegan_surv.survival.metrics.interval import RESAMPLES
+from stylegan_surv.survival.metrics.kaplan_meier import breslow
 from stylegan_surv.survival.metrics.table import Metrics, oof_metrics
 from stylegan_surv.survival.validation.out_of_fold import scores_of, survival_columns
 

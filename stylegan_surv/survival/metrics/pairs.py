@@ -10,12 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from stylegan_surv._types import Bools, Floats, Ints
 from stylegan_surv.survival.metrics.censoring import Observation
 
-Floats = NDArray[np.floating]
-Ints = NDArray[np.intp]
 _BLOCK = 512  # rows of one block: 512 × 20,000 float32 is 40 MB
 
 
@@ -61,7 +59,7 @@ class Pairs:
     """
 
     time: Floats
-    event: NDArray[np.bool_]
+    event: Bools
     risk: Floats
     entry: Floats | None
     group: Ints | None

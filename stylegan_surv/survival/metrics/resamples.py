@@ -8,16 +8,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stylegan_surv.survival.metrics.censoring import (
-    Censoring,
-    Observation,
-    StepCurves,
-    kaplan_meier,
-    observation,
-)
-from stylegan_surv.survival.metrics.concordance import Data
-
-Floats = NDArray[np.floating]
+from stylegan_surv._types import Bools, Floats
+from stylegan_surv.survival.metrics.censoring import Censoring, Observation, observation
+from stylegan_surv.survival.metrics.kaplan_meier import StepCurves, kaplan_meier
+from stylegan_surv.survival.outcome import Outcome
 
 
 def multiplicities(n: int, n_boot: int, seed: int) -> NDArray[np.float32]:
@@ -35,19 +29,19 @@ class Resamples:
 
     Parameters
     ----------
-    data : Data
-        ``data.weight`` holds the multiplicities, [n, B].
+    data : Outcome
+        Its weights are the multiplicities, shape (n, B); its strata serve ``censoring="stratified"``.
     censoring, covariates
         Model of G, as in `concordance`.
     """
 
-    data: Data
+    data: Outcome
     censoring: Censoring = "km"
     covariates: ArrayLike | None = None
 
     @property
     def m(self) -> Floats:
-        return self.data.weight
+        return self.data.case_weight
 
     @cached_property
     def observed(self) -> Observation:
@@ -57,7 +51,7 @@ class Resamples:
             d.time,
             d.event,
             entry=d.entry,
-            strata=d.group,
+            strata=d.strata,
             weight=d.weight,
             censoring=self.censoring,
             covariates=self.covariates,
@@ -68,7 +62,7 @@ class Resamples:
         """G(T−) at each patient's own time, [n, B]."""
         return self.observed.own(self.data.time)
 
-    def status(self, t: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def status(self, t: float) -> tuple[Bools, Bools]:
         """Who is known to have died by t, and who is known to be alive just after it."""
         d = self.data
         alive = d.time > t
@@ -86,9 +80,9 @@ class Resamples:
         use = (dead | alive)[:, None] & (known > 0)
         return np.divide(self.m, known, out=np.zeros(known.shape), where=use)
 
-    def survival(self, rows: NDArray[np.bool_] | None = None) -> StepCurves:
+    def survival(self, rows: Bools | None = None) -> StepCurves:
         """Kaplan–Meier curve of the patients `rows`, one per resample."""
         d = self.data
         k = np.ones(len(d.time), bool) if rows is None else rows
         entry = None if d.entry is None else d.entry[k]
-        return kaplan_meier(d.time[k], d.event[k], entry=entry, weight=d.weight[k])
+        return kaplan_meier(d.time[k], d.event[k], entry=entry, weight=d.case_weight[k])

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from stylegan_surv._types import Bools, Floats, Ints
-from stylegan_surv.survival.metrics.censoring import at_risk, kaplan_meier
+from stylegan_surv.survival.metrics.kaplan_meier import at_risk, kaplan_meier
 from stylegan_surv.survival.validation.out_of_fold import Scores, scores_of
 
 if TYPE_CHECKING:

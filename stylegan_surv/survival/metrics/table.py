@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,7 +18,7 @@ from stylegan_surv._types import Array, Floats, Progress
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.metrics import accuracy, names
 from stylegan_surv.survival.metrics.calibration import a_calibration, calibration, d_calibration
-from stylegan_surv.survival.metrics.censoring import Censoring, at_risk, censoring_survival
+from stylegan_surv.survival.metrics.censoring import Censoring, censoring_survival
 from stylegan_surv.survival.metrics.concordance import (
     Concordance,
     PairWeights,
@@ -29,10 +29,13 @@ from stylegan_surv.survival.metrics.concordance import (
     repeat_pairs,
 )
 from stylegan_surv.survival.metrics.interval import LEVEL, RESAMPLES, Interval
+from stylegan_surv.survival.metrics.kaplan_meier import at_risk
 from stylegan_surv.survival.metrics.resamples import Resamples, multiplicities
 from stylegan_surv.survival.validation.out_of_fold import Scores, scores_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from stylegan_surv.survival.outcome import Outcome
 
 __all__ = [
@@ -231,7 +234,7 @@ class _Evaluation:
         return self._weights[t]
 
     def _c(self, scores: Scores, weight: PairWeights, strata: Array | None = None) -> Floats:
-        data, m = replace(self.resamples.data, group=strata), self.resamples.m
+        data, m = replace(self.resamples.data, strata=strata), self.resamples.m
         counts = [pairs.counts(m) for pairs in repeat_pairs(scores, data, weight)]
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(np.mean([concordant / comparable for concordant, comparable in counts], axis=0))
@@ -295,7 +298,7 @@ def goodness_of_fit(scores: Scores, outcome: Outcome, tau: float) -> dict[str, F
 
 
 def metric_samples(
-    oof: Any,
+    oof: pd.DataFrame,
     outcome: Outcome,
     *,
     strata: ArrayLike | None = None,
@@ -311,7 +314,7 @@ def metric_samples(
 
     Parameters
     ----------
-    oof : OutOfFold or DataFrame
+    oof : DataFrame
         Out-of-fold results: patient_id, repeat, fold, model, risk and the S(t) columns.
     outcome : Outcome
     strata : array-like, shape (n,), optional
@@ -330,13 +333,12 @@ def metric_samples(
     progress : callable, optional
         Called with (done, total).
     """
-    frame = getattr(oof, "frame", oof)
     strata = outcome.strata if strata is None else strata
     horizons = default_horizons(outcome) if horizons is None else horizons
-    models = [str(name) for name in frame["model"].unique()]
-    scores = {name: scores_of(frame[frame["model"] == name], outcome) for name in models}
+    models = [str(name) for name in oof["model"].unique()]
+    scores = {name: scores_of(oof[oof["model"] == name], outcome) for name in models}
     data = checked(outcome.time, outcome.event, np.zeros(len(outcome.time)), outcome.entry, strata, None)
-    setting = _Setting(horizons, default_tau(outcome) if tau is None else tau, thresholds, data.group)
+    setting = _Setting(horizons, default_tau(outcome) if tau is None else tau, thresholds, data.strata)
     parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in models}
     m = multiplicities(len(outcome.time), n_boot, seed)
     size = max(1, CELLS // len(m))
@@ -358,7 +360,7 @@ def metric_samples(
 
 
 def oof_metrics(
-    oof: Any,
+    oof: pd.DataFrame,
     outcome: Outcome,
     *,
     strata: ArrayLike | None = None,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+from stylegan_surv._types import Array
 from stylegan_surv.errors import InputError
+from stylegan_surv.survival.outcome import Outcome
 
-Array = npt.NDArray[Any]
+NEVER = -1  # fold of a patient who is trained on only
 
 
 def deal_folds(
@@ -59,3 +61,53 @@ def as_folds(
     if hasattr(cv, "split"):
         return list(cv.split(np.zeros((len(event), 1)), event, groups))
     return [(np.asarray(a), np.asarray(b)) for a, b in cv]
+
+
+def make_folds(
+    outcome: Outcome, folds: Any = 5, *, repeats: int = 1, groups: Array | None = None, seed: int = 0
+) -> Array:
+    """Fold number of every patient in every repeat, shape (repeats, n); -1 for those never tested."""
+    if isinstance(folds, pd.DataFrame):
+        return _folds_from_frame(outcome, folds)
+    if isinstance(folds, (int, np.integer)):
+        outcome.require_events(int(folds), f"{folds}-fold cross-validation")
+        deal = [
+            deal_folds(outcome.event, int(folds), strata=outcome.strata, groups=groups, seed=seed + 1000 * r)
+            for r in range(repeats)
+        ]
+        return np.array(deal)
+    if isinstance(folds, np.ndarray) and folds.ndim <= 2 and folds.shape[-1:] == (len(outcome),):
+        return np.atleast_2d(folds.astype(int))
+    division = np.full(len(outcome), NEVER)
+    for k, (_, test) in enumerate(as_folds(folds, outcome.event, groups=groups)):
+        division[test] = k
+    return division[None]
+
+
+def _folds_from_frame(outcome: Outcome, frame: pd.DataFrame) -> Array:
+    rows = []
+    for _, part in frame.groupby("repeat", sort=True):
+        known = pd.Series(part["fold"].to_numpy(), index=part["patient_id"].astype(str))
+        absent = ~np.isin(outcome.patient_id, known.index)
+        if absent.any():
+            raise InputError(
+                f"folds: {absent.sum()} patients have no fold (for example {str(outcome.patient_id[absent][0])!r}); "
+                "expected one row per patient and repeat."
+            )
+        rows.append(known.loc[outcome.patient_id].to_numpy(int))
+    return np.array(rows)
+
+
+def leave_group_out(groups: Array) -> Array:
+    """Fold numbers that leave one group (site, camera) out at a time, for `nested_cv(folds=...)`."""
+    return np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
+
+
+def temporal_split(when: Array, cut: Any) -> Array:
+    """Train on patients before `cut`, test on those from `cut` on (fold 0; the others are never tested)."""
+    late = np.asarray(when) >= cut
+    if late.all() or not late.any():
+        raise InputError(
+            f"temporal split: {late.sum()} of {len(late)} patients are from {cut} on; expected both kinds."
+        )
+    return np.where(late, 0, NEVER)

@@ -1,22 +1,89 @@
-"""Out-of-fold results as arrays: one row per patient in the outcome's order, one layer per repeat."""
+"""Out-of-fold results: as a table that is saved, and as arrays with a layer per repeat, a row per patient."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from stylegan_surv._files import whole
+from stylegan_surv._types import Array, Floats, Ints
 from stylegan_surv.errors import InputError
+from stylegan_surv.survival.outcome import Outcome
 
-if TYPE_CHECKING:
-    from stylegan_surv.survival.outcome import Outcome
-
-Floats = NDArray[np.floating]
 _SURVIVAL = re.compile(r"S\((?P<t>[-+.\deE]+)\)")
+
+FORMAT = 1  # of the file that OutOfFold.save writes
+CHOSEN = ("model", "repeat", "fold", "parameter", "value")  # columns of OutOfFold.chosen
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Predictions for patients that the model had not seen.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        `patient_id, repeat, fold, model, risk` and a column ``S(t)`` for every horizon. Risks of different
+        folds are not comparable.
+    horizons : tuple of float
+    folds : DataFrame
+        `patient_id, repeat, fold`; give it to `nested_cv` again for the same division (fold -1: never tested).
+    chosen : DataFrame
+        `model, repeat, fold, parameter, value`: hyperparameters chosen inside the fold.
+    """
+
+    frame: pd.DataFrame
+    horizons: tuple[float, ...]
+    folds: pd.DataFrame
+    chosen: pd.DataFrame
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models, in the order asked for."""
+        return list(dict.fromkeys(self.frame["model"]))
+
+    def model(self, name: str) -> pd.DataFrame:
+        """Rows of one model."""
+        if name not in set(self.frame["model"]):
+            raise InputError(f"model: got {name!r}; these results hold {', '.join(self.models)}.")
+        return self.frame[self.frame["model"] == name].reset_index(drop=True)
+
+    def save(self, path: str | Path) -> None:
+        """One Parquet file; horizons, folds and choices travel in its metadata."""
+        table = pa.Table.from_pandas(self.frame, preserve_index=False)
+        kept = {
+            "format": FORMAT,
+            "horizons": list(self.horizons),
+            "folds": self.folds.to_dict("list"),
+            "chosen": self.chosen.to_dict("list"),
+        }
+        meta = {**(table.schema.metadata or {}), b"stylegan_surv": json.dumps(kept).encode()}
+        with whole(path) as partial:
+            pq.write_table(table.replace_schema_metadata(meta), partial)
+
+    @classmethod
+    def load(cls, path: str | Path) -> OutOfFold:
+        """Read what `save` wrote."""
+        table = pq.read_table(Path(path))
+        raw = (table.schema.metadata or {}).get(b"stylegan_surv")
+        if raw is None:
+            raise InputError(f"{path}: not an out-of-fold file of stylegan-surv (no metadata).")
+        kept = json.loads(raw)
+        if kept.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: its format is {kept.get('format')!r}, this stylegan-surv reads {FORMAT}; "
+                "run the cross-validation again."
+            )
+        chosen = pd.DataFrame(kept["chosen"], columns=list(CHOSEN))
+        return cls(table.to_pandas(), tuple(kept["horizons"]), pd.DataFrame(kept["folds"]), chosen)
 
 
 @dataclass(frozen=True)
@@ -35,7 +102,7 @@ class Scores:
     """
 
     risk: Floats
-    fold: NDArray[np.intp]
+    fold: Ints
     survival: Floats
     horizons: Floats
 
@@ -98,7 +165,7 @@ def scores_of(frame: pd.DataFrame, outcome: Outcome) -> Scores:
         raise InputError("out-of-fold results: a patient has two rows in one repeat, expected one")
     shape = (len(labels), len(outcome))
 
-    def spread(values: Any, empty: float, dtype: type) -> NDArray[Any]:
+    def spread(values: Any, empty: float, dtype: type) -> Array:
         values = np.asarray(values, dtype)
         out = np.full((shape[0] * shape[1], *values.shape[1:]), empty, dtype)
         out[cell] = values

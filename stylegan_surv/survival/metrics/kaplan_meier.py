@@ -1,0 +1,85 @@
+"""Step functions of time without covariates: patients at risk, Kaplan–Meier, Breslow's baseline hazard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from stylegan_surv._types import Bools, Floats
+
+
+@dataclass(frozen=True)
+class StepCurves:
+    """One step function per column, sharing the jump times.
+
+    Attributes
+    ----------
+    times : array [k], increasing
+    values : array [k + 1, B]
+        ``values[0]`` before the first jump, ``values[i]`` from ``times[i - 1]`` on.
+    """
+
+    times: Floats
+    values: Floats
+
+    def at(self, t: Floats, *, left: bool = False) -> Floats:
+        """Values at `t` [m, B]; with `left` the limit from the left."""
+        return np.asarray(self.values[np.searchsorted(self.times, t, side="left" if left else "right")])
+
+
+def at_risk(time: Floats, entry: Floats | None, weight: Floats, t: Floats) -> Floats:
+    """Weighted number with entry < t ≤ time, [len(t), B]."""
+
+    def total_at_or_after(x: Floats) -> Floats:
+        order = np.argsort(x, kind="stable")
+        below = np.concatenate([np.zeros((1, weight.shape[1])), np.cumsum(weight[order], axis=0)])
+        return np.asarray(below[-1] - below[np.searchsorted(x[order], t, side="left")])
+
+    leaving = total_at_or_after(time)
+    return leaving if entry is None else leaving - total_at_or_after(entry)
+
+
+def kaplan_meier(
+    time: Floats, event: Bools, *, entry: Floats | None = None, weight: Floats | None = None
+) -> StepCurves:
+    """Product-limit estimate of S(t), with delayed entry and case weights (one curve per weight column).
+
+    Parameters
+    ----------
+    time, event : arrays [n]
+    entry : array [n] or None
+    weight : array [n] or [n, B] or None
+        Case weights, e.g. bootstrap multiplicities.
+    """
+    w = weight_columns(weight, len(time))
+    times, index = np.unique(time[event], return_inverse=True)
+    deaths = sparse.csr_array((np.ones(len(index)), (index, np.flatnonzero(event))), (len(times), len(w))) @ w
+    with np.errstate(invalid="ignore", divide="ignore"):
+        hazard = np.nan_to_num(deaths / at_risk(time, entry, w, times))
+    curve = np.cumprod(np.vstack([np.ones((1, w.shape[1])), 1.0 - hazard]), axis=0)
+    return StepCurves(times, curve)
+
+
+def breslow(
+    eta: Floats,
+    time: Floats,
+    event: Bools,
+    at: Floats,
+    entry: Floats | None = None,
+    left: bool = False,
+) -> Floats:
+    """Cumulative baseline hazard Λ₀ at `at` (its left limit with `left`) for the linear predictor `eta`.
+
+    Breslow (1974): Λ₀(t) = Σ_{events ≤ t} 1 / Σ_{at risk} exp(η).
+    """
+    times, deaths = np.unique(time[event], return_counts=True)
+    hazard = deaths / at_risk(time, entry, np.exp(eta)[:, None], times)[:, 0]
+    total = np.concatenate([[0.0], np.cumsum(hazard)])
+    return np.asarray(total[np.searchsorted(times, at, side="left" if left else "right")])
+
+
+def weight_columns(weight: Floats | None, n: int) -> Floats:
+    """Case weights as columns, shape (n, B): one of ones where there are none."""
+    return np.ones((n, 1)) if weight is None else np.asarray(weight, float).reshape(n, -1)
