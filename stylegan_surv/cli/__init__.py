@@ -8,6 +8,7 @@ from importlib import import_module
 import click
 
 from stylegan_surv import __version__
+from stylegan_surv._files import printable
 from stylegan_surv.errors import InputError
 
 # command -> (module under this package, one line for the overview); a module is imported when it is used
@@ -66,5 +67,8 @@ def main() -> None:
         wrong.show()
         sys.exit(2)
     except InputError as wrong:
-        click.echo(f"Error: {wrong}", err=True)
+        click.echo(f"Error: {printable(wrong.for_command_line())}", err=True)
+        sys.exit(2)
+    except OSError as wrong:  # a disk that is full or gone, wherever it was noticed
+        click.echo(f"Error: {printable(str(wrong))}", err=True)
         sys.exit(2)

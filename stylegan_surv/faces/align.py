@@ -14,7 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from stylegan_surv.cohort import Cohort, photo_ids
+from stylegan_surv._photos import photo_ids
+from stylegan_surv.cohort import Cohort
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.chips import (
     JOURNAL,
