@@ -6,7 +6,6 @@ import hashlib
 import os
 import posixpath
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,13 +20,6 @@ from stylegan_surv.errors import InputError
 MANIFEST = "_chips.parquet"  # of a folder of aligned chips
 MAX_BYTES = 200  # of an identifier: file systems take names of 255 bytes, and a suffix follows
 DIGEST = 8  # hexadecimal digits that keep apart what is cut to the same name
-INVISIBLE = {
-    "Cc",
-    "Cf",
-    "Cs",
-    "Co",
-    "Cn",
-}  # Unicode's control, format, surrogate, private and unassigned characters
 
 
 def photo_ids(names: Sequence[str]) -> list[str]:
@@ -62,15 +54,6 @@ def _safe(name: str) -> str:
         return safe
     end = safe.encode()[DIGEST + 1 - MAX_BYTES :].decode(errors="ignore").strip("_.-")
     return f"{end}-{hashlib.sha256(name.encode()).hexdigest()[:DIGEST]}"
-
-
-def has_invisible(name: str) -> bool:
-    """Whether a name holds characters that nobody sees, or that no text file can hold.
-
-    >>> has_invisible("a\\u200bb.jpg"), has_invisible("Müller 1.jpg")
-    (True, False)
-    """
-    return any(unicodedata.category(character) in INVISIBLE for character in name)
 
 
 def relative_name(name: str, folder: Path | None) -> str | None:

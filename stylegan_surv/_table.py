@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ NO_NAME = MISSING | {
     "—",
     "?",
 }  # of a patient or photograph
+INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}  # Unicode: control, format, surrogate, private, unassigned
 SHOWN = 20  # faults that one message lists
 SEPARATOR_LINE = re.compile(r"sep=([,;\t])", re.IGNORECASE)  # the first line that Excel writes and reads
 UTF16 = (b"\xff\xfe", b"\xfe\xff")  # what Excel calls "Unicode text"
@@ -256,3 +258,39 @@ class Faults:
 def numbers(text: pd.Series) -> pd.Series:
     """Cells as numbers, NaN where a cell is none."""
     return pd.to_numeric(text.astype(object), errors="coerce")
+
+
+def identity(given: pd.Series, faults: Faults) -> pd.Series:
+    """Identifiers of patients; those that a spreadsheet takes for a formula, or nobody can see, are faults."""
+    ids = identifiers(present(given, faults))
+    formula = ids.astype("string").str.match(r"[=+@-]").fillna(False).astype(bool)
+    faults.add(
+        formula, str(given.name), given, "a name that does not begin with =, +, - or @, as formulas do"
+    )
+    return ids
+
+
+def present(given: pd.Series, faults: Faults) -> pd.Series:
+    """A column of names; marks for missing values, and characters that nobody sees, are faults."""
+    name = str(given.name)
+    values = blank(given, NO_NAME)
+    mark = values.isna() & given.notna()
+    faults.add(values.isna() & ~mark, name, given, "a value")
+    faults.add(mark, name, given, "a value; this stands for a missing one")
+    unseen = values.map(lambda text: text is not None and has_invisible(text)).astype(bool)
+    faults.add(
+        unseen,
+        name,
+        given.map(lambda text: None if text is None else ascii(text)[1:-1]),
+        "visible characters",
+    )
+    return values
+
+
+def has_invisible(name: str) -> bool:
+    """Whether a name holds characters that nobody sees, or that no text file can hold.
+
+    >>> has_invisible("a\\u200bb.jpg"), has_invisible("Müller 1.jpg")
+    (True, False)
+    """
+    return any(unicodedata.category(character) in INVISIBLE for character in name)

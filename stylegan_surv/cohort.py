@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stylegan_surv._photos import has_invisible, locate, photo_ids, relative_name
-from stylegan_surv._table import NO_NAME, Faults, blank, identifiers, numbers, read_table
+from stylegan_surv._photos import locate, photo_ids, relative_name
+from stylegan_surv._table import Faults, blank, identity, numbers, present, read_table
 from stylegan_surv.errors import InputError
 
 REQUIRED = ("patient_id", "photo", "time", "event")
@@ -240,7 +240,7 @@ def read_split(path: str | Path) -> pd.DataFrame:
     if missing := [name for name in ("patient_id", "set") if name not in raw.frame]:
         raise InputError(f"{raw.source} has no column {missing[0]}; expected patient_id,set.")
     given = raw.frame[["patient_id", "set"]]
-    frame = given.assign(patient_id=_identity(given["patient_id"], faults))
+    frame = given.assign(patient_id=identity(given["patient_id"], faults))
     faults.add(frame["set"].isna(), "set", frame["set"], "a value")
     twice = frame["patient_id"].duplicated() & frame["patient_id"].notna()
     faults.add(twice, "patient_id", given["patient_id"], "each patient once")
@@ -278,41 +278,14 @@ def _dates(text: pd.Series, faults: Faults) -> pd.Series:
 
 def _names(given: pd.DataFrame, faults: Faults, folder: Path | None) -> dict[str, pd.Series]:
     """Patients and photographs by the one name that each of them has."""
-    patients = _identity(given["patient_id"], faults)
-    photo = _present(given["photo"], faults)
+    patients = identity(given["patient_id"], faults)
+    photo = present(given["photo"], faults)
     tidy = photo.map(lambda name: None if name is None else relative_name(name, folder)).astype(object)
     outside = "a name relative to the folder of photographs, and inside it"
     faults.add(photo.notna() & tidy.isna(), "photo", photo, outside)
     twice = tidy.duplicated() & tidy.notna()
     faults.add(twice, "photo", given["photo"], "each photograph once")
     return {"patient_id": patients, "photo": tidy}
-
-
-def _identity(given: pd.Series, faults: Faults) -> pd.Series:
-    """Identifiers of patients; those that a spreadsheet takes for a formula, or nobody can see, are faults."""
-    ids = identifiers(_present(given, faults))
-    formula = ids.astype("string").str.match(r"[=+@-]").fillna(False).astype(bool)
-    faults.add(
-        formula, str(given.name), given, "a name that does not begin with =, +, - or @, as formulas do"
-    )
-    return ids
-
-
-def _present(given: pd.Series, faults: Faults) -> pd.Series:
-    """A column of names; marks for missing values, and characters that nobody sees, are faults."""
-    name = str(given.name)
-    values = blank(given, NO_NAME)
-    mark = values.isna() & given.notna()
-    faults.add(values.isna() & ~mark, name, given, "a value")
-    faults.add(mark, name, given, "a value; this stands for a missing one")
-    unseen = values.map(lambda text: text is not None and has_invisible(text)).astype(bool)
-    faults.add(
-        unseen,
-        name,
-        given.map(lambda text: None if text is None else ascii(text)[1:-1]),
-        "visible characters",
-    )
-    return values
 
 
 def _outcome(frame: pd.DataFrame, faults: Faults, unit: str) -> pd.DataFrame:
