@@ -18,9 +18,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from cuda_ops import tune_allocator
 from stylegan_surv import load_generator, read_cohort
 from stylegan_surv.cohort import read_split
 from stylegan_surv.errors import InputError
+from stylegan_surv.gan.data import of_patients, read_chips
 from stylegan_surv.gan.formats.checkpoint import load_encoder
 from stylegan_surv.gan.formats.provenance import intersect
 from stylegan_surv.gan.grading.measures import (
@@ -30,8 +32,7 @@ from stylegan_surv.gan.grading.measures import (
     reconstruct,
     sample,
 )
-from stylegan_surv.gan.networks.perceptual import LPIPS
-from stylegan_surv.gan.training.data import of_patients, read_chips
+from stylegan_surv.gan.networks import LPIPS
 
 RESAMPLES = 2000
 
@@ -108,6 +109,7 @@ def main(
     as_json: bool,
 ) -> None:
     """Print before, after and the change as JSON."""
+    tune_allocator()
     torch.set_num_threads(1)
     after = load_generator(tuned)
     cohort, sets = read_cohort(table, photos, check_photos=False), read_split(split)

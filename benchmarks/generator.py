@@ -14,12 +14,13 @@ from pathlib import Path
 import click
 import torch
 
+from cuda_ops import tune_allocator
 from stylegan_surv import load_generator
 from stylegan_surv.errors import InputError
+from stylegan_surv.gan.data import hold_out, read_chips
 from stylegan_surv.gan.formats.checkpoint import load_encoder
 from stylegan_surv.gan.grading.measures import Reconstruction, quality, reconstruct, sample
 from stylegan_surv.gan.grading.memorisation import memorisation
-from stylegan_surv.gan.training.data import hold_out, read_chips
 
 
 def _means(found: Reconstruction) -> dict[str, float]:
@@ -58,6 +59,7 @@ def main(
     as_json: bool,
 ) -> None:
     """Print the measures as JSON."""
+    tune_allocator()
     torch.set_num_threads(1)
     start = time.perf_counter()
     generator = load_generator(name)

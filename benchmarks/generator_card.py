@@ -22,15 +22,15 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cuda_ops import tune_allocator
 from stylegan_surv.attribute.nuisance import find_nuisance, pack
+from stylegan_surv.gan.data import ImageSet, hold_out, read_chips
 from stylegan_surv.gan.formats import checkpoint
 from stylegan_surv.gan.formats.checkpoint import load_encoder, load_generator
 from stylegan_surv.gan.grading import measures
 from stylegan_surv.gan.grading.grids import grid_image, save_grid
 from stylegan_surv.gan.grading.memorisation import Memorisation, memorisation
-from stylegan_surv.gan.networks.perceptual import LPIPS
-from stylegan_surv.gan.networks.stylegan2 import Encoder, Generator
-from stylegan_surv.gan.training.data import ImageSet, hold_out, read_chips
+from stylegan_surv.gan.networks import LPIPS, Encoder, Generator
 from stylegan_surv.gan.training.recipe import Recipe, read_recipe
 from stylegan_surv.gan.training.watch import reconstruction_errors
 from stylegan_surv.inversion.identity import similarity
@@ -211,6 +211,7 @@ def make_card(recipe: Recipe, trained: dict[str, float], found: dict[str, Any]) 
 
 def main() -> None:
     """Parse, measure, print."""
+    tune_allocator()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--generator", default=BUNDLED, help="a file or a bundled name")

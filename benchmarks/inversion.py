@@ -30,7 +30,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cuda_ops import _dispatch
+from cuda_ops import _dispatch, tune_allocator
 from stylegan_surv import embed, load_generator
 from stylegan_surv.gan import LPIPS, Generator, GeneratorConfig
 from stylegan_surv.inversion import Latents, Schedule
@@ -281,6 +281,7 @@ def main(
     as_json: bool,
 ) -> None:
     """Quality, or speed, of the default and of the published protocol."""
+    tune_allocator()
     torch.set_num_threads(threads)
     generator = load_generator(name)
     images = photographs(pictures, generator, photos)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cuda_ops import tune_allocator
 from stylegan_surv import embed, load_generator
 from stylegan_surv.inversion import Schedule
 from stylegan_surv.simulate import outcomes, plan, sample_w
@@ -78,6 +79,7 @@ def measures(w: Array, mean: Array, w_plus: Array, betas: tuple[Array, Array]) -
 @click.option("--json", "as_json", is_flag=True)
 def main(n: int, psi: float, seed: int, name: str, encoder: str | None, ways: str, as_json: bool) -> None:
     """Errors of recovered latents, by way of inversion."""
+    tune_allocator()
     generator = load_generator(name)
     betas = models(generator, psi)
     w = sample_w(generator, n, seed, psi)

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cuda_ops import tune_allocator
 from stylegan_surv.faces.chips import COLUMNS, Chips
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig, save_network
 
@@ -172,6 +173,7 @@ def million(place: Path, n: int) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True)
 def main(what: str, n: int | None, steps: int, figure: Path | None, as_json: bool) -> None:
     """Memory, workers, or the model for a million photographs."""
+    tune_allocator()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)

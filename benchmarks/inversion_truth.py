@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cuda_ops import tune_allocator
 from stylegan_surv import embed, load_generator
 from stylegan_surv.inversion import Schedule
 from stylegan_surv.inversion.inverter import METHODS
@@ -89,6 +90,7 @@ def explained(x: Array, y: Array) -> Array:
 @click.option("--json", "as_json", is_flag=True)
 def main(n: int, seed: int, name: str, encoder: str | None, ways: str | None, as_json: bool) -> None:
     """R² of the true latent and LPIPS of the photograph, by way of inversion."""
+    tune_allocator()
     generator = load_generator(name)
     truth, photos = cohort(generator, n, seed)
     table = {}

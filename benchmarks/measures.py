@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
+from cuda_ops import tune_allocator
 from stylegan_surv import load_generator
 from stylegan_surv.faces.duplicates import hash_distances, perceptual_hash
+from stylegan_surv.gan.data import read_chips
 from stylegan_surv.gan.formats.provenance import SAME_PHOTO
 from stylegan_surv.gan.grading.measures import (
     features,
@@ -29,7 +31,6 @@ from stylegan_surv.gan.grading.measures import (
     precision_recall,
     sample,
 )
-from stylegan_surv.gan.training.data import read_chips
 
 Pixels = NDArray[np.uint8]
 
@@ -121,6 +122,7 @@ def hashes(chips: list[Pixels]) -> dict[str, object]:
 @click.option("--json", "as_json", is_flag=True)
 def main(photos: Path | None, n: int, as_json: bool) -> None:
     """Print both tables."""
+    tune_allocator()
     torch.set_num_threads(1)
     size = 128 if photos else 64
     if photos:

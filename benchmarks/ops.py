@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import cuda_ops
-from cuda_ops import _conv3x3, bias_act, convolution, fast_torch, upfirdn2d
+from cuda_ops import _conv3x3, _dispatch, bias_act, convolution, fast_torch, upfirdn2d
 from cuda_ops.reference import Resample
 
 ROUNDS = 5
@@ -245,7 +245,8 @@ def measure_synthesis(resolution: int = 256, batch: int = 4) -> dict[str, Any]:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    from stylegan_surv.gan.networks import stylegan2 as networks
+    from stylegan_surv.gan import networks
+    from stylegan_surv.gan.networks import generator
 
     torch.manual_seed(0)
     config = networks.GeneratorConfig(resolution, w_dim=512, channel_base=16384)
@@ -271,12 +272,11 @@ def measure_synthesis(resolution: int = 256, batch: int = 4) -> dict[str, Any]:
     gflop = 3 * counter.get_total_flops() / 1e9  # the gradients of a convolution are two more
     limit = convolution_gflops()
     ours, spent = {step.__name__: seconds(step) for step in steps}, share_of_time(training)
-    kept, mode = networks.modulated_conv, cuda_ops._dispatch.mode
-    networks.modulated_conv, cuda_ops._dispatch.mode = grouped_modulated_conv, "reference"
-    try:
+    with (
+        mock.patch.object(generator, "modulated_conv", grouped_modulated_conv),
+        mock.patch.object(_dispatch, "mode", "reference"),
+    ):
         usual = {step.__name__: seconds(step) for step in steps}
-    finally:
-        networks.modulated_conv, cuda_ops._dispatch.mode = kept, mode
     return {
         "ours_s": ours,
         "usual_s": usual,
@@ -439,6 +439,7 @@ def under_this_allocator() -> dict[str, float]:
 
 
 def main() -> None:
+    cuda_ops.tune_allocator()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--threads", type=int, default=1)

@@ -16,6 +16,7 @@ from typing import Any
 import click
 import numpy as np
 
+from cuda_ops import tune_allocator
 from stylegan_surv.inversion.inverter import Settings, fingerprint, networks
 
 WAYS = ("true", "encoder", "hybrid")
@@ -77,6 +78,7 @@ def main(
     as_json: bool,
 ) -> None:
     """Recover the planted truth over many seeds."""
+    tune_allocator()
     import torch
 
     torch.set_num_threads(1)

@@ -19,7 +19,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -28,12 +28,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan_surv.gan.networks import stylegan2 as networks
-from stylegan_surv.gan.training.data import ImageSet
-from stylegan_surv.gan.training.finetune import fresh_networks
+from cuda_ops import tune_allocator
+from stylegan_surv.gan.data import ImageSet
+from stylegan_surv.gan.networks import discriminator, generator, layers
 from stylegan_surv.gan.training.precision import choose
 from stylegan_surv.gan.training.recipe import Recipe, make_recipe, read_recipe
-from stylegan_surv.gan.training.train import Trainer
+from stylegan_surv.gan.training.start import Start, fresh_networks
+from stylegan_surv.gan.training.trainer import Trainer
 
 SIZES = {"z_dim": 256, "w_dim": 256, "mapping_layers": 4, "channel_max": 256}
 BASES = {"generator_base": 3072, "discriminator_base": 2048, "encoder_base": 2048}
@@ -46,7 +47,7 @@ def plain_modulated_conv(
     n, c, h, w = x.shape
     scaled = weight.unsqueeze(0) * style[:, None, :, None, None]
     if demodulate:
-        scaled = scaled * (scaled.square().sum(dim=(2, 3, 4), keepdim=True) + networks.EPS).rsqrt()
+        scaled = scaled * (scaled.square().sum(dim=(2, 3, 4), keepdim=True) + layers.EPS).rsqrt()
     x = x.reshape(1, n * c, h, w)
     if up:
         y = F.conv_transpose2d(x, scaled.transpose(1, 2).flatten(0, 1), stride=2, groups=n)
@@ -95,14 +96,18 @@ def plain_bias_act(
 @contextmanager
 def plain() -> Iterator[None]:
     """Networks on plain operations."""
-    with (
-        patch.object(networks, "modulated_conv", plain_modulated_conv),
-        patch.object(networks, "blur", plain_blur),
-        patch.object(networks, "upsample", plain_upsample),
-        patch.object(networks, "downsample", plain_downsample),
-        patch.object(networks, "bias_act", plain_bias_act),
-        patch.object(networks, "conv2d", F.conv2d),
-    ):
+    operations = {
+        "modulated_conv": plain_modulated_conv,
+        "blur": plain_blur,
+        "upsample": plain_upsample,
+        "downsample": plain_downsample,
+        "bias_act": plain_bias_act,
+        "conv2d": F.conv2d,
+    }
+    with ExitStack() as stack:
+        for module in (layers, generator, discriminator):
+            for name in operations.keys() & vars(module).keys():
+                stack.enter_context(patch.object(module, name, operations[name]))
         yield
 
 
@@ -130,17 +135,8 @@ def make_trainer(recipe: Recipe, device: str = "cpu") -> Trainer:
     """A trainer on noise: the speed does not depend on what the pictures show."""
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), dtype=np.uint8)
     images = ImageSet(tuple(map(str, range(64))), pixels)
-    generator, discriminator, encoder = fresh_networks(recipe)
-    folder = Path(tempfile.gettempdir())
-    return Trainer(
-        recipe,
-        images,
-        folder,
-        generator=generator,
-        discriminator=discriminator,
-        encoder=encoder,
-        device=device,
-    )
+    start = Start(*fresh_networks(recipe))
+    return Trainer(recipe, images, Path(tempfile.gettempdir()), start, device=device)
 
 
 # a cycle of 16 steps has one with R1 and path length, three with path length, twelve with neither
@@ -196,6 +192,7 @@ def matching(turns: int, device: str) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
+    tune_allocator()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=3, help="Of them, a GPU's first three are not recorded.")
     parser.add_argument("--device", default="cpu")

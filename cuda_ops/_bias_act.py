@@ -28,23 +28,28 @@ def bias_act(
 
     Parameters
     ----------
-    x
+    x : Tensor
         Any shape; float16, bfloat16, float32 or float64.
-    b
-        Bias [x.shape[dim]] of the same dtype, or None.
-    dim
+    b : Tensor or None
+        Bias, shape (x.shape[dim],), of the same dtype.
+    dim : int
         Axis of the bias.
-    act
+    act : str
         ``"linear"``, ``"relu"``, ``"lrelu"``, ``"tanh"``, ``"sigmoid"``, ``"elu"``, ``"selu"``,
         ``"softplus"`` or ``"swish"``.
-    alpha
+    alpha : float, optional
         Negative slope of lrelu, 0 or more, 0.2 by default; the others have none.
-    gain
+    gain : float, optional
         Positive factor after the activation; by default sqrt(2) for relu, lrelu and swish, else 1.
-    clamp
+    clamp : float, optional
         Largest magnitude of the result, after the gain; None for no limit.
-    impl
+    impl : str, optional
         ``"native"``, ``"torch"`` or ``"reference"``; by default the fastest (see ``docs/ops.md``).
+
+    Returns
+    -------
+    Tensor
+        Of the shape, dtype and memory layout of ``x``.
 
     Raises
     ------

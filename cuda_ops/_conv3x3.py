@@ -53,14 +53,20 @@ def conv3x3(
 
     Parameters
     ----------
-    x : Tensor [n, c_in, h, w], float32, best channels last.
-    weight : Tensor [c_out, c_in, 3, 3], channels in multiples of 16. If it needs no gradient, its transform is kept for
-        as long as its values stay: four times its memory, and as much for the adjoint's.
-    adjoint : the adjoint instead (the gradient in x): from [n, c_out, h, w] to [n, c_in, h, w].
-    in_scale, out_scale : Tensors [n, channels] of the input and of the result.
-    bias : Tensor [channels of the result].
-    relu : negative results become 0.
-    mask : Tensor like x, which counts only where this is above 0 (the gradient of `relu`).
+    x : Tensor, shape (n, c_in, h, w)
+        Float32, best channels last.
+    weight : Tensor, shape (c_out, c_in, 3, 3)
+        Channels in multiples of 16. If it needs no gradient, its transform is kept for as long as its values stay:
+        four times its memory, and as much for the adjoint's.
+    adjoint : bool
+        The adjoint instead (the gradient in x): from [n, c_out, h, w] to [n, c_in, h, w].
+    in_scale, out_scale : Tensor, shape (n, channels), optional
+        Of the input and of the result.
+    bias : Tensor, shape (channels of the result,), optional
+    relu : bool
+        Negative results become 0.
+    mask : Tensor, shape of x, optional
+        ``x`` counts only where this is above 0 (the gradient of `relu`).
 
     Returns
     -------

@@ -94,7 +94,7 @@ def transformed() -> bool:
     """Whether torch is in a transform or in forward mode, which only its own operations know how to follow."""
     if torch.compiler.is_compiling():
         return False
-    active: bool = torch._C._are_functorch_transforms_active()  # type: ignore[attr-defined]
+    active: bool = torch._C._are_functorch_transforms_active()
     return active or torch.autograd.forward_ad._current_level >= 0
 
 

@@ -47,7 +47,7 @@ def status(build: bool = True) -> Status:
 
     Parameters
     ----------
-    build
+    build : bool
         Build and load what is not built yet, as the first use would.
     """
     return Status(

@@ -30,16 +30,22 @@ def setup_filter(
 
     Parameters
     ----------
-    taps
+    taps : array_like
         One-dimensional taps (a separable filter) or a matrix.
-    normalize
+    normalize : bool
         Scale to sum one.
-    flip_filter
+    flip_filter : bool
         Reverse both axes.
-    gain
+    gain : float
         Factor on signal magnitude (a separable filter takes its square root per axis).
-    separable
+    separable : bool, optional
         Return one axis's taps [n] instead of the matrix [n, n]. By default at eight taps and more.
+    device : torch.device or str, optional
+        Where to put the filter.
+
+    Returns
+    -------
+    Tensor, shape (n, n) or (n,)
 
     Examples
     --------
@@ -80,26 +86,25 @@ def upfirdn2d(
 
     Parameters
     ----------
-    x
-        Images [n, c, h, w]; float16, bfloat16, float32 or float64.
-    f
-        Filter [fh, fw], or [n] for the separable filter ``outer(f, f)``; None is the identity.
-    up, down
-        Rates, one integer or ``(x, y)``, at least 1.
-    padding
-        Pixels of zeros added to the upsampled image: one integer, ``(x, y)`` or ``(x0, x1, y0, y1)``.
+    x : Tensor, shape (n, c, h, w)
+        Images in float16, bfloat16, float32 or float64.
+    f : Tensor, shape (fh, fw) or (n,), or None
+        A filter, or the taps of the separable filter ``outer(f, f)``; None is the identity.
+    up, down : int or (int, int)
+        Rates along both axes or along (x, y), at least 1.
+    padding : int, (int, int) or (int, int, int, int)
+        Pixels of zeros added to the upsampled image, on all sides, along (x, y), or at (x0, x1, y0, y1).
         Negative numbers crop.
-    flip_filter
+    flip_filter : bool
         Correlate with ``f`` instead of convolving.
-    gain
+    gain : float
         Factor on the result.
-    impl
+    impl : str, optional
         ``"native"``, ``"torch"`` or ``"reference"``; by default the fastest (see ``docs/ops.md``).
 
     Returns
     -------
-    Tensor
-        [n, c, (h*up + y0 + y1 - fh) // down + 1, (w*up + x0 + x1 - fw) // down + 1]
+    Tensor, shape (n, c, (h*up + y0 + y1 - fh) // down + 1, (w*up + x0 + x1 - fw) // down + 1)
 
     Raises
     ------

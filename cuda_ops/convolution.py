@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
 from cuda_ops import conv3x3, conv3x3_pays, transformed
+from cuda_ops._autograd import applied
 
 _SLOW_GRADIENT = torch.backends.cpu.get_cpu_capability() != "AVX512"  # torch's of the weights
 _ROWS = 2048  # pixels multiplied at a time, so that they stay in the cache over all positions of the kernel
@@ -42,8 +43,7 @@ def conv2d(
     geometry = Geometry(stride, padding, x.shape[2], x.shape[3])
     if not _pays(x, weight, geometry):
         return F.conv2d(x, weight, bias, stride=stride, padding=padding)
-    y: Tensor = _Shrink.apply(x, weight, bias, geometry)
-    return y
+    return applied(_Shrink, x, weight, bias, geometry)
 
 
 def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1) -> Tensor:
@@ -52,16 +52,14 @@ def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1) -> Tensor:
     geometry = Geometry(stride, 0, height, width)
     if not _pays(x, weight, geometry):
         return F.conv_transpose2d(x, weight, stride=stride)
-    y: Tensor = _Grow.apply(x, weight, geometry)
-    return y
+    return applied(_Grow, x, weight, geometry)
 
 
 def relu_conv2d(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
     """``relu(conv2d(x, weight, bias))``, for fixed weights in one pass."""
     geometry = Geometry(stride, padding, x.shape[2], x.shape[3])
     if not (weight.requires_grad or bias.requires_grad) and _plain(x) and _few_products(x, weight, geometry):
-        y: Tensor = _Rectified.apply(x, weight, bias)
-        return y
+        return applied(_Rectified, x, weight, bias)
     return F.relu(conv2d(x, weight, bias, stride=stride, padding=padding))
 
 
@@ -69,8 +67,7 @@ def scaled_conv2d(x: Tensor, weight: Tensor, in_scale: Tensor, out_scale: Tensor
     """``out_scale · conv2d(x · in_scale, weight)`` of the same size; x [n, c_in, h, w], scales [n, channels]."""
     geometry = Geometry(1, weight.shape[-1] // 2, x.shape[2], x.shape[3])
     if not weight.requires_grad and _plain(x) and _few_products(x, weight, geometry):
-        y: Tensor = _Scaled.apply(x, weight, in_scale, out_scale, False)
-        return y
+        return applied(_Scaled, x, weight, in_scale, out_scale, False)
     y = conv2d(x * in_scale[:, :, None, None], weight, padding=geometry.padding)
     return y if out_scale is None else y * out_scale.to(y.dtype)[:, :, None, None]
 
@@ -118,11 +115,11 @@ class _Scaled(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, to_y: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, to_y: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, in_scale, out_scale, y = ctx.saved_tensors
         wanted, to_x, to_in, to_out = ctx.needs_input_grad, None, None, None
         if wanted[0] or wanted[2]:
-            to_x = _Scaled.apply(to_y, weight, out_scale, None, not ctx.adjoint)
+            to_x = applied(_Scaled, to_y, weight, out_scale, None, not ctx.adjoint)
             if wanted[2]:
                 to_in = (to_x * x).sum(dim=(2, 3))
             if in_scale is not None:
@@ -142,12 +139,12 @@ class _Rectified(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, to_y: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, to_y: Tensor) -> tuple[Tensor | None, ...]:
         weight, y = ctx.saved_tensors
         if not torch.is_grad_enabled():
             return conv3x3(to_y, weight, adjoint=True, mask=y), None, None
         masked = to_y * (y > 0)
-        return _Grow.apply(masked, weight, Geometry(1, 1, y.shape[2], y.shape[3])), None, None
+        return applied(_Grow, masked, weight, Geometry(1, 1, y.shape[2], y.shape[3])), None, None
 
 
 class _Shrink(torch.autograd.Function):
@@ -162,11 +159,11 @@ class _Shrink(torch.autograd.Function):
         return F.conv2d(large, weight, bias, stride=geometry.stride, padding=geometry.padding)
 
     @staticmethod
-    def backward(ctx: Any, small: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, small: Tensor) -> tuple[Tensor | None, ...]:
         large, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad
-        to_large = _Grow.apply(small, weight, ctx.geometry) if wanted[0] else None
-        to_weight = _Match.apply(small, large, weight.shape[2:], ctx.geometry) if wanted[1] else None
+        to_large = applied(_Grow, small, weight, ctx.geometry) if wanted[0] else None
+        to_weight = applied(_Match, small, large, weight.shape[2:], ctx.geometry) if wanted[1] else None
         return to_large, to_weight, small.sum(dim=(0, 2, 3)) if wanted[2] else None, None
 
 
@@ -187,11 +184,11 @@ class _Grow(torch.autograd.Function):
         )
 
     @staticmethod
-    def backward(ctx: Any, large: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, large: Tensor) -> tuple[Tensor | None, ...]:
         small, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad
-        to_small = _Shrink.apply(large, weight, None, ctx.geometry) if wanted[0] else None
-        to_weight = _Match.apply(small, large, weight.shape[2:], ctx.geometry) if wanted[1] else None
+        to_small = applied(_Shrink, large, weight, None, ctx.geometry) if wanted[0] else None
+        to_weight = applied(_Match, small, large, weight.shape[2:], ctx.geometry) if wanted[1] else None
         return to_small, to_weight, None
 
 
@@ -210,11 +207,11 @@ class _Match(torch.autograd.Function):
         return to_weight
 
     @staticmethod
-    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
         small, large = ctx.saved_tensors
         wanted = ctx.needs_input_grad
-        to_small = _Shrink.apply(large, weight, None, ctx.geometry) if wanted[0] else None
-        to_large = _Grow.apply(small, weight, ctx.geometry) if wanted[1] else None
+        to_small = applied(_Shrink, large, weight, None, ctx.geometry) if wanted[0] else None
+        to_large = applied(_Grow, small, weight, ctx.geometry) if wanted[1] else None
         return to_small, to_large, None, None
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cuda_ops import _dispatch
+from cuda_ops._autograd import applied
 from cuda_ops.reference import Resample, pad
 
 
@@ -20,8 +21,7 @@ def upfirdn2d(x: Tensor, f: Tensor, geometry: Resample, flip_filter: bool, gain:
     """Resample ``x`` [n, c, h, w] by ``f`` [fh, fw]; same arguments and result as the reference."""
     ours = x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling()
     if ours and not _dispatch.transformed():
-        result: Tensor = _Resampler.apply(x, f, geometry, flip_filter, gain)
-        return result
+        return applied(_Resampler, x, f, geometry, flip_filter, gain)
     return _resample(x, f, geometry, flip_filter, gain)
 
 
@@ -36,7 +36,7 @@ class _Resampler(torch.autograd.Function):
         return _resample(x, f, geometry, flip_filter, gain)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None, None]:
         (f,) = ctx.saved_tensors
         adjoint = ctx.geometry.adjoint(*ctx.size, *f.shape)
         return upfirdn2d(dy, f, adjoint, not ctx.flip_filter, ctx.gain), None, None, None, None

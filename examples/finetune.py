@@ -14,8 +14,7 @@ import torch
 from PIL import Image
 
 import stylegan_surv as ss
-from stylegan_surv.gan.training.finetune import finetune
-from stylegan_surv.gan.training.recipe import read_recipe
+from stylegan_surv.gan.training import finetune, read_recipe
 
 CONFIG = Path(__file__).parent.parent / "configs" / "finetune-64.yaml"
 WARMER = torch.tensor([0.8, 0.6, 0.45]).view(1, 3, 1, 1)

@@ -12,7 +12,7 @@ from unittest import mock
 import torch
 from torch import nn
 
-from stylegan_surv.gan.networks.stylegan2 import (
+from stylegan_surv.gan.networks import (
     Discriminator,
     DiscriminatorConfig,
     Generator,

@@ -10,4 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def pytest_configure() -> None:
     import torch
 
+    import cuda_ops
+
+    cuda_ops.tune_allocator()  # as the command line does
     torch.set_num_threads(1)

@@ -118,7 +118,6 @@ def rewrite(path, change):
 
 FAULTS = {
     "other kind": (lambda t, c: c.update(kind="encoder"), "holds encoder; expected one of kind generator"),
-    "no card": (lambda t, c: c.clear(), "without a card"),
     "missing": (lambda t, c: t.pop("synthesis.b8.conv0.bias"), "synthesis.b8.conv0.bias"),
     "extra": (lambda t, c: t.update(extra=torch.zeros(1)), "extra"),
     "a gap": (lambda t, c: [t.pop(k) for k in list(t) if ".b8." in k], r"blocks at \[4, 16\]"),

@@ -193,7 +193,7 @@ FAULTS = {
     "wrong shape": (damaged(lambda c: c["g_ema"].update({"to_rgb1.bias": torch.zeros(9)})), "shape"),
     "other filter": (
         damaged(lambda c: c["g_ema"].update({"convs.0.conv.blur.kernel": torch.ones(2, 2)})),
-        "another filter",
+        "a filter of 2×2 taps",
     ),
     "empty network": (damaged(lambda c: c["g_ema"].clear()), "holds no G_ema"),
     "other dict": (lambda path: torch.save({"weights": 1}, path), "the keys weights"),

@@ -15,8 +15,8 @@ from PIL import Image
 from stylegan_surv.cli import main
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig, load_encoder, save_network
+from stylegan_surv.gan.data import hold_out
 from stylegan_surv.gan.formats.provenance import intersect
-from stylegan_surv.gan.training.data import hold_out
 from stylegan_surv.inversion import Latents
 
 CONFIG = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)

@@ -24,13 +24,11 @@ from stylegan_surv.cli import cli
 from stylegan_surv.cohort import Cohort, read_cohort
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import Generator, GeneratorConfig
+from stylegan_surv.gan.data import ImageSet, Patients, read_chips
 from stylegan_surv.gan.formats.checkpoint import load_encoder, load_generator, read_card, save_network
 from stylegan_surv.gan.formats.provenance import lineage, patient_key
-from stylegan_surv.gan.training import watch
-from stylegan_surv.gan.training.data import ImageSet, read_chips
-from stylegan_surv.gan.training.finetune import Run, finetune, fresh_networks, train
+from stylegan_surv.gan.training import Run, finetune, fresh_networks, runs, train, watch
 from stylegan_surv.gan.training.recipe import Recipe, make_recipe, read_recipe
-from stylegan_surv.gan.training.train import Trainer
 
 N = 40
 
@@ -242,7 +240,7 @@ def test_only_patients_of_the_finetune_set_are_used(
         {"patient_id": [f"P{i}" for i in range(20)], "set": ["finetune"] * 14 + ["evaluate"] * 6}
     )
     sets.to_csv(tmp_path / "split.csv", index=False)
-    run = tune(base, photos, tmp_path / "run", cohort=cohort, split=tmp_path / "split.csv")
+    run = tune(base, photos, tmp_path / "run", patients=Patients(cohort, tmp_path / "split.csv"))
     assert run.trained_on + run.held_out == 28
     assert run.trained_on % 2 == 0  # both photographs of a patient are on the same side
     seen = load_generator(run.folder / "generator.safetensors").card["provenance"]
@@ -256,21 +254,23 @@ def test_only_patients_of_the_finetune_set_are_used(
 def test_split_without_cohort_and_strangers_are_refused(
     base: Path, photos: Path, cohort: Cohort, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="give the cohort table too"):
-        tune(base, photos, tmp_path / "run", split=tmp_path / "split.csv")
+    words = command_line(base, photos, tmp_path / "run", recipe())[2:]
+    with pytest.raises(InputError, match="--split does nothing without --cohort"):
+        CliRunner().invoke(cli, [*words, "--split", "split.csv"], catch_exceptions=False)
     for path in photos.iterdir():
         path.rename(photos / f"x{path.name}")
     with pytest.raises(InputError, match=r"none of 40 chips .*belongs to a patient"):
-        tune(base, photos, tmp_path / "run", cohort=cohort)
+        tune(base, photos, tmp_path / "run", patients=Patients(cohort))
 
 
 def test_sets_of_any_name(base: Path, photos: Path, cohort: Cohort, tmp_path: Path) -> None:
     sets = {"patient_id": [f"P{i}" for i in range(20)], "set": ["train"] * 14 + ["test"] * 6}
     pd.DataFrame(sets).to_csv(tmp_path / "split.csv", index=False)
-    options: dict[str, Any] = {"cohort": cohort, "split": tmp_path / "split.csv"}
+    split = tmp_path / "split.csv"
     with pytest.raises(InputError, match=r"no set 'finetune'; it has: test, train.*--set"):
-        tune(base, photos, tmp_path / "run", **options)
-    run = tune(base, photos, tmp_path / "run", recipe(images=8), chosen="train", **options)
+        tune(base, photos, tmp_path / "run", patients=Patients(cohort, split))
+    of_train = Patients(cohort, split, "train")
+    run = tune(base, photos, tmp_path / "run", recipe(images=8), patients=of_train)
     assert run.trained_on + run.held_out == 28
 
 
@@ -517,7 +517,7 @@ def test_training_from_scratch_goes_on_from_its_own_networks(
 ) -> None:
     """The mapping is fitted to what the encoder has learnt: when a run goes on from another, not before."""
     fitted: list[Path] = []
-    monkeypatch.setattr(Trainer, "fit_mapping", lambda trainer: fitted.append(trainer.out))
+    monkeypatch.setattr(runs, "match_mapping", lambda trainer: fitted.append(trainer.out))
     settings = recipe(adversarial={"path_weight": 0}, images=16)
     first = train(settings, photos, tmp_path / "a")
     (first.folder / "discriminator.safetensors").unlink()  # then a fresh one is made

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from stylegan_surv.gan.networks.stylegan2 import Encoder, EncoderConfig, Generator, GeneratorConfig
+from stylegan_surv.gan.networks import Encoder, EncoderConfig, Generator, GeneratorConfig
 from stylegan_surv.gan.training.fold import LinearOffsets
 
 RESOLUTIONS = [8, 32]

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from stylegan_surv import InputError, Refused
 from stylegan_surv.cli import cli
 from stylegan_surv.gan import LPIPS
-from stylegan_surv.gan.formats import auxiliary
+from stylegan_surv.gan.networks import auxiliary
 from stylegan_surv.gan.networks.perceptual import SCALE, SHIFT
 
 SHARED_CACHE = auxiliary.cache_folder() / "lpips-vgg.safetensors"

@@ -12,12 +12,12 @@ import torch
 
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig, load_encoder
+from stylegan_surv.gan.data import ImageSet, hold_out
 from stylegan_surv.gan.formats.provenance import intersect
-from stylegan_surv.gan.training.data import ImageSet, hold_out
 from stylegan_surv.inversion.encode import encode
 from stylegan_surv.inversion.train_encoder import (
     POOL,
-    EncoderRecipe,
+    EncoderSettings,
     _Run,
     photographs,
     recovery,
@@ -39,7 +39,7 @@ def test_it_learns_to_recover_latents(generator, tmp_path):
     torch.manual_seed(2)
     start = Encoder(SHAPE)
     before = recovery(generator, start, n=64, camera=0.0)
-    recipe = EncoderRecipe(images=1600, batch=16, rate=5e-3, camera=(0.0, 0.0), ema_images=100)
+    recipe = EncoderSettings(images=1600, batch=16, rate=5e-3, camera=(0.0, 0.0), ema_images=100)
     trained = train_encoder(generator, tmp_path / "e.safetensors", recipe, start=start)
     after = recovery(generator, trained, n=64, camera=0.0)
     assert after < 0.6 < before
@@ -52,7 +52,7 @@ MODULE = importlib.import_module("stylegan_surv.inversion.train_encoder")  # the
 def test_a_run_that_was_stopped_ends_as_if_it_never_had(generator, tmp_path, monkeypatch, precision):
     monkeypatch.setattr(MODULE, "SAVE_EVERY", 2)
     monkeypatch.setattr(MODULE, "choose", lambda device: "bf16")
-    recipe = EncoderRecipe(images=40, batch=8, precision=precision)
+    recipe = EncoderSettings(images=40, batch=8, precision=precision)
     whole = train_encoder(generator, tmp_path / "a.safetensors", recipe)
 
     def stop(done: int, total: int) -> None:
@@ -62,7 +62,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_never_had(generator, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         train_encoder(generator, tmp_path / "b.safetensors", recipe, progress=stop)
     with pytest.raises(InputError, match="other settings"):
-        train_encoder(generator, tmp_path / "b.safetensors", EncoderRecipe(images=48, batch=8))
+        train_encoder(generator, tmp_path / "b.safetensors", EncoderSettings(images=48, batch=8))
     monkeypatch.setattr(MODULE, "choose", lambda device: "float32")  # a busy moment: the run keeps its own
     seen: list[int] = []
     resumed = train_encoder(
@@ -75,7 +75,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_never_had(generator, tmp_path, mon
 
 
 def test_the_saved_encoder_is_the_averaged_one_and_inherits_provenance(generator, tmp_path):
-    made = train_encoder(generator, tmp_path / "e.safetensors", EncoderRecipe(images=16, batch=8))
+    made = train_encoder(generator, tmp_path / "e.safetensors", EncoderSettings(images=16, batch=8))
     read = load_encoder(tmp_path / "e.safetensors")
     images = torch.rand(2, 3, 32, 32)
     assert torch.allclose(read(images), made(images), atol=1e-6)
@@ -92,7 +92,7 @@ def faces() -> ImageSet:
 
 def test_its_card_names_the_patients_of_photographs_and_of_its_start(generator, faces, tmp_path):
     generator.card["provenance"] = {"kind": "synthetic"}
-    recipe = EncoderRecipe(images=8, batch=8)
+    recipe = EncoderSettings(images=8, batch=8)
     study = pd.DataFrame({"patient_id": ["P1", "P2", "Q"], "photo_id": ["a", "b", "c"]})
     first = train_encoder(generator, tmp_path / "a.safetensors", recipe, photos=faces)
     again = train_encoder(generator, tmp_path / "b.safetensors", recipe, start=first)
@@ -105,7 +105,7 @@ def test_its_card_names_the_patients_of_photographs_and_of_its_start(generator, 
 
 
 def test_held_out_patients_are_those_that_a_fine_tuning_run_leaves_out(generator, faces):
-    recipe = EncoderRecipe(hold_out=0.5, hold_out_seed=3)
+    recipe = EncoderSettings(hold_out=0.5, hold_out_seed=3)
     chips = _Run(generator, recipe, faces, None).chips
     assert chips.patients == faces.subset(hold_out(faces.patients, 0.5, 3)[0]).patients
     assert 0 < len(set(chips.patients)) < 10
@@ -113,7 +113,7 @@ def test_held_out_patients_are_those_that_a_fine_tuning_run_leaves_out(generator
 
 @pytest.mark.parametrize(("batch", "real", "chips"), [(2, 0.25, 1), (8, 0.99, 7), (8, 0.25, 2), (8, 0.0, 0)])
 def test_a_batch_holds_both_kinds_of_pictures(generator, faces, monkeypatch, batch, real, chips):
-    run = _Run(generator, EncoderRecipe(batch=batch, real=real), faces, None)
+    run = _Run(generator, EncoderSettings(batch=batch, real=real), faces, None)
     asked = []
     monkeypatch.setattr(run, "_chip_loss", lambda _, rng, n: asked.append(n) or torch.zeros(()))
     run.advance(0)
@@ -122,14 +122,14 @@ def test_a_batch_holds_both_kinds_of_pictures(generator, faces, monkeypatch, bat
 
 def test_what_cannot_be_trained_is_said(generator, faces):
     with pytest.raises(InputError, match="All 20 chips are held out"):
-        _Run(generator, EncoderRecipe(hold_out=1.0), faces, None)
+        _Run(generator, EncoderSettings(hold_out=1.0), faces, None)
     with pytest.raises(InputError, match="do not belong together"):
-        _Run(generator, EncoderRecipe(), faces, Encoder(replace(SHAPE, resolution=64)))
+        _Run(generator, EncoderSettings(), faces, Encoder(replace(SHAPE, resolution=64)))
 
 
 def test_a_state_of_other_inputs_is_refused(generator, faces, tmp_path, monkeypatch):
     monkeypatch.setattr(MODULE, "SAVE_EVERY", 1)
-    recipe = EncoderRecipe(images=32, batch=8)
+    recipe = EncoderSettings(images=32, batch=8)
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -146,14 +146,14 @@ def test_a_state_of_other_inputs_is_refused(generator, faces, tmp_path, monkeypa
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_writes_nothing(generator, tmp_path):
     with pytest.raises(InputError, match="loss became"):
-        train_encoder(generator, tmp_path / "e.safetensors", EncoderRecipe(images=80, batch=8, rate=1e30))
+        train_encoder(generator, tmp_path / "e.safetensors", EncoderSettings(images=80, batch=8, rate=1e30))
     assert not (tmp_path / "e.safetensors").exists()
 
 
 def test_a_conditional_generator_gets_a_label_of_zeros(tmp_path):
     torch.manual_seed(1)
     conditional = Generator(replace(CONFIG, c_dim=3)).requires_grad_(False).eval()
-    made = train_encoder(conditional, tmp_path / "e.safetensors", EncoderRecipe(images=8, batch=8))
+    made = train_encoder(conditional, tmp_path / "e.safetensors", EncoderSettings(images=8, batch=8))
     assert np.isfinite(recovery(conditional, made, n=32))
 
 
@@ -185,7 +185,7 @@ def test_the_camera_changes_pictures_and_is_keyed_by_index():
 
 
 def test_the_rate_rises_and_falls():
-    recipe = EncoderRecipe(images=3200, batch=32, rate=1.0)
+    recipe = EncoderSettings(images=3200, batch=32, rate=1.0)
     rates = np.array([recipe.rate_at(step) for step in range(recipe.steps)])
     assert rates[0] == pytest.approx(0.5)
     assert rates.argmax() == 1
@@ -202,7 +202,7 @@ def test_whitening_counts_every_wide_direction_alike(generator):
 
 
 def test_every_drawn_face_is_photographed_equally_often(generator):
-    recipe = EncoderRecipe(images=4000, batch=4, shots=3)
+    recipe = EncoderSettings(images=4000, batch=4, shots=3)
     run = _Run(generator, recipe, None, None)
     seen = torch.cat([run._drawn(step, 4)[1] for step in range(POOL * 3)])
     _, count = torch.unique(seen, dim=0, return_counts=True)

@@ -14,6 +14,7 @@ from scipy.linalg import sqrtm
 
 from stylegan_surv import InputError
 from stylegan_surv.gan import LPIPS, Encoder, EncoderConfig, Generator, GeneratorConfig, load_generator
+from stylegan_surv.gan.data import ImageSet
 from stylegan_surv.gan.grading.measures import (
     features,
     frechet_distance,
@@ -24,7 +25,6 @@ from stylegan_surv.gan.grading.measures import (
     reconstruct,
     sample,
 )
-from stylegan_surv.gan.training.data import ImageSet
 from stylegan_surv.gan.training.watch import reconstruction_errors
 
 

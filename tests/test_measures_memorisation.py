@@ -9,10 +9,10 @@ import torch.nn.functional as F
 
 from stylegan_surv import InputError
 from stylegan_surv.gan import LPIPS, load_generator
+from stylegan_surv.gan.data import ImageSet
 from stylegan_surv.gan.grading import memorisation as module
 from stylegan_surv.gan.grading.measures import sample
 from stylegan_surv.gan.grading.memorisation import Nearest, identity_vectors, lpips_distances, memorisation
-from stylegan_surv.gan.training.data import ImageSet
 
 
 @pytest.fixture(scope="module")

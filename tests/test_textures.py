@@ -4,7 +4,7 @@ from functools import cache
 
 import torch
 
-from stylegan_surv.gan.networks.perceptual import LPIPS
+from stylegan_surv.gan.networks import LPIPS
 from stylegan_surv.gan.training.losses import quantile_distance
 from stylegan_surv.gan.training.textures import _cells, texture_distance
 

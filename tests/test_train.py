@@ -18,12 +18,13 @@ import torch
 from safetensors.torch import load_file
 from training import SMALL, blobs, everything, gradients, small_recipe, small_trainer
 
-from stylegan_surv import _files as atomic
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan.networks.stylegan2 import Encoder, Generator
+from stylegan_surv.gan.networks import Encoder, Generator
 from stylegan_surv.gan.training import parallel, precision
-from stylegan_surv.gan.training.finetune import fresh_networks
-from stylegan_surv.gan.training.train import STATE_FILE, Diverged, Trainer
+from stylegan_surv.gan.training.optimisers import set_rates
+from stylegan_surv.gan.training.prepare import fold_offsets, match_mapping
+from stylegan_surv.gan.training.start import Start, fresh_networks
+from stylegan_surv.gan.training.trainer import STATE_FILE, Diverged, Trainer
 
 SCRIPT = Path(__file__).with_name("training.py")
 
@@ -151,8 +152,7 @@ def test_training_reduces_the_reconstruction_error(tmp_path: Path) -> None:
 def test_state_of_other_images_or_networks_is_refused(tmp_path: Path) -> None:
     steps(small_trainer(tmp_path), 1).save()
     recipe = small_recipe()
-    nets = dict(zip(("generator", "discriminator", "encoder"), fresh_networks(recipe)))
-    other = Trainer(recipe, blobs(20), tmp_path, **nets)
+    other = Trainer(recipe, blobs(20), tmp_path, Start(*fresh_networks(recipe)))
     with pytest.raises(InputError, match="other ids"):
         other.resume()
     larger = {**SMALL["networks"], "w_dim": 24}  # type: ignore[dict-item]
@@ -165,11 +165,11 @@ def test_full_disk_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.Monk
     trainer.save()
     before = (tmp_path / STATE_FILE).read_bytes()
 
-    def full(*_: object, **__: object) -> None:
-        (tmp_path / "state.safetensors.partial").write_bytes(b"half")
+    def full(_: object, partial: Path, **__: object) -> None:
+        partial.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(atomic, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     steps(trainer, 1)
     with pytest.raises(InputError, match=r"cannot save.*No space left.*before is intact"):
         trainer.save()
@@ -211,9 +211,8 @@ def test_state_knows_the_pixels(tmp_path: Path) -> None:
     """The same file names, aligned again, are other images."""
     steps(small_trainer(tmp_path), 1).save()
     recipe = small_recipe()
-    nets = dict(zip(("generator", "discriminator", "encoder"), fresh_networks(recipe)))
     with pytest.raises(InputError, match="other pixels"):
-        Trainer(recipe, blobs(seed=1), tmp_path, **nets).resume()
+        Trainer(recipe, blobs(seed=1), tmp_path, Start(*fresh_networks(recipe))).resume()
 
 
 def test_the_first_process_says_whether_a_run_goes_on(
@@ -239,12 +238,12 @@ def test_rates_cool_down_and_layers_differ(tmp_path: Path) -> None:
     rates = {"generator": 0.002, "per_layer": {"synthesis.b4": 0.5}}
     trainer = small_trainer(tmp_path, images=80, cool_down=0.5, rates=rates)
     trainer.step = 5  # of 10: the start of the cooling
-    trainer._set_rates()
+    set_rates(trainer.optimisers, trainer.recipe, trainer.images, trainer.batch)
     groups = trainer.optimisers["adam_G"].param_groups
     assert {g["base"] for g in groups} == {0.0025, 0.002, 0.001}
     assert all(g["lr"] == g["base"] for g in groups)
     trainer.step = 9
-    trainer._set_rates()
+    set_rates(trainer.optimisers, trainer.recipe, trainer.images, trainer.batch)
     assert all(g["lr"] == pytest.approx(0.2 * g["base"]) for g in groups)
 
 
@@ -252,7 +251,7 @@ def test_rates_warm_up(tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path, warm_up=32)  # 4 steps
     shares = []
     for trainer.step in range(6):
-        trainer._set_rates()
+        set_rates(trainer.optimisers, trainer.recipe, trainer.images, trainer.batch)
         group = trainer.optimisers["adam_E"].param_groups[0]
         shares.append(group["lr"] / group["base"])
     assert shares == [0.25, 0.5, 0.75, 1, 1, 1]
@@ -287,7 +286,7 @@ def test_folding_leaves_reconstructions_and_improves_those_from_w_alone(tmp_path
 
     with torch.no_grad():
         before, plain = drawn(trainer.G_ema, trainer.E_ema)  # type: ignore[arg-type]
-        assert trainer.fold_offsets() == pytest.approx(1, abs=1e-3)
+        assert fold_offsets(trainer) == pytest.approx(1, abs=1e-3)
         for networks in ((trainer.G_ema, trainer.E_ema), (trainer.players.G, trainer.players.E)):
             after, of_w = drawn(*networks)  # type: ignore[arg-type]
             torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3)
@@ -300,7 +299,7 @@ def test_folding_leaves_reconstructions_and_improves_those_from_w_alone(tmp_path
 def test_frozen_parts_do_not_move(adversarial: dict[str, Any], tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path, freeze_mapping=True, adversarial=adversarial)
     before = everything(trainer)
-    assert trainer.fit_mapping() is None
+    assert match_mapping(trainer) is None
     after = everything(steps(trainer, 3))
     moved = {k for k in before if k in after and not torch.equal(before[k], after[k])}
     assert not any(k.startswith(("D/b32", "G/mapping.fc")) for k in moved)
@@ -331,11 +330,11 @@ def test_recipes_that_freeze_all_or_name_no_layer_are_refused(tmp_path: Path) ->
 
 def test_precision_is_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A resumed run does not measure again: another answer would make it another run."""
-    monkeypatch.setattr("stylegan_surv.gan.training.train.choose", lambda device: "bf16")
+    monkeypatch.setattr("stylegan_surv.gan.training.trainer.choose", lambda device: "bf16")
     trainer = small_trainer(tmp_path, precision="auto")
     assert trainer.recipe.precision == "bf16"
     trainer.save()
-    monkeypatch.setattr("stylegan_surv.gan.training.train.choose", lambda device: "float32")
+    monkeypatch.setattr("stylegan_surv.gan.training.trainer.choose", lambda device: "float32")
     assert small_trainer(tmp_path, precision="auto").recipe.precision == "bf16"
     assert small_trainer(tmp_path / "new", precision="auto").recipe.precision == "float32"
 

@@ -12,19 +12,15 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 from torch import nn
 
-from stylegan_surv.gan.networks.ema import ema_decay, update_ema
+from stylegan_surv.gan.data import captioned, hold_out, sample_order
+from stylegan_surv.gan.networks import binomial_filter, ema_decay, update_ema
+from stylegan_surv.gan.networks.discriminator import minibatch_stddev
 from stylegan_surv.gan.networks.feature_critic import spectral_norm
-from stylegan_surv.gan.networks.stylegan2 import binomial_filter, downsample, minibatch_stddev
+from stylegan_surv.gan.networks.layers import downsample
 from stylegan_surv.gan.training import losses
 from stylegan_surv.gan.training.augment import AdaptiveP, Ranges, augment
-from stylegan_surv.gan.training.data import captioned, hold_out, sample_order
-from stylegan_surv.gan.training.objective import (
-    Gaussian,
-    fit_mapping,
-    root_by_products,
-    shifted,
-    symmetric_root,
-)
+from stylegan_surv.gan.training.gaussian import Gaussian, fit_mapping, root_by_products, symmetric_root
+from stylegan_surv.gan.training.objective import shifted
 from stylegan_surv.gan.training.watch import by_chance
 
 STILL = Ranges(shift=0, scale=0, rotation=0, stretch=0, brightness=0, contrast=0)
@@ -217,7 +213,7 @@ def test_transport_has_the_moments_of_the_codes() -> None:
 def test_fitted_mapping_hits_the_codes_better() -> None:
     from training import small_recipe
 
-    from stylegan_surv.gan.training.finetune import fresh_networks
+    from stylegan_surv.gan.training.start import fresh_networks
 
     torch.manual_seed(0)
     mapping = fresh_networks(small_recipe())[0].mapping
@@ -286,7 +282,7 @@ def test_benchmark_compares_the_same_mathematics() -> None:
     from training import small_recipe
 
     from benchmarks.training import plain
-    from stylegan_surv.gan.training.finetune import fresh_networks
+    from stylegan_surv.gan.training.start import fresh_networks
 
     generator, discriminator, _ = fresh_networks(small_recipe())
     z = torch.randn(4, 16)

@@ -11,10 +11,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from stylegan_surv.gan.training.data import ImageSet
-from stylegan_surv.gan.training.finetune import fresh_networks
-from stylegan_surv.gan.training.recipe import Recipe, make_recipe
-from stylegan_surv.gan.training.train import Trainer
+from stylegan_surv.gan.data import ImageSet
+from stylegan_surv.gan.training import Recipe, Trainer, from_scratch, make_recipe
 
 SMALL = {
     "name": "test",
@@ -53,18 +51,8 @@ def blobs(n: int = 24, resolution: int = 32, seed: int = 0) -> ImageSet:
 
 def small_trainer(out: Path, device: str = "cpu", **changes: Any) -> Trainer:
     recipe = small_recipe(**changes)
-    generator, discriminator, encoder = fresh_networks(recipe)
     out.mkdir(parents=True, exist_ok=True)
-    return Trainer(
-        recipe,
-        blobs(),
-        out,
-        generator=generator,
-        discriminator=discriminator,
-        encoder=encoder,
-        from_scratch=True,
-        device=device,
-    )
+    return Trainer(recipe, blobs(), out, from_scratch(recipe), device=device)
 
 
 def everything(trainer: Trainer) -> dict[str, torch.Tensor]:

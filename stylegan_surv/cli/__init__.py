@@ -7,6 +7,7 @@ from importlib import import_module
 
 import click
 
+from cuda_ops import tune_allocator
 from stylegan_surv import __version__
 from stylegan_surv._files import printable
 from stylegan_surv.errors import InputError
@@ -16,6 +17,7 @@ COMMANDS = {
     "align": ("align", "Find, crop and grade the face in every photograph."),
     "split": ("split", "Write patient-level fine-tune and evaluate sets."),
     "train": ("train", "Train a generator and its encoder on a folder of chips."),
+    "grow": ("grow", "Double a generator's resolution by one more block."),
     "finetune": ("finetune", "Fine-tune a pretrained generator on patients' photographs."),
     "embed": ("embed", "Invert a cohort's photographs into W+ latents."),
     "latents": ("latents", "Look at, check, compact and export latents."),
@@ -55,6 +57,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command; exit 2 with one message where the input is at fault."""
+    tune_allocator()  # this process is ours
     try:
         code = cli.main(standalone_mode=False)  # click returns the code of ctx.exit() here
         sys.exit(code if isinstance(code, int) else 0)

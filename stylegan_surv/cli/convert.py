@@ -42,7 +42,7 @@ def command(source: Path, target: Path, what: str, layout: str, as_json: bool) -
         else "not stated how long",
         "data": made.card.get("data", "not stated"),
         "licence": made.card.get("licence", "not stated"),
-        "has seen": (made.card.get("provenance") or {}).get("kind", "unknown"),  # type: ignore[attr-defined]
+        "has seen": (made.card.get("provenance") or {}).get("kind", "unknown"),
         "SHA-256 of IN": made.card["sha256"],
     }
     for label, text in lines.items():

@@ -20,11 +20,12 @@ def command(rebuild: bool, as_json: bool) -> None:
     """Tell which kernels run on this machine's CPU and GPU, and why; build them if need be."""
     import warnings
 
-    import cuda_ops
+    from cuda_ops import rebuild as build_again
+    from cuda_ops import status
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the report says the same
-        found = cuda_ops.rebuild() if rebuild else cuda_ops.status()
+        found = build_again() if rebuild else status()
     if as_json:
         echo_json(asdict(found))
     else:

@@ -23,7 +23,7 @@ def command(name: str | None, source: Path | None, as_json: bool) -> None:
 
     Whatever its way here, it is compared with a pinned SHA-256 and stored as safetensors.
     """
-    from stylegan_surv.gan.formats.auxiliary import AUXILIARY, cache_folder, fetch
+    from stylegan_surv.gan.networks.auxiliary import AUXILIARY, cache_folder, fetch
 
     if name is None:
         for key, entry in AUXILIARY.items():

@@ -2,69 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from stylegan_surv.cli._common import columns_option, echo_json, progress_bar
-
-if TYPE_CHECKING:
-    from stylegan_surv.gan.training.finetune import Run
-
-PATH = click.Path(path_type=Path)
-RUN_OPTIONS = (
-    click.option(
-        "--photos", required=True, type=PATH, help="Folder of chips that `stylegan-surv align` wrote."
-    ),
-    click.option(
-        "-o", "--out", required=True, type=PATH, help="Folder of the run; an interrupted run there goes on."
-    ),
-    click.option(
-        "--recipe",
-        "settings",
-        required=True,
-        type=PATH,
-        help="All settings: a YAML file, or a shipped recipe such as finetune.",
-    ),
-    click.option("--images", type=int, help="Length of the run, instead of the recipe's."),
-    click.option("--seed", type=int, help="Instead of the recipe's."),
-    click.option(
-        "--device",
-        default="cpu",
-        show_default=True,
-        help="cpu or cuda; under torchrun each process takes its GPU.",
-    ),
-    click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line."),
-)
-
-
-def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that `train` and `finetune` share."""
-    for option in reversed(RUN_OPTIONS):
-        command = option(command)
-    return command
+from stylegan_surv.cli._common import progress_bar
+from stylegan_surv.cli._training import echo_run, patient_options, patients_of, run_options
+from stylegan_surv.errors import InputError
 
 
 @click.command("finetune")
 @click.option(
-    "--base", default="synthetic-64", show_default=True, help="Generator to start from: file or bundled name."
+    "--base",
+    default="synthetic-64",
+    show_default=True,
+    help="Start from this generator: file or bundled name.",
 )
 @run_options
-@click.option("--cohort", "table", type=PATH, help="Clinical table: says whose each photograph is.")
-@columns_option
-@click.option(
-    "--split", type=PATH, help="What `stylegan-surv split` wrote: only one set's patients are used."
-)
-@click.option("--set", "chosen", default="finetune", show_default=True, help="The set of the split.")
-@click.option("--encoder", help="Encoder to train along, by default the base's own.")
+@patient_options
+@click.option("--encoder", help="Train this encoder along, by default the base's own.")
 def command(
     base: str,
     photos: Path,
     out: Path,
     settings: Path,
+    overrides: tuple[str, ...],
     images: int | None,
     seed: int | None,
     device: str,
@@ -79,22 +41,21 @@ def command(
 
     Interrupt it whenever you like (Ctrl-C, SIGTERM, even a power cut): the same command goes on where it stopped.
     """
-    from stylegan_surv.cohort import read_cohort
-    from stylegan_surv.gan.training import parallel
-    from stylegan_surv.gan.training.finetune import Interrupted, finetune
-    from stylegan_surv.gan.training.recipe import read_recipe
+    from stylegan_surv.gan.training import Interrupted, finetune, parallel, read_recipe
 
-    recipe = read_recipe(settings, images=images, seed=seed)
-    cohort = None if table is None else read_cohort(table, photos, columns=columns, check_photos=False)
+    recipe = read_recipe(settings, overrides, images=images, seed=seed)
+    if encoder is not None and recipe.reconstruction is None:
+        raise InputError(
+            "--encoder does nothing: this recipe trains no encoder along (its reconstruction is null)"
+        )
+    patients = patients_of(photos, table, columns, split, chosen)
     with parallel.session(device) as place, progress_bar("Fine-tuning") as report:
         run = finetune(
             base,
             photos,
             out,
             recipe,
-            cohort=cohort,
-            split=split,
-            chosen=chosen,
+            patients=patients,
             encoder=encoder,
             stop=Interrupted(),
             progress=report if parallel.rank() == 0 else None,
@@ -103,24 +64,3 @@ def command(
         first = parallel.rank() == 0
     if first:
         echo_run(run, as_json)
-
-
-def echo_run(run: Run, as_json: bool) -> None:
-    """What a run left, as one JSON line or in words."""
-    if as_json:
-        echo_json({**asdict(run), "folder": str(run.folder), "skipped": len(run.skipped)})
-        return
-    for photo, reason in run.skipped[:20]:
-        click.echo(f"skipped {photo}: {reason}", err=True)
-    if len(run.skipped) > 20:
-        click.echo(f"… and {len(run.skipped) - 20} more", err=True)
-    for note in run.notes:
-        click.echo(f"note: {note}")
-    done = "finished" if run.finished else "interrupted, the same command goes on"
-    best = f"; best held-out LPIPS {run.best['lpips']:.4f} (best/)" if run.best else ""
-    click.echo(f"{run.images} images, {done}{best}. Networks, sheets and log: {run.folder}")
-    for measure, found in run.memorisation.items():
-        click.echo(
-            f"copies? by {measure}: {found['closer']:.0%} of samples closer to a training photograph than 95 % "
-            f"of the held-out ones are, {found['isolated']:.0%} close to one alone (5 % is chance)"
-        )

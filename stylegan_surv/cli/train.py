@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from stylegan_surv.cli._common import progress_bar
-from stylegan_surv.cli.finetune import echo_run, run_options
+from stylegan_surv.cli._training import echo_run, run_options
 
 
 @click.command("train")
@@ -17,6 +17,7 @@ def command(
     photos: Path,
     out: Path,
     settings: Path,
+    overrides: tuple[str, ...],
     images: int | None,
     seed: int | None,
     device: str,
@@ -27,11 +28,9 @@ def command(
 
     Interrupt it whenever you like: the same command goes on where it stopped.
     """
-    from stylegan_surv.gan.training import parallel
-    from stylegan_surv.gan.training.finetune import Interrupted, train
-    from stylegan_surv.gan.training.recipe import read_recipe
+    from stylegan_surv.gan.training import Interrupted, parallel, read_recipe, train
 
-    recipe = read_recipe(settings, images=images, seed=seed)
+    recipe = read_recipe(settings, overrides, images=images, seed=seed)
     with parallel.session(device) as place, progress_bar("Training") as report:
         show = report if parallel.rank() == 0 else None
         run = train(recipe, photos, out, start=start, stop=Interrupted(), progress=show, device=place)

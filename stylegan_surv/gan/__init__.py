@@ -6,8 +6,8 @@ from stylegan_surv.gan.formats.checkpoint import (
     load_generator,
     save_network,
 )
-from stylegan_surv.gan.networks.perceptual import LPIPS
-from stylegan_surv.gan.networks.stylegan2 import (
+from stylegan_surv.gan.networks import (
+    LPIPS,
     Discriminator,
     DiscriminatorConfig,
     Encoder,

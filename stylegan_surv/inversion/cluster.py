@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from cuda_ops import tune_allocator
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.inversion.inverter import Inverter, Settings, fingerprint, networks
 from stylegan_surv.inversion.sources import ChipFolder, Photo, Source
@@ -128,6 +129,7 @@ def _inverter(
     import torch
     from distributed import get_worker
 
+    tune_allocator()
     torch.set_num_threads(get_worker().state.nthreads)
     found = networks(generator, encoder, settings, device)
     if tuple(None if net is None else fingerprint(net) for net in found) != hashes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+from cuda_ops import tune_allocator
 from stylegan_surv import __version__
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import Encoder, Generator
@@ -166,6 +167,7 @@ def _prepare(
     device: str = "cpu",
     **others: Any,
 ) -> _Task:
+    tune_allocator()
     own = None if perceptual is None or isinstance(perceptual, str) else perceptual
     known = perceptual if perceptual is None or isinstance(perceptual, str) else _name(perceptual)
     settings = plan(method, preset, schedule, perceptual=known, **others)

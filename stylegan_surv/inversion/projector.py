@@ -150,10 +150,9 @@ def latent_scale(generator: Generator) -> tuple[Tensor, float]:
 
 
 def mapped(generator: Generator, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
-    """W+ [n, num_ws, w_dim] of normal draws [n, z_dim]; a conditional generator gets a label of zeros."""
-    w_avg, classes = generator.mapping.w_avg, generator.config.c_dim
-    labels = w_avg.new_zeros(len(z), classes) if classes else None
-    w_plus: Tensor = generator.mapping(z.to(w_avg), labels, truncation_psi=truncation_psi)
+    """W+ [n, num_ws, w_dim] of normal draws [n, z_dim]; a conditional generator gets the label that was chosen."""
+    z = z.to(generator.mapping.w_avg)
+    w_plus: Tensor = generator.mapping(z, generator.labels(len(z)), truncation_psi=truncation_psi)
     return w_plus
 
 

@@ -13,120 +13,172 @@ survival signal may lie along any.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
+from cuda_ops import tune_allocator
 from stylegan_surv import __version__
+from stylegan_surv._images import to_images, to_pixels
+from stylegan_surv._types import Floats, Progress
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.camera import photograph
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.gan import LPIPS, Encoder, EncoderConfig, Generator, save_network
+from stylegan_surv.gan.data import ImageSet, hold_out, read_chips
 from stylegan_surv.gan.formats.provenance import record
-from stylegan_surv.gan.networks.ema import ema_decay, update_ema
-from stylegan_surv.gan.training.data import ImageSet, hold_out, read_chips
+from stylegan_surv.gan.networks import ema_decay, update_ema
 from stylegan_surv.gan.training.precision import choose
-from stylegan_surv.gan.training.state import load_state, read_numbers, save_state
-from stylegan_surv.gan.training.train import Diverged
+from stylegan_surv.gan.training.settings import Settings, check_settings, override
+from stylegan_surv.gan.training.state import Stateful, load_state, read_numbers, save_state
+from stylegan_surv.gan.training.streams import Streams, drawn_from
+from stylegan_surv.gan.training.trainer import Diverged
 from stylegan_surv.inversion.inverter import check_pair, fingerprint
 from stylegan_surv.inversion.projector import latent_scale, mapped, shrink, squared_error
-from stylegan_surv.inversion.sources import to_tensor
 
 BETAS = (0.9, 0.99)
 SAVE_EVERY = 100  # steps
 POOL = 16  # batches of faces that are drawn together, then photographed ``shots`` times, in a new order each time
 MOMENTS = 10_000  # draws of w for its covariance
+COLOURS = 3  # channels of a photograph
+WARM_UP = 0.02  # share of the run in which the rate rises
+MAX_RECOVERED = 32  # samples at a time
 
 
-@dataclass(frozen=True)
-class EncoderRecipe:
-    """Settings of a run; all weights are per image.
+class EncoderSettings(Settings):
+    """Settings of a run; all weights are per image."""
 
-    Attributes
-    ----------
-    images : length of the run in images, samples and chips together.
-    batch : images of one step.
-    real : share of a batch that is real chips, where there are any; below 1.
-    hold_out : share of the patients of real chips that is left out, by the rule of `gan.data.hold_out`.
-    hold_out_seed : its seed; a fine-tuning run of the same seed and share leaves out the same patients.
-    drop_captions : leave out real chips with a caption at an edge.
-    rate : Adam's learning rate; rises over the first 2 % and falls to 0 along a cosine.
-    truncation : samples are drawn at truncations between these two.
-    camera : strength of the simulated photography of samples, each between these two; 0 is none, 1 a busy clinic.
-    shots : photographs of every drawn face; drawing it costs more than photographing it again.
-    latent : weight of the squared latent error of samples; 1 in expectation for guessing the mean.
-    pixel, lpips : weights of the reconstruction of real chips.
-    offsets : weight of the squared distance of the layers from their common w, in units of the w variance.
-    ema_images : half-life of the averaged weights, which are what is saved.
-    precision : of the networks' passes: float32, bf16, or auto, which times both once and keeps to the faster.
-    """
-
-    images: int = 200_000
-    batch: int = 32
-    real: float = 0.25
-    hold_out: float = 0.0
-    hold_out_seed: int = 0
-    drop_captions: bool = False
-    rate: float = 1e-3
-    truncation: tuple[float, float] = (0.7, 1.0)
-    camera: tuple[float, float] = (0.0, 1.2)
-    shots: int = 4
-    latent: float = 1.0
-    pixel: float = 2.0
-    lpips: float = 1.0
-    offsets: float = 0.2
-    ema_images: float = 5000
-    precision: str = "auto"
+    images: PositiveInt = Field(
+        default=200_000, description="length of the run in images, samples and chips together"
+    )
+    batch: int = Field(default=32, ge=1, description="images of one step")
+    real: float = Field(
+        default=0.25, ge=0, lt=1, description="share of a batch that is real chips, where there are any"
+    )
+    hold_out: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the patients of real chips that is left out, by the rule of `gan.data.hold_out`",
+    )
+    hold_out_seed: int = Field(
+        default=0,
+        description="its seed; a fine-tuning run of the same seed and share leaves out the same patients",
+    )
+    drop_captions: bool = Field(default=False, description="leave out real chips with a caption at an edge")
+    rate: float = Field(
+        default=1e-3,
+        gt=0,
+        description="Adam's learning rate; rises over the first 2 % and falls to 0 along a cosine",
+    )
+    truncation: tuple[float, float] = Field(
+        default=(0.7, 1.0), description="samples are drawn at truncations between these two"
+    )
+    camera: tuple[float, float] = Field(
+        default=(0.0, 1.2),
+        description="strength of the simulated photography of samples, each between these two; 0 is none, 1 a busy "
+        "clinic",
+    )
+    shots: PositiveInt = Field(
+        default=4,
+        description="photographs of every drawn face; drawing it costs more than photographing it again",
+    )
+    latent: float = Field(
+        default=1.0,
+        ge=0,
+        description="weight of the squared latent error of samples; 1 in expectation for guessing the mean",
+    )
+    pixel: float = Field(default=2.0, ge=0, description="weight of the squared error of real chips")
+    lpips: float = Field(default=1.0, ge=0, description="weight of the LPIPS of real chips")
+    offsets: float = Field(
+        default=0.2,
+        ge=0,
+        description="weight of the squared distance of the layers from their common w, in units of the w variance",
+    )
+    ema_images: float = Field(
+        default=5000, gt=0, description="half-life of the averaged weights, which are what is saved"
+    )
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        default="auto", description="of the networks' passes; auto times both once and keeps to the faster"
+    )
     seed: int = 0
 
     @property
     def steps(self) -> int:
+        """Steps of the run; the last one passes its length."""
         return -(-self.images // self.batch)
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step."""
         t = step / self.steps
-        return float(self.rate * min(1.0, (t + 1 / self.steps) / 0.02) * 0.5 * (1 + np.cos(np.pi * t)))
+        return float(self.rate * min(1.0, (t + 1 / self.steps) / WARM_UP) * 0.5 * (1 + np.cos(np.pi * t)))
+
+
+def encoder_settings(overrides: Sequence[str] = (), **given: Any) -> EncoderSettings:
+    """Settings by name, with overrides as the command line gives them.
+
+    Raises
+    ------
+    InputError
+        Listing every setting that is unknown, out of range, or given twice.
+    """
+    changed = [text.partition("=")[0] for text in overrides]
+    standard = EncoderSettings().model_dump()
+    if twice := [name for name in changed if name in given and given[name] != standard[name]]:
+        raise InputError(f"{twice[0]} is given twice, once as an override: give it once")
+    return check_settings(EncoderSettings, override(EncoderSettings, given, overrides), "the settings")
 
 
 def train_encoder(
     generator: Generator,
     out: str | Path,
-    recipe: EncoderRecipe | None = None,
+    recipe: EncoderSettings | None = None,
     *,
     photos: Chips | str | Path | ImageSet | None = None,
     start: Encoder | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Encoder:
     """Train an encoder for a generator; saves it to ``out`` with its card.
 
     Parameters
     ----------
-    generator : the network to invert; the encoder is trained on its device.
-    out : the encoder's file. The state of an unfinished run lies beside it (``<out>.state``); the same call goes on.
-    recipe : settings.
-    photos : aligned real chips, optional; as an :class:`~stylegan_surv.gan.training.data.ImageSet` they have owners,
-        and the card's provenance names these patients. Without owners it knows the photographs alone.
-    start : encoder to start from, of the same shape.
-    progress : called with (images, total).
-
-    Raises
-    ------
-    InputError
-        If the file ``<out>.state`` is of another run, or the loss is no longer finite.
+    generator : Generator
+        The network to invert; the encoder is trained on its device.
+    out : str or Path
+        The encoder's file. The state of an unfinished run lies beside it (``<out>.state``); the same call goes on.
+    recipe : EncoderSettings, optional
+        Settings of the run.
+    photos : Chips, str, Path or ImageSet, optional
+        Aligned real chips; as an :class:`~stylegan_surv.gan.data.ImageSet` they have owners, and the card's
+        provenance names these patients. Without owners it knows the photographs alone.
+    start : Encoder, optional
+        Encoder to start from, of the same shape.
+    progress : callable, optional
+        Called with (images, total).
 
     Returns
     -------
     Encoder
         The averaged weights, in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        If the generator draws other than three colour channels, the file ``<out>.state`` is of another run, or the
+        loss is no longer finite.
     """
-    out, recipe = Path(out), recipe or EncoderRecipe()
+    tune_allocator()
+    if generator.config.img_channels != COLOURS:
+        raise InputError(
+            f"the generator draws {generator.config.img_channels} colour channels; encoders read photographs of "
+            f"{COLOURS}: expected a generator of {COLOURS}"
+        )
+    out, recipe = Path(out), recipe or EncoderSettings()
     run = _Run(generator, recipe, photos, start)
     state = out.with_name(out.name + ".state")
     if state.exists():
@@ -147,22 +199,22 @@ class _Run:
     def __init__(
         self,
         generator: Generator,
-        recipe: EncoderRecipe,
+        recipe: EncoderSettings,
         photos: Chips | str | Path | ImageSet | None,
         start: Encoder | None,
     ) -> None:
         self.generator, self.step = generator, 0
         self.device = generator.mapping.w_avg.device
         self.auto = recipe.precision == "auto"
-        self.recipe = replace(recipe, precision=_bf16_or_single(self.device)) if self.auto else recipe
+        self.recipe = _with_precision(recipe, _bf16_or_single(self.device)) if self.auto else recipe
         self.chips = None if photos is None else _read(photos, generator.config.resolution, recipe)
         self.base = None if start is None else start.card
         self.inputs = _inputs(generator, start, self.chips)
         if start is not None:
             check_pair(generator, start)
         shape = _shape(generator) if start is None else start.shape
-        torch.manual_seed(recipe.seed)
-        self.net, self.average = Encoder(shape).to(self.device), Encoder(shape).to(self.device)
+        with drawn_from(Streams(recipe.seed).networks):
+            self.net, self.average = Encoder(shape).to(self.device), Encoder(shape).to(self.device)
         if start is not None:
             self.net.load_state_dict(start.state_dict())
         self.average.load_state_dict(self.net.state_dict())
@@ -177,9 +229,9 @@ class _Run:
     def resume(self, path: Path) -> None:
         numbers = read_numbers(path)
         if self.auto:
-            self.recipe = replace(self.recipe, precision=numbers["recipe"]["precision"])
+            self.recipe = _with_precision(self.recipe, numbers["recipe"]["precision"])
         others = [name for name, value in self.inputs.items() if numbers.get("inputs", {}).get(name) != value]
-        others += ["settings"] if numbers["recipe"] != _plain(self.recipe) else []
+        others += ["settings"] if numbers["recipe"] != self.recipe.model_dump(mode="json") else []
         if others:
             raise InputError(
                 f"{path.name} is a run with other {' and '.join(others)}; delete it, or give the same ones."
@@ -188,10 +240,10 @@ class _Run:
         self.step = int(numbers["step"])
 
     def save(self, path: Path) -> None:
-        numbers = {"step": self.step, "recipe": _plain(self.recipe), "inputs": self.inputs}
+        numbers = {"step": self.step, "recipe": self.recipe.model_dump(mode="json"), "inputs": self.inputs}
         save_state(path, self._objects(), numbers)
 
-    def _objects(self) -> dict[str, Any]:
+    def _objects(self) -> dict[str, Stateful]:
         return {"net": self.net, "average": self.average, "optimiser": self.optimiser}
 
     def advance(self, step: int) -> None:
@@ -212,7 +264,7 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.rate_at(step)
         self.optimiser.zero_grad(set_to_none=True)
-        (loss / recipe.batch).backward()  # type: ignore[no-untyped-call]
+        (loss / recipe.batch).backward()
         self.optimiser.step()
         update_ema(
             self.average, self.net, ema_decay(recipe.batch, recipe.ema_images, (step + 1) * recipe.batch)
@@ -280,7 +332,8 @@ class _Run:
             "name": source.get("name"),
             "licence": source.get("licence"),
             "generator_sha256": source.get("sha256"),
-            "recipe": _plain(self.recipe),
+            **({"label": source["label"]} if "label" in source else {}),
+            "recipe": self.recipe.model_dump(mode="json"),
             "real_chips": 0 if self.chips is None else len(self.chips),
             "started_from": (self.base or {}).get("sha256"),
             "provenance": provenance,
@@ -301,8 +354,8 @@ def recovery(
     """Relative error of w on fresh photographed samples: ‖ŵ − w‖ / ‖w − w̄‖; 1 is no better than the mean."""
     rng = torch.Generator().manual_seed(seed)
     parts = []
-    for first in range(0, n, 32):
-        z = torch.randn(32, generator.config.z_dim, generator=rng)
+    for first in range(0, n, MAX_RECOVERED):
+        z = torch.randn(MAX_RECOVERED, generator.config.z_dim, generator=rng)
         truth = mapped(generator, z, truncation_psi=truncation_psi)
         shots = photographs(generator.synthesis(truth).clamp(-1, 1), camera, seed, first)
         parts.append((truth[:, 0], encoder.split(shots)[0]))
@@ -325,15 +378,15 @@ def whitening(generator: Generator) -> Tensor:
     return root
 
 
-def photographs(images: Tensor, strength: float | NDArray[np.float64], seed: int, first: int) -> Tensor:
+def photographs(images: Tensor, strength: float | Floats, seed: int, first: int) -> Tensor:
     """Generated faces [n, 3, R, R] in [−1, 1], each through its own simulated camera; on the device of ``images``."""
-    faces = ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    faces = to_pixels(images)
     strengths = np.broadcast_to(strength, len(faces)).tolist()
     shots = [
         photograph(face, seed=seed, index=first + i, strength=s)
         for i, (face, s) in enumerate(zip(faces, strengths))
     ]
-    return torch.stack([to_tensor(shot) for shot in shots]).to(images.device)
+    return to_images(np.stack(shots)).to(images.device)
 
 
 def _shape(generator: Generator) -> EncoderConfig:
@@ -344,7 +397,7 @@ def _shape(generator: Generator) -> EncoderConfig:
     )
 
 
-def _read(photos: Chips | str | Path | ImageSet, resolution: int, recipe: EncoderRecipe) -> ImageSet:
+def _read(photos: Chips | str | Path | ImageSet, resolution: int, recipe: EncoderSettings) -> ImageSet:
     folder = photos.folder if isinstance(photos, Chips) else photos
     chips = (
         folder
@@ -372,5 +425,5 @@ def _bf16_or_single(device: torch.device) -> str:
     return chosen if chosen == "bf16" else "float32"
 
 
-def _plain(recipe: EncoderRecipe) -> dict[str, Any]:
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(recipe).items()}
+def _with_precision(settings: EncoderSettings, precision: str) -> EncoderSettings:
+    return settings.model_copy(update={"precision": precision})

@@ -21,16 +21,18 @@ from torch import nn
 
 from stylegan_surv._files import write_tensors
 from stylegan_surv.errors import InputError, Refused
-from stylegan_surv.gan.formats import nvlabs, rosinality
+from stylegan_surv.gan.formats import archive, nvlabs, rosinality
+from stylegan_surv.gan.formats.foreign import what_it_is
 from stylegan_surv.gan.formats.stored import (
     ZIP,
     Stored,
+    check_filter,
     check_size,
     discriminator_config,
     encoder_config,
     generator_config,
 )
-from stylegan_surv.gan.networks.stylegan2 import (
+from stylegan_surv.gan.networks import (
     Discriminator,
     DiscriminatorConfig,
     Encoder,
@@ -40,6 +42,9 @@ from stylegan_surv.gan.networks.stylegan2 import (
 )
 
 DATA = Path(__file__).parents[2] / "data"
+FORMAT = 1  # of our own files; a card without a number is of the first
+LONGEST = 200  # characters of another library's message that are repeated
+CUT_OFF = "cut off or damaged: download or copy it again"
 CONSTANT = "resample_filter"  # a fixed filter, stored by some writers and not by others
 TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save's older format begins
 KINDS = {"G_ema": "generator", "G": "generator", "D": "discriminator", "encoder": "encoder"}
@@ -85,7 +90,8 @@ def save_network(net: nn.Module, path: str | Path, card: dict[str, Any], *, half
     config = asdict(net.shape if isinstance(net, Encoder) else net.config)  # type: ignore[arg-type]
     kind = type(net).__name__.lower()
     tensors = {k: (v.half() if half else v).contiguous().cpu() for k, v in net.state_dict().items()}
-    full = {k: v for k, v in card.items() if k != "sha256"} | {"kind": kind, "config": config}
+    own = {"format": FORMAT, "kind": kind, "config": config}
+    full = {k: v for k, v in card.items() if k != "sha256"} | own
     write_tensors(Path(path), tensors, {"card": json.dumps(full, sort_keys=True)})
 
 
@@ -109,16 +115,17 @@ def file_format(path: Path) -> Format:
         start = file.read(64)
     if start[:4] == ZIP or start.startswith(TORCH_LEGACY):
         return "torch"
-    if (
-        start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
-    ):  # the header's length
-        return "safetensors"
+    if start[8:9] == b"{":
+        header = int.from_bytes(start[:8], "little")  # its length
+        if header < path.stat().st_size:
+            return "safetensors"
+        if start[9:10] == b'"':
+            raise Refused(f"{path.name} is {CUT_OFF}")
     if start[:1] == pickle.PROTO:
         return "nvlabs"
-    raise Refused(
-        f"{path.name} is no network file: its content is neither safetensors, nor a PyTorch archive, nor an NVlabs"
-        " pickle"
-    )
+    what = what_it_is(path)
+    said = f"it is {what}" if what else f"its content is none of {', '.join(LABELS.values())}"
+    raise Refused(f"{path.name} is no network file: {said}")
 
 
 def _read_own(path: Path, network: str) -> Stored:
@@ -130,6 +137,13 @@ def _read_own(path: Path, network: str) -> Stored:
     if not isinstance(card, dict) or not isinstance(card.get("config", {}), dict):
         raise Refused(f"{path.name} has a card that is not a JSON object")
     kind = KINDS[network]
+    if not card and network in archive.NAMES and archive.kind_of(state) == network:
+        return archive.from_table(path, state, {}, network)  # somebody's state dict
+    if card.get("format", FORMAT) != FORMAT:
+        raise Refused(
+            f"{path.name} is a checkpoint of format {card['format']!r}; this version reads {FORMAT}: read it with the "
+            "version that wrote it"
+        )
     if card.get("kind") != kind:
         raise InputError(
             f"{path.name} holds {card.get('kind', 'tensors without a card')}; expected one of kind {kind}"
@@ -153,15 +167,17 @@ def read(path: Path, network: str) -> Stored:
 
     Parameters
     ----------
-    path : the file.
-    network : ``G_ema``, ``G``, ``D`` or ``encoder``.
+    path : Path
+        The file.
+    network : str
+        ``G_ema``, ``G``, ``D`` or ``encoder``.
 
     Raises
     ------
     InputError
         If the file does not hold it; :class:`Refused` if the file is damaged, unsafe or of another architecture.
     """
-    readers = {"safetensors": _read_own, "nvlabs": nvlabs.read, "torch": rosinality.read}
+    readers = {"safetensors": _read_own, "nvlabs": nvlabs.read, "torch": archive.read}
     kind = file_format(path)
     with _naming(path):
         try:
@@ -169,7 +185,8 @@ def read(path: Path, network: str) -> Stored:
         except InputError:
             raise
         except Exception as fault:  # a damaged or hostile file can end in any error: one message for all
-            reason = (str(fault).splitlines() or [type(fault).__name__])[0]
+            reason = (str(fault).splitlines() or [type(fault).__name__])[0][:LONGEST]
+            reason = CUT_OFF if "not fully covered" in reason or "IncompleteBuffer" in reason else reason
             raise Refused(f"it cannot be read as {LABELS[kind]}: {reason}") from fault
     digest, card = sha256(path), stored.card
     if kind != "safetensors":
@@ -184,6 +201,9 @@ def _fill(net: Net, stored: Stored, path: Path, device: str) -> Net:
     for key in net.state_dict():
         if key.endswith(CONSTANT):
             state.setdefault(key, binomial_filter())
+    for key, value in state.items():
+        if key.endswith(CONSTANT):
+            check_filter(path.name, key, value)
     expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     got = {key: tuple(value.shape) for key, value in state.items()}
     if wrong := [key for key in expected.keys() | got.keys() if expected.get(key) != got.get(key)]:
@@ -192,9 +212,6 @@ def _fill(net: Net, stored: Stored, path: Path, device: str) -> Net:
             f"{path.name} is not a complete {type(net).__name__.lower()}: {len(wrong)} tensors differ, for example "
             f"{key}: shape {got.get(key, 'missing')}, expected {expected.get(key, 'no such tensor')}"
         )
-    for key, value in state.items():
-        if key.endswith(CONSTANT) and not torch.allclose(value, binomial_filter(), atol=1e-3):
-            raise Refused(f"{path.name} resamples with another filter than [1, 3, 3, 1] ({key})")
     net.load_state_dict(state, assign=True)
     net.eval().requires_grad_(False)
     net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -217,15 +234,22 @@ def _load(name: str | Path, suffix: str, network: str, device: str) -> Any:
     return _fill(net, stored, path, device)
 
 
-def load_generator(name: str | Path, device: str = "cpu", network: str = "G_ema") -> Generator:
+def load_generator(
+    name: str | Path, device: str = "cpu", network: str = "G_ema", *, label: int | None = None
+) -> Generator:
     """A generator from a file or a zoo name, in evaluation mode, float32.
 
     Parameters
     ----------
-    name : our ``.safetensors``, an NVlabs ``.pkl``, a rosinality, e4e or pSp ``.pt`` (told apart by content), or the
+    name : str or Path
+        Our ``.safetensors``, an NVlabs ``.pkl``, a rosinality, e4e or pSp ``.pt`` (told apart by content), or the
         name of a bundled network such as ``synthetic-64``, or the folder of a training run (its best snapshot).
-    device : where to put it.
-    network : ``G_ema`` (the running average that one wants to sample from) or ``G`` (as trained).
+    device : str
+        Where to put it.
+    network : str
+        ``G_ema`` (the running average that one wants to sample from) or ``G`` (as trained).
+    label : int, optional
+        Which label a conditional generator draws where none is given; by default the one that its card names.
 
     Returns
     -------
@@ -235,9 +259,17 @@ def load_generator(name: str | Path, device: str = "cpu", network: str = "G_ema"
     Raises
     ------
     InputError
-        If there is no such file, or it holds something else; :class:`Refused` if it is unsafe or not StyleGAN2.
+        If there is no such file or label, or it holds something else; :class:`Refused` if it is unsafe or not
+        StyleGAN2.
     """
     net: Generator = _load(name, "", network, device)
+    chosen = net.card.get("label") if label is None else label
+    if chosen is not None:
+        try:
+            net.choose_label(int(str(chosen)))
+        except ValueError as wrong:
+            raise InputError(f"{Path(name).name}: {wrong}") from wrong
+        net.card["label"] = net.label
     return net
 
 
@@ -283,9 +315,12 @@ def convert(
 
     Parameters
     ----------
-    source, target : files; an existing target is replaced when the new one is complete.
-    network : ``G_ema``, ``G`` or ``D``. rosinality's layout takes a generator, and the file's discriminator with it.
-    layout : which format to write.
+    source, target : str or Path
+        Files; an existing target is replaced when the new one is complete.
+    network : str
+        ``G_ema``, ``G`` or ``D``. rosinality's layout takes a generator, and the file's discriminator with it.
+    layout : {"ours", "rosinality"}
+        Which format to write.
 
     Raises
     ------

@@ -23,9 +23,11 @@ import torch
 from torch import Tensor
 
 from stylegan_surv.errors import InputError, Refused
+from stylegan_surv.gan.formats.foreign import asks_for, what_it_is
 from stylegan_surv.gan.formats.stored import MAX_BYTES, PUBLISHED, ZIP, Stored, check_size
 
 MAX_MODULES = 5_000  # a 1024 px generator has about 60
+LONGEST = 300  # characters of a reason
 NETWORKS = ("G_ema", "G", "D")
 # the instructions with which a pickle reaches for anything but data, or sets attributes; BUILD is replaced below
 FORBIDDEN = (
@@ -93,7 +95,7 @@ def _storage(content: bytes) -> torch.storage.TypedStorage:
 def _tensor(
     storage: torch.storage.TypedStorage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> Tensor:
-    numbers = torch.empty(0, dtype=storage.dtype).set_(storage)  # type: ignore[call-overload]
+    numbers = torch.empty(0, dtype=storage.dtype).set_(storage)
     if math.prod(size) > numbers.numel():  # with a stride of 0 a few bytes would fill the memory
         raise pickle.UnpicklingError(f"a tensor of shape {list(size)} has only {numbers.numel()} numbers")
     return torch.as_strided(numbers, size, stride, offset)
@@ -116,6 +118,10 @@ GLOBALS: dict[str, Callable[..., Any]] = {
     "numpy._core.multiarray.scalar": _scalar,
     "numpy.dtype": _dtype,
 }
+
+
+class _Asks(pickle.UnpicklingError):
+    """The file names something outside :data:`GLOBALS`."""
 
 
 class _Reader(pickle._Unpickler):  # the C version allocates its memo at whatever index the file names
@@ -148,13 +154,11 @@ class _Reader(pickle._Unpickler):  # the C version allocates its memo at whateve
     def find_class(self, module: str, name: str) -> Any:
         wanted = f"{module}.{name}"
         if module.split(".")[0] == "tflib" or module.startswith("dnnlib.tflib"):
-            raise pickle.UnpicklingError(
-                "it is a TensorFlow network; convert it to the PyTorch layout with the tools of its repository first"
-            )
+            raise pickle.UnpicklingError("it is a TensorFlow network")  # what_it_is says what to do
         if wanted == "torch.storage._load_from_bytes":
             return self._storage
         if wanted not in GLOBALS:
-            raise pickle.UnpicklingError(f"it asks for {wanted[:80]!r}, which no network needs")
+            raise _Asks(asks_for(wanted))
         return GLOBALS[wanted]
 
 
@@ -171,13 +175,25 @@ def read_pickle(path: Path) -> dict[str, Any]:
         with open(path, "rb") as file:
             content = _Reader(file).load()
     except Exception as fault:  # a hostile stream can end in any error
-        reason = str(fault).splitlines()[0][:200] if str(fault) else type(fault).__name__
+        what = what_it_is(path)
+        if what is None and not _ends(path):
+            what = f"cut off or damaged: {path.stat().st_size:,} bytes are there; download or copy it again"
+        reason = str(fault).splitlines()[0][:LONGEST] if str(fault) else type(fault).__name__
+        if what is not None and (what.startswith("a StyleGAN3") or not isinstance(fault, _Asks)):
+            reason = f"it is {what}"
         raise Refused(f"{path.name} is refused, and nothing in it was run: {reason}") from fault
     if not isinstance(content, dict) or not any(isinstance(content.get(k), Module) for k in NETWORKS):
         raise Refused(
             f"{path.name} holds {type(content).__name__}; expected a dict with {', '.join(NETWORKS)}"
         )
     return content
+
+
+def _ends(path: Path) -> bool:
+    """Whether the file's last byte is the instruction that ends a pickle."""
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == pickle.STOP
 
 
 def modules(root: Module, prefix: str = "") -> Iterator[tuple[str, Module]]:

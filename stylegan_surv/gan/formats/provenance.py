@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from stylegan_surv._types import Pixels
 from stylegan_surv.cohort import Cohort
 from stylegan_surv.faces import Chips
 from stylegan_surv.faces.duplicates import hash_distances, perceptual_hash
@@ -43,7 +43,7 @@ def chip_hashes(chips: Chips) -> dict[str, str]:
 
 
 def record(
-    chips: Iterable[NDArray[np.uint8]],
+    chips: Iterable[Pixels],
     patient_ids: Iterable[str] | None,
     *,
     base: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
@@ -53,11 +53,15 @@ def record(
 
     Parameters
     ----------
-    chips : the training chips, uint8 [H, W, 3] each.
-    patient_ids : whose they are; order and repetitions do not matter. None: nobody has said so. Then the same
-        photographs are recognised, but other photographs of these people are not, and a leak is not ruled out.
-    base : card of the network that training started from, or of each of several; what they had seen stays seen.
-    salt : key of the patient hashes; random by default.
+    chips : iterable of array of uint8
+        The training chips, uint8 [H, W, 3] each.
+    patient_ids : iterable of str, optional
+        Whose they are; order and repetitions do not matter. None: nobody has said so. Then the same photographs are
+        recognised, but other photographs of these people are not, and a leak is not ruled out.
+    base : mapping or sequence of mapping, optional
+        Card of the network that training started from, or of each of several; what they had seen stays seen.
+    salt : str, optional
+        Key of the patient hashes; random by default.
     """
     salt = salt or secrets.token_hex(16)
     made: dict[str, Any] = {
@@ -82,9 +86,12 @@ class Overlap:
 
     Attributes
     ----------
-    known : whether the card lists everybody whom the network and its bases were trained on.
-    patients : patients of the study that were in its training, by identifier or by photograph; in the study's order.
-    photos : photographs recognised by their perceptual hash.
+    known : bool
+        Whether the card lists everybody whom the network and its bases were trained on.
+    patients : tuple of str
+        Patients of the study that were in its training, by identifier or by photograph; in the study's order.
+    photos : tuple of str
+        Photographs recognised by their perceptual hash.
     """
 
     known: bool
@@ -108,10 +115,13 @@ def intersect(
 
     Parameters
     ----------
-    cohort : the study, or a frame with ``patient_id`` and ``photo_id``.
-    card : the network's card.
-    hashes : photo_id → :func:`perceptual_hash` of the study's chips; without them only identifiers are compared,
-        which another hospital's numbering defeats.
+    cohort : Cohort or DataFrame
+        The study, or a frame with ``patient_id`` and ``photo_id``.
+    card : mapping
+        The network's card.
+    hashes : mapping of str to str, optional
+        ``photo_id`` → :func:`perceptual_hash` of the study's chips; without them only identifiers are compared, which
+        another hospital's numbering defeats.
     """
     table = cohort.table if isinstance(cohort, Cohort) else cohort
     steps, hashes = list(lineage(card)), hashes or {}

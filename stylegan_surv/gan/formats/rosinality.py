@@ -1,15 +1,13 @@
 """Read and write rosinality's ``.pt`` layout, and read the decoders of e4e and pSp, which share it.
 
 The layouts differ in names and in singleton dimensions only; no weight is flipped or scaled, so a round trip keeps
-every bit. Archives are unpickled by torch's weights-only reader, which builds tensors and plain containers.
+every bit.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,8 @@ from torch import Tensor
 
 from stylegan_surv._files import whole
 from stylegan_surv.errors import InputError, Refused
-from stylegan_surv.gan.formats.stored import MAX_BYTES, PUBLISHED, ZIP, Stored, check_size, generator_config
-from stylegan_surv.gan.networks.stylegan2 import (
+from stylegan_surv.gan.formats.stored import PUBLISHED, Stored, check_filter, generator_config
+from stylegan_surv.gan.networks import (
     Discriminator,
     DiscriminatorConfig,
     Generator,
@@ -28,7 +26,8 @@ from stylegan_surv.gan.networks.stylegan2 import (
     resolutions,
 )
 
-NAMES = {"G_ema": "g_ema", "G": "g", "D": "d"}
+MAX_BLOCKS = 10  # above 4 px: 4,096 px
+WAVELETS = 12  # channels of SWAGAN's images: 4 wavelets of 3 colours (Gal et al. 2021)
 KERNELS = ("blur.kernel", "upsample.kernel", "conv2.0.kernel", "skip.0.kernel")
 W_AVG_SAMPLES = 10_000  # as in the StyleGAN2 projector (Karras et al. 2020, appendix D)
 SIDES = (
@@ -84,54 +83,6 @@ def discriminator_names(top: int) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------------ reading
 
 
-def _open(path: Path) -> dict[str, Any]:
-    """The archive's dict, read as data only."""
-    check_size(path)
-    try:
-        # an open file, for torch.load would choose another reader by a path's suffix
-        with open(path, "rb") as file, torch.serialization.safe_globals([argparse.Namespace]):
-            if file.read(4) == ZIP:
-                _check_archive(path, zipfile.ZipFile(file))
-            file.seek(0)
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except Refused:
-        raise
-    except Exception as fault:
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(fault))
-        reason = (
-            f"it asks for {wanted[1]!r}, which no network needs" if wanted else "it is damaged or no archive"
-        )
-        raise Refused(f"{path.name} is refused, and nothing in it was run: {reason}") from fault
-    if not isinstance(content, dict):
-        raise Refused(f"{path.name} holds {type(content).__name__}; expected a dict with g_ema or state_dict")
-    return content
-
-
-def _check_archive(path: Path, archive: zipfile.ZipFile) -> None:
-    entries = archive.infolist()
-    if any(e.compress_type for e in entries) or sum(e.file_size for e in entries) > MAX_BYTES:
-        raise Refused(f"{path.name} is refused: its archive unpacks to more than it holds")
-
-
-def _tensors(path: Path, content: dict[str, Any], network: str) -> dict[str, Tensor]:
-    """Their tensors of one network; an e4e or pSp file's decoder is its G_ema."""
-    table = content.get(NAMES.get(network, network))
-    if network == "G_ema" and table is None and isinstance(content.get("state_dict"), dict):
-        found = content["state_dict"].items()
-        table = {str(k).removeprefix("decoder."): v for k, v in found if str(k).startswith("decoder.")}
-    if not isinstance(table, dict) or not table:
-        held = [ours for ours, theirs in NAMES.items() if theirs in content]
-        raise InputError(
-            f"{path.name} holds no {network}; it holds {', '.join(held) or 'the keys ' + ', '.join(map(str, content))}"
-        )
-    return {str(k): v for k, v in table.items() if isinstance(v, Tensor)}
-
-
-def _is_binomial(kernel: Tensor) -> bool:
-    expected = binomial_filter()
-    return kernel.shape == expected.shape and torch.allclose(kernel / kernel.sum(), expected, atol=1e-3)
-
-
 def _to_ours(name: str, x: Tensor) -> Tensor:
     x = x.detach().float()
     if name.endswith("noise_strength"):
@@ -161,31 +112,63 @@ def _latent_avg(stored: Stored, found: Any) -> None:
     ]
 
 
-def read(path: Path, network: str) -> Stored:
-    """One network (``G_ema``, ``G`` or ``D``) of a rosinality, e4e or pSp file."""
-    content = _open(path)
-    theirs = _tensors(path, content, network)
+def from_table(path: Path, theirs: dict[str, Tensor], content: dict[str, Any], network: str) -> Stored:
+    """A network from the tensors of rosinality's layout.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for messages.
+    theirs : dict of str to Tensor
+        Their tensors by name.
+    content : mapping
+        What else is in the file: ``latent_avg``, our card.
+    network : str
+        ``G_ema``, ``G`` or ``D``.
+
+    Raises
+    ------
+    InputError
+        If it is no network of this layout; :class:`Refused` if it is one of another architecture, by name.
+    """
+    if network != "D":
+        _refuse_kin(path, theirs)
     convs = {int(m[1]) for key in theirs if (m := re.match(r"convs\.(\d{1,3})\.", key))}
     blocks = len(convs) - 1 if network == "D" else len(convs) // 2
-    if not 1 <= blocks <= 10:
+    if not 1 <= blocks <= MAX_BLOCKS:
         raise InputError(f"{path.name} is no StyleGAN2 network of rosinality's layout: {sorted(theirs)[:3]}")
     layers = sum(bool(re.fullmatch(r"style\.\d+\.weight", key)) for key in theirs)
     top = 4 << blocks
+    for key, kernel in theirs.items():
+        if key.endswith(KERNELS):
+            check_filter(path.name, key, kernel / kernel.sum())
     names = discriminator_names(top) if network == "D" else generator_names(top, layers)
     foreign = [k for k in theirs if k not in names and not k.endswith(KERNELS)]
     missing = [k for k in names if k not in theirs and not k.startswith("noises.")]
     if foreign or missing:
         what = f"has {foreign[0]!r}" if foreign else f"lacks {missing[0]!r}"
         raise InputError(f"{path.name} {what}, unlike a {top} px StyleGAN2 {network} of rosinality's layout")
-    for key, kernel in theirs.items():
-        if key.endswith(KERNELS) and not _is_binomial(kernel):
-            raise Refused(f"{path.name} resamples with another filter than [1, 3, 3, 1] ({key})")
     state = {names[k]: _to_ours(names[k], v) for k, v in theirs.items() if k in names}
     stored = Stored(state, {}, _card(content))
     if network != "D":
         _noise_maps(stored, top)
         _latent_avg(stored, content.get("latent_avg"))
     return stored
+
+
+def _refuse_kin(path: Path, theirs: dict[str, Tensor]) -> None:
+    """Generators that share the layout's names and are other networks."""
+    rgb, style = theirs.get("to_rgb1.conv.weight"), theirs.get("style.1.weight")
+    if any(".iwt." in key or ".dwt." in key for key in theirs) or (
+        rgb is not None and rgb.shape[1] == WAVELETS
+    ):
+        raise Refused(f"{path.name} is a SWAGAN generator, which draws wavelets; expected StyleGAN2")
+    if style is not None and style.ndim == 2 and style.shape[0] != style.shape[1]:
+        raise Refused(
+            f"{path.name} is a conditional generator (its mapping reads {style.shape[1]} numbers and gives "
+            f"{style.shape[0]}; in rosinality's layout they are equal): how it takes labels is not in the file. "
+            "Expected an unconditional one"
+        )
 
 
 def _card(content: dict[str, Any]) -> dict[str, Any]:

@@ -11,19 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from stylegan_surv.errors import InputError, Refused
-from stylegan_surv.gan.networks.stylegan2 import (
+from stylegan_surv.gan.networks import (
     Architecture,
     DiscriminatorConfig,
     EncoderConfig,
     GeneratorConfig,
+    binomial_filter,
     resolutions,
 )
 
 MAX_BYTES = 4 << 30  # the largest published training state (1024 px, with both optimisers) has under 1 GB
 MAX_RESOLUTION = 2048
+FILTER_ERROR = 1e-3  # by which taps may differ: some are stored in half precision
 ZIP = b"PK\x03\x04"  # how torch tells its archives; a search for a zip's end would find one in random weights
 PUBLISHED = "not stated in the file; ask its authors (networks published by NVIDIA: non-commercial use only)"
 
@@ -34,9 +37,12 @@ class Stored:
 
     Attributes
     ----------
-    state : tensors by their names in the ``G_ema`` layout.
-    facts : config fields that tensor shapes cannot tell, e.g. ``conv_clamp``.
-    card : what is known of the origin: licence, source, provenance.
+    state : dict of str to Tensor
+        Tensors by their names in the ``G_ema`` layout.
+    facts : dict
+        Config fields that tensor shapes cannot tell, e.g. ``conv_clamp``.
+    card : dict
+        What is known of the origin: licence, source, provenance.
     """
 
     state: dict[str, Tensor]
@@ -51,6 +57,16 @@ def check_size(path: Path) -> None:
         raise Refused(
             f"{path.name} has {size / 2**30:.1f} GiB; a StyleGAN2 file has at most {MAX_BYTES >> 30}"
         )
+
+
+def check_filter(file: str, key: str, kernel: Tensor) -> None:
+    """Refuse a resampling filter other than [1, 3, 3, 1], the one that networks here compute with."""
+    expected = binomial_filter()
+    if kernel.shape != expected.shape:
+        taps = "×".join(map(str, kernel.shape))
+        raise Refused(f"{file} resamples with a filter of {taps} taps ({key}); expected [1, 3, 3, 1], 4×4")
+    if not torch.allclose(kernel.float(), expected, atol=FILTER_ERROR):
+        raise Refused(f"{file} resamples with another filter than [1, 3, 3, 1] ({key})")
 
 
 def _shape(state: dict[str, Tensor], key: str) -> tuple[int, ...]:
@@ -80,6 +96,18 @@ def _channel_rule(channels: dict[int, int]) -> dict[str, int]:
     if any(min(base // res, top) != c for res, c in channels.items()):
         raise InputError(f"channels by resolution are {channels}; expected min(base // resolution, max)")
     return {"channel_base": base, "channel_max": top}
+
+
+def _generator_channels(channels: dict[int, int]) -> dict[str, int]:
+    """The rule of all blocks or, where the highest alone does not follow it (a block added later), with its width."""
+    try:
+        return _channel_rule(channels)
+    except InputError:
+        top = max(channels)
+        below = {res: c for res, c in channels.items() if res != top}
+        if len(below) < 2:
+            raise
+        return _channel_rule(below) | {"top_channels": channels[top]}
 
 
 def _mapping_layers(state: dict[str, Tensor]) -> int:
@@ -117,7 +145,7 @@ def generator_config(stored: Stored) -> GeneratorConfig:
         architecture=architecture,
         use_noise="synthesis.b4.conv1.noise_const" in state,
         conv_clamp=_clamp(stored),
-        **_channel_rule(channels),
+        **_generator_channels(channels),
     )
 
 

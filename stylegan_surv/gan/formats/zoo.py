@@ -19,10 +19,17 @@ class Entry:
 
     Attributes
     ----------
-    name : what ``load_generator`` takes.
-    kind : ``generator``, ``encoder`` or ``discriminator``.
-    file, sha256, megabytes : the file, its hash and size.
-    card : the whole card; the most asked-for fields are properties.
+    name : str
+        What ``load_generator`` takes.
+    kind : str
+        ``generator``, ``encoder`` or ``discriminator``.
+    file : Path
+    sha256 : str
+        Its hash.
+    megabytes : float
+        Its size.
+    card : dict
+        The whole card; the most asked-for fields are properties.
     """
 
     name: str

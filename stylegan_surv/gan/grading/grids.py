@@ -4,27 +4,43 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from stylegan_surv._files import whole
+from stylegan_surv._images import to_pixels
+
+WHITE = 255  # of places on a sheet that have no image
+
 
 def grid_image(images: Tensor, columns: int = 8, scale: int = 1) -> Image.Image:
-    """A sheet of images [n, 3, h, w] in [−1, 1], filled row by row, each enlarged ``scale`` times."""
-    n, channels, h, w = images.shape
+    """A sheet of images, filled row by row.
+
+    Parameters
+    ----------
+    images : Tensor, shape (n, 3, h, w)
+        In [−1, 1].
+    columns : int
+        Images of a row.
+    scale : int
+        By how much each is enlarged.
+
+    Returns
+    -------
+    Image
+    """
+    pixels = to_pixels(images.float())
+    n, h, w, channels = pixels.shape
     rows = -(-n // columns)
-    sheet = torch.ones(rows * columns, channels, h, w)
-    sheet[:n] = images.detach().float().cpu()
-    sheet = (
-        sheet.view(rows, columns, channels, h, w)
-        .permute(0, 3, 1, 4, 2)
-        .reshape(rows * h, columns * w, channels)
-    )
-    levels = ((sheet.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
-    picture = Image.fromarray(levels)
+    sheet = np.full((rows * columns, h, w, channels), WHITE, np.uint8)
+    sheet[:n] = pixels
+    sheet = sheet.reshape(rows, columns, h, w, channels).swapaxes(1, 2)
+    picture = Image.fromarray(sheet.reshape(rows * h, columns * w, channels))
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
 
 def save_grid(images: Tensor, path: Path, columns: int = 8, scale: int = 1) -> None:
-    """Write `grid_image` to ``path``."""
-    grid_image(images, columns, scale).save(path)
+    """Write `grid_image` to ``path``, a PNG file."""
+    with whole(path, flush=False) as partial:
+        grid_image(images, columns, scale).save(partial, format="PNG")

@@ -6,27 +6,26 @@ FID or KID values. Each is named for what it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan_surv._images import quantised, to_images
+from stylegan_surv._types import Progress
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan.networks.perceptual import LPIPS
-from stylegan_surv.gan.networks.stylegan2 import Generator
-from stylegan_surv.gan.training.data import batch_of
+from stylegan_surv.gan.data import batch_of
+from stylegan_surv.gan.networks import LPIPS, Generator
 
 FEATURE_PX = 128  # images are brought to this size: AlexNet's last maps have 7 × 7 positions there
 FRECHET_DIMS = 16  # a covariance of this size needs only a few hundred images
 JACKKNIFE_GROUPS = 20
+W_SAMPLES = 1024  # draws of w for its mean and spread
 BATCH = 32  # at 64 px
 SEED = (
     20_191_203  # not a small number: a training that drew its latents from seed 0 would be measured on them
 )
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,16 @@ def sample(
 ) -> Tensor:
     """``n`` images [n, 3, R, R], clipped to [−1, 1] and rounded to 8 bits as a saved picture is.
 
-    The first images are the same for every ``n``; ``c`` [n, c_dim] holds the labels of a conditional generator.
+    The first images are the same for every ``n``; ``c`` [n, c_dim] holds the labels of a conditional generator;
+    without it the chosen one is drawn.
     """
     if generator.config.c_dim and c is None:
-        raise InputError(
-            f"this generator is conditional: give labels c of shape [{n}, {generator.config.c_dim}]"
-        )
+        if generator.label is None:
+            raise InputError(
+                f"this generator is conditional: give labels c of shape [{n}, {generator.config.c_dim}], or choose one "
+                "of its labels"
+            )
+        c = generator.labels(n)
     device = generator.mapping.w_avg.device
     z = torch.randn(n, generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
     parts, many = [], batch_of(BATCH, generator.config.resolution)
@@ -56,7 +59,7 @@ def sample(
         labels = None if c is None else c[i : i + many].to(device)
         w = generator.mapping(z[i : i + many].to(device), labels, truncation_psi=truncation_psi)
         parts.append(generator.synthesis(w).cpu())
-    return torch.cat(parts).clamp(-1, 1).add(1).mul(127.5).round().div(127.5).sub(1)
+    return to_images(quantised(torch.cat(parts)).movedim(-3, -1))
 
 
 @torch.no_grad()
@@ -68,7 +71,8 @@ def features(images: Tensor, network: LPIPS | None = None) -> Tensor:
 
     Parameters
     ----------
-    images : Tensor [n, 3, h, w] in [−1, 1].
+    images : Tensor, shape (n, 3, h, w)
+        In [−1, 1].
     """
     network = network or LPIPS()
     device, rows = network.shift.device, []
@@ -87,7 +91,8 @@ def kernel_distance(a: Tensor, b: Tensor) -> Estimate:
 
     Parameters
     ----------
-    a, b : feature rows [n, d] and [m, d]; n, m ≥ 2.
+    a, b : Tensor, shape (n, d) and (m, d)
+        Feature rows; n, m ≥ 2.
 
     Returns
     -------
@@ -122,7 +127,8 @@ def frechet_distance(real: Tensor, fake: Tensor, dims: int = FRECHET_DIMS) -> fl
 
     Parameters
     ----------
-    real, fake : feature rows [n, d] and [m, d]; more than ``dims`` each.
+    real, fake : Tensor, shape (n, d) and (m, d)
+        Feature rows; more than ``dims`` each.
     """
     _check(real, fake, at_least=dims + 1)
     basis = torch.linalg.svd(real - real.mean(dim=0), full_matrices=False).Vh[:dims].T
@@ -146,7 +152,8 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, flo
 
     Parameters
     ----------
-    real, fake : feature rows [n, d] and [m, d]; more than ``k`` each. Use n = m: both depend on it.
+    real, fake : Tensor, shape (n, d) and (m, d)
+        Feature rows; more than ``k`` each. Use n = m: both depend on it.
     """
     _check(real, fake, at_least=k + 1)
 
@@ -184,12 +191,14 @@ def path_length(
 
     Parameters
     ----------
-    n : paths between two random latents each; ``c`` [n, c_dim], where conditional, labels both ends.
+    n : int
+        Paths between two random latents each; ``c`` [n, c_dim], where conditional, labels both ends.
     """
     network = network or LPIPS()
     rng = torch.Generator().manual_seed(seed)
     device = generator.mapping.w_avg.device
     z, t = torch.randn(2, n, generator.config.z_dim, generator=rng), torch.rand(n, 1, 1, generator=rng)
+    c = generator.labels(n) if c is None else c
     lengths, many = [], batch_of(BATCH, generator.config.resolution)
     for i in range(0, n, many):
         labels = None if c is None else c[i : i + many].to(device)
@@ -226,17 +235,19 @@ def reconstruct(
 
     Parameters
     ----------
-    images : Tensor [n, 3, R, R] in [−1, 1].
-    rate : Adam's learning rate in units of w's root mean square distance from its mean; falls to 0 as a cosine.
-    start : Tensor [n, num_ws, w_dim] to start from, for example an encoder's codes; ``steps=0`` measures those.
+    images : Tensor, shape (n, 3, R, R)
+        In [−1, 1].
+    rate : float
+        Adam's learning rate in units of w's root mean square distance from its mean; falls to 0 as a cosine.
+    start : Tensor, shape (n, num_ws, w_dim)
+        To start from, for example an encoder's codes; ``steps=0`` measures those.
     """
     network = network or LPIPS()
     device = generator.mapping.w_avg.device
     network.to(device)
-    z = torch.randn(1024, generator.config.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
-    labels = torch.zeros(1024, generator.config.c_dim, device=device) if generator.config.c_dim else None
+    z = torch.randn(W_SAMPLES, generator.config.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad():
-        w = generator.mapping(z, labels)[:, 0]
+        w = generator.mapping(z, generator.labels(len(z)))[:, 0]
     mean, scale = w.mean(dim=0), float((w - w.mean(dim=0)).square().mean().sqrt())
     found, many = [], batch_of(BATCH, generator.config.resolution)
     for i in range(0, len(images), many):
@@ -275,12 +286,18 @@ class Quality:
 
     Attributes
     ----------
-    kernel_distance, kernel_distance_se : see :func:`kernel_distance`; on bundled AlexNet features.
-    frechet_16 : see :func:`frechet_distance`, first 16 principal components.
-    frechet_16_floor : the same between random halves of the real images: what sampling alone gives at half the n.
-    precision, recall : see :func:`precision_recall`, k = 3.
-    path_length : see :func:`path_length`.
-    n : images of either kind.
+    kernel_distance, kernel_distance_se : float
+        See :func:`kernel_distance`; on bundled AlexNet features.
+    frechet_16 : float
+        See :func:`frechet_distance`, first 16 principal components.
+    frechet_16_floor : float
+        The same between random halves of the real images: what sampling alone gives at half the n.
+    precision, recall : float
+        See :func:`precision_recall`, k = 3.
+    path_length : float
+        See :func:`path_length`.
+    n : int
+        Images of either kind.
     """
 
     kernel_distance: float
@@ -309,8 +326,10 @@ def quality(
 
     Parameters
     ----------
-    c : Tensor [n, c_dim], the labels of a conditional generator's samples.
-    progress : called with the number of finished parts, of 4.
+    c : Tensor, shape (n, c_dim)
+        The labels of a conditional generator's samples.
+    progress : callable, optional
+        Called with the number of finished parts, of 4.
 
     Raises
     ------

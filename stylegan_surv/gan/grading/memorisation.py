@@ -6,7 +6,7 @@ are held-out photographs: they were never trained on, so their distances to the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 
+from stylegan_surv._images import to_pixels
+from stylegan_surv._types import Floats, Ints, Progress
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan.networks.perceptual import LPIPS
-from stylegan_surv.gan.training.data import ImageSet, batch_of
+from stylegan_surv.gan.data import ImageSet, batch_of
+from stylegan_surv.gan.networks import LPIPS
 
 COMPARED_PX = 128  # larger images are shrunk to this for LPIPS
 CHUNK, HELD = 256, 2048  # images at 64 px that are read at a time, and whose 32,000 numbers each are kept
@@ -35,7 +36,6 @@ CHIP_PX, PADDING, CANVAS_PX = (
 )  # what dlib's face network expects, and the size that it is cut from
 
 Images = Tensor | ImageSet  # [n, 3, R, R] in [−1, 1], or as bytes in memory
-Progress = Callable[[int, int], None]
 
 
 def _width(images: Images) -> int:
@@ -102,22 +102,22 @@ def _face_network() -> tuple[Any, Any]:
     return dlib.face_recognition_model_v1(face_recognition_model_location()), shape
 
 
-def identity_vectors(images: Images, progress: Progress | None = None) -> NDArray[np.float64]:
+def identity_vectors(images: Images, progress: Progress | None = None) -> Floats:
     """dlib's 128 numbers of every aligned chip; people are taken for the same below a distance of 0.6.
 
     The chip's own geometry says where the face is, so that no sample drops out because no face is found in it.
 
     Parameters
     ----------
-    images : n images, aligned as FFHQ.
+    images : Tensor or ImageSet
+        Aligned as FFHQ.
     """
     import dlib
 
     network, shape = _face_network()
     rows = []
     for image in (image for part in _chunks(images) for image in part):
-        pixels = image.clamp(-1, 1).add(1).mul(127.5).round().byte().permute(1, 2, 0).cpu().numpy()
-        canvas = Image.fromarray(pixels).resize((CANVAS_PX, CANVAS_PX), Image.Resampling.BICUBIC)
+        canvas = Image.fromarray(to_pixels(image)).resize((CANVAS_PX, CANVAS_PX), Image.Resampling.BICUBIC)
         chip = dlib.get_face_chip(np.asarray(canvas), shape, CHIP_PX, PADDING)
         rows.append(np.array(network.compute_face_descriptor(chip)))
         if progress:
@@ -131,21 +131,25 @@ class Nearest:
 
     Attributes
     ----------
-    index : [n] which training photograph is nearest to each sample.
-    distance : [n] how far it is.
-    held_out : [m] the same distance for held-out photographs.
-    isolation, held_out_isolation : [n], [m] distance of the nearest over that of the second nearest. A copy is
-        near *one* photograph, an average face is rather near to all: this tells them apart.
+    index : array of int, shape (n,)
+        Which training photograph is nearest to each sample.
+    distance : array of float, shape (n,)
+        How far it is.
+    held_out : array of float, shape (m,)
+        The same distance for held-out photographs.
+    isolation, held_out_isolation : array of float, shape (n,) and (m,)
+        Distance of the nearest over that of the second nearest. A copy is near *one* photograph, an average face is
+        rather near to all: this tells them apart.
     """
 
-    index: NDArray[np.int64]
-    distance: NDArray[np.float64]
-    held_out: NDArray[np.float64]
-    isolation: NDArray[np.float64]
-    held_out_isolation: NDArray[np.float64]
+    index: Ints
+    distance: Floats
+    held_out: Floats
+    isolation: Floats
+    held_out_isolation: Floats
 
     @classmethod
-    def of(cls, to_samples: NDArray[np.floating], to_held_out: NDArray[np.floating]) -> Nearest:
+    def of(cls, to_samples: Floats, to_held_out: Floats) -> Nearest:
         """From distances [n, train] and [m, train]."""
         two, held = (np.sort(d.astype(float), axis=1)[:, :2] for d in (to_samples, to_held_out))
         ratios = [pair[:, 0] / np.maximum(pair[:, 1], 1e-12) for pair in (two, held)]
@@ -198,9 +202,12 @@ class Guard:
 
     Parameters
     ----------
-    train, held_out : images [·, 3, R, R] in [−1, 1] or as read, aligned alike.
-    identity : also by dlib's face network (about 0.2 s per image on one core).
-    progress : called with the number of images that are compared, by either measure; it may raise to stop.
+    train, held_out : Tensor or ImageSet
+        Images [·, 3, R, R] in [−1, 1] or as read, aligned alike.
+    identity : bool
+        Also by dlib's face network (about 0.2 s per image on one core).
+    progress : callable, optional
+        Called with the number of images that are compared, by either measure; it may raise to stop.
 
     Raises
     ------
@@ -218,7 +225,7 @@ class Guard:
             )
         self.train, self.network, self.progress = train, LPIPS(), progress
         self.held_out = lpips_distances(held_out, train, self.network, progress).numpy()
-        self.vectors: NDArray[np.float64] | None = None
+        self.vectors: Floats | None = None
         if identity:
             self.vectors = identity_vectors(train, progress)
             self.held_out_identity = _euclidean(identity_vectors(held_out, progress), self.vectors)
@@ -233,8 +240,8 @@ class Guard:
         return Memorisation(lpips, Nearest.of(far, self.held_out_identity))
 
 
-def _euclidean(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    distances: NDArray[np.float64] = torch.cdist(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+def _euclidean(a: Floats, b: Floats) -> Floats:
+    distances: Floats = torch.cdist(torch.from_numpy(a), torch.from_numpy(b)).numpy()
     return distances
 
 

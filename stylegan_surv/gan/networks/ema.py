@@ -11,9 +11,12 @@ def ema_decay(batch: int, half_life: float, seen: float | None = None, ramp: flo
 
     Parameters
     ----------
-    batch : images of this step.
-    half_life : images after which half of an old value is gone.
-    seen : images since training began from scratch: the half-life is at most ``ramp·seen`` (StyleGAN2's ramp-up).
+    batch : int
+        Images of this step.
+    half_life : float
+        Images after which half of an old value is gone.
+    seen : float, optional
+        Images since training began from scratch: the half-life is at most ``ramp·seen`` (StyleGAN2's ramp-up).
         Leave it out when fine-tuning: a ramp from nothing would throw the loaded average away.
     """
     if seen is not None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cuda_ops.convolution import relu_conv2d
-from stylegan_surv.gan.formats.auxiliary import fetched
+from stylegan_surv.gan.networks.auxiliary import fetched
 
 ALEX_FILE = Path(__file__).parents[2] / "data" / "lpips-alex.safetensors"
 # the network was trained on images scaled by these (per channel, for input in [-1, 1])
@@ -57,8 +57,9 @@ class LPIPS(nn.Module):
 
     Parameters
     ----------
-    net : ``alex`` (bundled, in half precision) or ``vgg`` (after ``stylegan-surv fetch-weights lpips-vgg``; about nine
-        times slower).
+    net : {"alex", "vgg"}
+        ``alex`` (bundled, in half precision) or ``vgg`` (after ``stylegan-surv fetch-weights lpips-vgg``; about
+        nine times slower).
     """
 
     shift: Tensor

@@ -14,16 +14,16 @@ import math
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
+
+from stylegan_surv.gan.training.settings import Settings
 
 LUMA = 3**-0.5  # every component of the unit vector along grey
 
 
-class Ranges(BaseModel):
+class Ranges(Settings):
     """How far each transformation goes; 0 leaves it out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     flip: bool = False
     shift: float = Field(default=0.125, ge=0, le=0.5, description="largest shift, share of the image's side")
@@ -51,13 +51,17 @@ def augment(images: Tensor, ranges: Ranges, p: float | Tensor = 1.0) -> Tensor:
 
     Parameters
     ----------
-    images : Tensor [n, 3, h, w] in [−1, 1].
-    ranges : how far each transformation goes.
-    p : probability of each transformation for each image, 0 … 1; a number or a scalar tensor.
+    images : Tensor, shape (n, 3, h, w)
+        In [−1, 1].
+    ranges : Ranges
+        How far each transformation goes.
+    p : float or Tensor
+        Probability of each transformation for each image, 0 … 1; a number or a scalar tensor.
 
     Returns
     -------
-    Tensor [n, 3, h, w]; differentiable in ``images``. Draws from torch's global random state.
+    Tensor, shape (n, 3, h, w)
+        Differentiable in ``images``. Draws from torch's global random state.
     """
     if not isinstance(p, Tensor) and p <= 0:
         return images

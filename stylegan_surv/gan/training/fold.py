@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stylegan_surv.gan.networks.stylegan2 import Encoder, FullyConnected, Generator, resolutions
+from stylegan_surv.gan.networks import Encoder, FullyConnected, Generator, resolutions
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,12 @@ class LinearOffsets:
 
     Attributes
     ----------
-    matrix : float64 [num_ws, w_dim, w_dim]; bias : float64 [num_ws, w_dim].
-    explained : share of the offsets' mean square that this is.
+    matrix : Tensor, shape (num_ws, w_dim, w_dim)
+        In float64.
+    bias : Tensor, shape (num_ws, w_dim)
+        In float64.
+    explained : float
+        Share of the offsets' mean square that this is.
     """
 
     matrix: Tensor

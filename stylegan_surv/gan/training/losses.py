@@ -53,8 +53,10 @@ def sliced_wasserstein(a: Tensor, b: Tensor, projections: int = 256) -> Tensor:
 
     Parameters
     ----------
-    a, b : Tensor [n, d], [m, d]; the larger is read at the quantiles of the smaller.
-    projections : number of random directions.
+    a, b : Tensor, shape (n, d), (m, d)
+        The larger is read at the quantiles of the smaller.
+    projections : int
+        Number of random directions.
     """
     directions = F.normalize(torch.randn(a.shape[1], projections, device=a.device, dtype=a.dtype), dim=0)
     x, y = (

@@ -23,17 +23,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegan_surv.gan.networks.feature_critic import FeatureCritic
-from stylegan_surv.gan.networks.perceptual import LPIPS
-from stylegan_surv.gan.networks.stylegan2 import Discriminator, Encoder, Generator, Mapping, unit_rms
+from stylegan_surv.gan.networks import (
+    LPIPS,
+    Discriminator,
+    Encoder,
+    FeatureCritic,
+    Generator,
+)
 from stylegan_surv.gan.training import losses
 from stylegan_surv.gan.training.augment import augment
+from stylegan_surv.gan.training.gaussian import Gaussian
 from stylegan_surv.gan.training.precision import HALF
 from stylegan_surv.gan.training.recipe import Recipe
 from stylegan_surv.gan.training.textures import texture_distance
 
 MAPPED = 256  # z's mapped per micro-batch for matching them to the codes
-ROOT_STEPS = 20  # of Newton and Schulz
 MAX_SHIFT = 3  # pixels; LPIPS is read on a grid of stride 4, and blind to patterns of that period
 
 
@@ -55,67 +59,6 @@ def weighted_sum(terms: Terms) -> Tensor:
 def mean_terms(terms: list[Terms]) -> dict[str, Tensor]:
     """The detached mean of every term over micro-batches."""
     return {k: torch.stack([t[k].value.detach() for t in terms]).mean() for k in terms[0]}
-
-
-def symmetric_root(matrix: Tensor) -> Tensor:
-    """Square root of a symmetric matrix [d, d] without negative eigenvalues."""
-    if matrix.device.type != "cpu":  # where an eigenvalue solver waits for the host
-        return root_by_products(matrix)
-    values, vectors = torch.linalg.eigh(matrix)
-    root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    return root
-
-
-def root_by_products(matrix: Tensor) -> Tensor:
-    """The square root by Newton and Schulz's iteration (Higham 2008, *Functions of Matrices*, equation 6.35).
-
-    The relative error is about 1e-5 for condition numbers up to a million.
-    """
-    size, eye = matrix.norm(), torch.eye(len(matrix), device=matrix.device, dtype=matrix.dtype)
-    root, inverse = matrix / size, eye
-    for _ in range(ROOT_STEPS):
-        step = 1.5 * eye - 0.5 * inverse @ root
-        root, inverse = root @ step, step @ inverse
-    scaled: Tensor = root * size.sqrt()
-    return scaled
-
-
-class Gaussian(NamedTuple):
-    """N(mean, root²) fitted to codes; z → mean + root·z is the optimal transport from N(0, 1) (Peyré & Cuturi 2.31)."""
-
-    mean: Tensor
-    root: Tensor
-
-    @classmethod
-    def of(cls, codes: Tensor) -> Gaussian:
-        """Moments of codes [n, w_dim]; ``root`` is the symmetric square root of their covariance."""
-        mean = codes.mean(dim=0)
-        around = codes - mean
-        return cls(mean, symmetric_root(around.T @ around / (len(codes) - 1)))
-
-    def transport(self, z: Tensor) -> Tensor:
-        """The code [n, w_dim] that belongs to z [n, w_dim], scaled as the mapping scales it."""
-        return self.mean + unit_rms(z) @ self.root
-
-
-def fit_mapping(mapping: Mapping, codes: Tensor, steps: int, rate: float = 2.0, batch: int = 512) -> float:
-    """Regress a mapping on the optimal transport to the codes' Gaussian; the mean squared error that is left.
-
-    A few seconds of this replace hours in which a mapping follows codes by its own gradients; needs z_dim = w_dim.
-    """
-    gaussian, adam = Gaussian.of(codes), torch.optim.Adam(mapping.parameters(), betas=(0.9, 0.99))
-    error = torch.zeros(())
-    for step in range(steps):
-        adam.param_groups[0]["lr"] = rate * (1 - step / steps)
-        z = torch.randn(batch, mapping.z_dim, device=codes.device, dtype=codes.dtype)
-        error = (mapping(z)[:, 0] - gaussian.transport(z)).square().mean()
-        adam.zero_grad()
-        error.backward()
-        adam.step()
-    mapping.zero_grad()
-    with torch.no_grad():
-        mapping.w_avg.copy_(gaussian.mean)
-    return float(error.detach())
 
 
 @dataclass(frozen=True)
@@ -151,8 +94,12 @@ class Objective:
 
     Parameters
     ----------
-    recipe, players : settings and networks.
-    dtype : torch.float32, or float64 for exact comparisons.
+    recipe : Recipe
+        Settings.
+    players : Players
+        The networks.
+    dtype : torch.dtype
+        ``torch.float32``, or float64 for exact comparisons.
     """
 
     def __init__(self, recipe: Recipe, players: Players, dtype: torch.dtype) -> None:
@@ -164,8 +111,10 @@ class Objective:
 
         Returns
         -------
-        terms : every term of G, E and the critics, detached.
-        codes : Tensor [n, w_dim], detached; empty where there is no encoder.
+        terms : dict of str to Term
+            Every term of G, E and the critics, detached.
+        codes : Tensor, shape (n, w_dim)
+            Detached; empty where there is no encoder.
         """
         if self.recipe.light_augment is not None:
             real = augment(real, self.recipe.light_augment)

@@ -65,15 +65,20 @@ def barrier() -> None:
         dist.barrier()
 
 
-def key(*numbers: int) -> int:
-    """A 63-bit random seed that is a function of ``numbers``."""
-    digest = hashlib.blake2b(",".join(map(str, numbers)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
-
-
-def fingerprint(ids: Iterable[str]) -> str:
+def digest_of_names(names: Iterable[str]) -> str:
     """A short hash of a list of names."""
-    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
+@torch.no_grad()
+def share(networks: Iterable[nn.Module]) -> None:
+    """Give all processes the first one's parameters and buffers."""
+    if _active():
+        for net in networks:
+            for tensor in net.state_dict().values():
+                dense = tensor.contiguous()  # gloo sends no others
+                dist.broadcast(dense, src=0)
+                tensor.copy_(dense)
 
 
 def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan.training.augment import Ranges
+from stylegan_surv.gan.training.settings import Settings, check_settings, override
 
 CONFIGS = [Path(__file__).parents[k] / "configs" for k in (2, 3)]  # in a wheel, in the sources
 GROUP = 4  # images whose spread the discriminator looks at (Karras et al. 2018, section 3)
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Networks(_Settings):
+class Networks(Settings):
     """Sizes of networks that are made from scratch; those of a loaded base come from its card."""
 
     z_dim: PositiveInt = 512
@@ -31,7 +29,7 @@ class Networks(_Settings):
     channel_max: PositiveInt = 512
 
 
-class Rates(_Settings):
+class Rates(Settings):
     """Adam's learning rates; β = (0, 0.99)."""
 
     generator: float = Field(default=0.0025, ge=0)
@@ -45,7 +43,7 @@ class Rates(_Settings):
     )
 
 
-class Reconstruction(_Settings):
+class Reconstruction(Settings):
     """Encoder and generator as an autoencoder whose codes share the mapping's distribution."""
 
     pixel: float = Field(default=2.0, ge=0, description="weight of smooth L1 (beta 0.1)")
@@ -84,7 +82,7 @@ class Reconstruction(_Settings):
     bank: PositiveInt = Field(default=4096, description="codes remembered for the matching")
 
 
-class Adversarial(_Settings):
+class Adversarial(Settings):
     """The StyleGAN2 discriminator, on samples and reconstructions."""
 
     weight: float = Field(default=1.0, ge=0)
@@ -104,7 +102,7 @@ class Adversarial(_Settings):
     freeze: int = Field(default=0, ge=0, description="freeze-D: so many of the highest blocks stay as loaded")
 
 
-class FeatureAdversarial(_Settings):
+class FeatureAdversarial(Settings):
     """A second discriminator on fixed AlexNet features."""
 
     weight: float = Field(default=0.3, ge=0)
@@ -112,14 +110,14 @@ class FeatureAdversarial(_Settings):
     rate: float = Field(default=0.002, gt=0)
 
 
-class Textures(_Settings):
+class Textures(Settings):
     """Local features of samples, distributed as those of photographs (`gan.textures`)."""
 
     weight: float = Field(default=4.0, gt=0)
     projections: PositiveInt = Field(default=24, description="random directions of each feature level")
 
 
-class Recipe(_Settings):
+class Recipe(Settings):
     """All settings of a training run."""
 
     name: str
@@ -196,21 +194,45 @@ class Recipe(_Settings):
         return self
 
 
-def read_recipe(path: str | Path, **changes: Any) -> Recipe:
-    """A recipe from YAML, by its path or the name of a shipped one; ``changes`` replace settings of the file.
+def read_recipe(path: str | Path, overrides: Sequence[str] = (), **changes: Any) -> Recipe:
+    """A recipe from YAML.
 
     >>> read_recipe("finetune-64", images=2000).images
     2000
 
+    Parameters
+    ----------
+    path : str or Path
+        A file, or the name of a shipped recipe.
+    overrides : sequence of str
+        Settings to replace, ``GROUP.NAME=VALUE`` each (see :func:`stylegan_surv.gan.training.settings.override`).
+    **changes : Any
+        Settings of the first level to replace; None leaves the file's.
+
     Raises
     ------
     InputError
-        Listing every setting that is unknown or out of range.
+        Listing every setting that is unknown, out of range, or given twice.
+    """
+    raw = read_settings(path)
+    given = {k: v for k, v in changes.items() if v is not None}
+    if twice := [k for k in given if any(text.partition("=")[0] == k for text in overrides)]:
+        raise InputError(f"{twice[0]} is given twice, once as an override: give it once")
+    return make_recipe(override(Recipe, {**raw, **given}, overrides), str(path))
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """Settings as a YAML file has them, by its path or by the name of a shipped one.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it holds no settings.
     """
     shipped = {file.stem: file for folder in CONFIGS for file in sorted(folder.glob("*.yaml"))}
     file = Path(path) if Path(path).is_file() else shipped.get(str(path), Path(path))
     try:
-        raw = yaml.safe_load(file.read_text())
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
         raise InputError(
             f"cannot read the recipe {path}: {fault}; expected a file, or one of {', '.join(shipped)}"
@@ -219,16 +241,9 @@ def read_recipe(path: str | Path, **changes: Any) -> Recipe:
         raise InputError(
             f"the recipe {path} is a {type(raw).__name__}; expected settings, one `name: value` a line"
         )
-    return make_recipe({**raw, **{k: v for k, v in changes.items() if v is not None}}, str(path))
+    return raw
 
 
-def make_recipe(settings: dict[str, Any], origin: str = "recipe") -> Recipe:
+def make_recipe(settings: Mapping[str, Any], origin: str = "recipe") -> Recipe:
     """Check settings; the error names each wrong one."""
-    try:
-        return Recipe.model_validate(settings)
-    except ValidationError as wrong:
-        lines = [
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" if e["loc"] else e["msg"]
-            for e in wrong.errors()
-        ]
-        raise InputError(f"{origin} has {len(lines)} wrong settings: " + "; ".join(lines)) from wrong
+    return check_settings(Recipe, settings, origin)

