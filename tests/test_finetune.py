@@ -29,6 +29,7 @@ from stylegan_surv.gan.formats.checkpoint import load_encoder, load_generator, r
 from stylegan_surv.gan.formats.provenance import lineage, patient_key
 from stylegan_surv.gan.training import Run, finetune, fresh_networks, runs, train, watch
 from stylegan_surv.gan.training.recipe import Recipe, make_recipe, read_recipe
+from stylegan_surv.gan.training.runlog import FORMAT
 
 N = 40
 
@@ -119,7 +120,8 @@ def test_a_discriminator_that_cannot_be_read_is_no_absent_one(photos: Path, tmp_
     generator, discriminator, _ = fresh_networks(settings := recipe(adversarial={}, reconstruction=None))
     (start := tmp_path / "start").mkdir()
     save_network(generator, start / "generator.safetensors", {})
-    torch.save({"D": discriminator.state_dict()}, start / "discriminator.safetensors")
+    save_network(discriminator, cut := start / "discriminator.safetensors", {})
+    cut.write_bytes(cut.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"discriminator\.safetensors"):
         train(settings, photos, tmp_path / "run", start=start)
 
@@ -391,7 +393,8 @@ def test_tensorboard_that_is_not_installed_is_named(
 def test_log_survives_a_line_that_was_cut_off(base: Path, photos: Path, tmp_path: Path) -> None:
     run = tune(base, photos, tmp_path / "run", stop=iter([False, False, True, True, True]).__next__)
     with open(run.folder / "log.jsonl", "a") as log:
-        log.write(json.dumps({"kind": "check", "images": 24, "lpips": 0.0}) + "\n")  # of steps that were lost
+        lost = {"format": FORMAT, "kind": "check", "images": 24, "lpips": 0.0}  # of steps that were lost
+        log.write(json.dumps(lost) + "\n")
         log.write('{"kind": "check", "ima')
     tune(base, photos, run.folder)
     assert_same_run(run.folder, tune(base, photos, tmp_path / "whole").folder)
