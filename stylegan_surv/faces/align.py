@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from stylegan_surv._files import LEFTOVERS, as_text, check_folder, composed, write_json
-from stylegan_surv._photos import photo_ids, unused
+from stylegan_surv._photos import MANIFEST, photo_ids, unused
 from stylegan_surv._types import Progress
 from stylegan_surv.cohort import Cohort
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.chips import (
     COLUMNS,
     JOURNAL,
-    MANIFEST,
     SETTINGS,
     Chips,
     read_rows,

@@ -68,7 +68,7 @@ class Camera:
         if face.ndim != 3 or face.shape[0] != face.shape[1] or face.shape[2] != 3 or face.dtype != np.uint8:
             raise ValueError(f"face is {face.dtype} {face.shape}; expected uint8 [size, size, 3]")
         rng = [np.random.default_rng([seed, index, factor]) for factor in range(5)]
-        image = face / 255.0
+        image: Floats = face / 255.0
         image = _tint_background(image, self.background, confound, rng[0])
         image = _dress(image, self.clothing, rng[1])
         image = _frame(image, self.jitter, rng[2])

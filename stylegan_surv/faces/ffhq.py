@@ -50,7 +50,8 @@ class Square:
     def to_chip(self, points: Points, size: int) -> Points:
         """Points of the photograph in the pixels of a chip of side `size`."""
         relative = (points - self.centre) @ np.stack([self.axis, self.down], axis=1)
-        return (relative / self.side + 0.5) * size
+        pixels: Points = (relative / self.side + 0.5) * size
+        return pixels
 
 
 def ffhq_square(points: Points) -> Square:
@@ -123,5 +124,5 @@ def outside(square: Square, size: tuple[int, int]) -> Bools:
     at = (np.arange(GRID) + 0.5) / GRID - 0.5
     x, y = np.meshgrid(at, at)
     points = square.centre + square.side * (x[..., None] * square.axis + y[..., None] * square.down)
-    beyond: Bools = ((points < 0) | (points > np.array(size))).any(axis=-1)
+    beyond: Bools = np.any((points < 0) | (points > np.array(size)), axis=-1)
     return beyond

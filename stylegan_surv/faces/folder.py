@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylegan_surv._files import as_text
+from stylegan_surv._photos import MANIFEST
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.chips import MANIFEST, SETTINGS
+from stylegan_surv.faces.chips import SETTINGS
 from stylegan_surv.faces.formats import SUFFIXES, recognise
 
 CLUTTER_FOLDERS = {
