@@ -58,7 +58,7 @@ def bootstrap_values(
     table = samples.table(LEVEL)["a"]
     found = {name: table[name] for name in ("harrell_c", "uno_c")}
     found["delta_c"] = samples.difference("a", "b", "harrell_c", LEVEL)
-    return {name: (v["estimate"], v["low"], v["high"]) for name, v in found.items()}  # type: ignore[misc]
+    return {name: (v.estimate, v.low, v.high) for name, v in found.items()}  # type: ignore[misc]
 
 
 def population(rng: np.random.Generator, cohorts: int = 40, n: int = 4000) -> dict[str, float]:

@@ -24,12 +24,15 @@ WAYS = ("true", "encoder", "hybrid")
 
 def one(way: str, n: int, seed: int, generator: str, encoder: str | None) -> dict[str, float]:
     """One cohort, embedded one way."""
-    from stylegan_surv.demo import demo
+    from stylegan_surv.demo import DemoSettings, demo
 
     with tempfile.TemporaryDirectory() as folder:
         found, study, _ = demo(
-            Path(folder), n, seed, generator=generator, encoder=encoder, method="encoder" if way == "true" else way,
-            models=["cox-ridge"], permutations=0, pictures=False, true_latents=way == "true",
+            Path(folder),
+            DemoSettings(
+                n, seed, generator=generator, encoder=encoder, method="encoder" if way == "true" else way,
+                models=("cox-ridge",), permutations=0, pictures=False, true_latents=way == "true",
+            ),
         )  # fmt: skip
     split = study.metrics["attribute"]["split_half"]
     return {

@@ -13,7 +13,8 @@ cohort, truth = ss.simulate_cohort(generator, n=200, seed=1, out=folder)
 chips = Chips.open(folder / "chips")
 
 latents = ss.embed(chips, cohort=cohort, out=folder / "latents", method="encoder")
-study = ss.evaluate(latents, cohort, ["cox-ridge"], ["age", "sex", "stage"], repeats=1, permutations=19)
+settings = ss.StudySettings(repeats=1, permutations=19)
+study = ss.evaluate(latents, cohort, ["cox-ridge"], ["age", "sex", "stage"], settings)
 study.save(folder / "study")
 print("photo C", study.metrics["models"]["photo"]["harrell_c"], "of", round(truth.oracle_c, 3))
 

@@ -22,6 +22,7 @@ _WHERE = {
     "embed": "inversion",
     "simulate_cohort": "simulate",
     "Study": "study",
+    "StudySettings": "study",
     "evaluate": "study",
     "fit": "study",
     "health_attribute": "attribute",

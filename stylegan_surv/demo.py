@@ -3,18 +3,75 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stylegan_surv._types import Progress
+from stylegan_surv.study.settings import StudySettings
+from stylegan_surv.survival.metrics.names import BOTH, CLINICAL, HARRELL_C, PHOTO
+
 if TYPE_CHECKING:
+    from stylegan_surv.cohort import Cohort
+    from stylegan_surv.faces import Chips
+    from stylegan_surv.gan import Generator
+    from stylegan_surv.inversion import Latents
+    from stylegan_surv.inversion.inverter import Method
     from stylegan_surv.simulate import Truth
     from stylegan_surv.study import Study
 
-CLINICAL = ("age", "sex", "stage")
+COVARIATES = ("age", "sex", "stage")
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """The demo's cohort, how its photographs are embedded, and how it is analysed.
+
+    Attributes
+    ----------
+    n, seed : int
+        Size and seed of the cohort.
+    generator : str
+        The network that draws the patients and that they are embedded in.
+    encoder : str, optional
+        Another encoder than the generator's own.
+    method : {"encoder", "hybrid", "projector"}
+        How photographs are embedded; see :func:`stylegan_surv.inversion.embed`.
+    models : tuple of str
+        As in :func:`stylegan_surv.study.evaluate`.
+    repeats, permutations, n_jobs : int
+        As in :class:`StudySettings`.
+    pictures : bool
+        Also look at the pictures without their faces, for one picture under two names, and at edited faces.
+    true_latents : bool
+        Leave out camera and inversion, to see what they cost.
+    """
+
+    n: int = 1000
+    seed: int = 0
+    generator: str = "synthetic-64"
+    encoder: str | None = None
+    method: Method = "encoder"
+    models: tuple[str, ...] = ("cox-ridge", "rsf")
+    repeats: int = 1
+    permutations: int = 100
+    n_jobs: int = StudySettings.n_jobs
+    pictures: bool = True
+    true_latents: bool = False
+
+    @property
+    def study(self) -> StudySettings:
+        """The analysis."""
+        return StudySettings(
+            repeats=self.repeats,
+            permutations=self.permutations,
+            seed=self.seed,
+            n_jobs=self.n_jobs,
+            edited=StudySettings.edited if self.pictures else 0,
+        )
 
 
 @dataclass(frozen=True)
@@ -23,13 +80,20 @@ class Demo:
 
     Attributes
     ----------
-    photo_c, clinical_c, both_c : cross-validated Harrell C.
-    oracle_c : C of all that a photograph could tell, E[log-hazard | face], on the same patients.
-    recovered : (photo_c − 0.5) / (oracle_c − 0.5).
-    score_cosine : correlation of the estimated with the true photo score over fresh faces.
-    pattern_cosine : cosine of the estimated with the true health attribute.
-    permuted_c : mean C of permuted outcomes, or None.
-    seconds : wall time.
+    photo_c, clinical_c, both_c : float
+        Cross-validated Harrell C.
+    oracle_c : float
+        C of all that a photograph could tell, E[log-hazard | face], on the same patients.
+    recovered : float
+        (photo_c − 0.5) / (oracle_c − 0.5).
+    score_cosine : float
+        Correlation of the estimated with the true photo score over fresh faces.
+    pattern_cosine : float
+        Cosine of the estimated with the true health attribute.
+    permuted_c : float or None
+        Mean C of permuted outcomes; None without permutations.
+    seconds : float
+        Wall time.
     """
 
     photo_c: float
@@ -49,33 +113,19 @@ class Demo:
 
 def demo(
     out: str | Path,
-    n: int = 1000,
-    seed: int = 0,
+    settings: DemoSettings | None = None,
     *,
-    generator: str = "synthetic-64",
-    encoder: str | None = None,
-    method: str = "encoder",
-    models: Sequence[str] = ("cox-ridge", "rsf"),
-    repeats: int = 1,
-    permutations: int = 100,
-    pictures: bool = True,
-    n_jobs: int = 1,
-    true_latents: bool = False,
-    stage: Callable[[str], Callable[[int, int], None] | None] = lambda _: None,
+    stage: Callable[[str], Progress | None] = lambda _: None,
 ) -> tuple[Demo, Study, Truth]:
-    """Simulate ``n`` patients, embed their photographs, evaluate, derive the attribute, write ``out/report.html``.
+    """Simulate patients, embed their photographs, evaluate, derive the attribute, write ``out/report.html``.
 
     Parameters
     ----------
-    out : folder to write to.
-    n, seed : size and seed of the cohort.
-    generator : the network that draws the patients and that they are embedded in.
-    encoder : another encoder than the generator's own.
-    method : how photographs are embedded; see :func:`stylegan_surv.inversion.embed`.
-    models, repeats, permutations, n_jobs : as in :func:`stylegan_surv.study.evaluate`.
-    pictures : also look at the pictures without their faces, for one picture under two names, and at edited faces.
-    true_latents : leave out camera and inversion, to see what they cost.
-    stage : called with the name of each stage; returns its progress callback.
+    out : str or Path
+        Folder to write to.
+    settings : DemoSettings, optional
+    stage : callable
+        Called with the name of each stage; returns its progress callback.
 
     Returns
     -------
@@ -83,43 +133,57 @@ def demo(
     """
     from stylegan_surv.faces import Chips
     from stylegan_surv.gan import load_generator
-    from stylegan_surv.inversion import Latents, embed
     from stylegan_surv.simulate import simulate_cohort
     from stylegan_surv.study import evaluate
 
+    settings = settings or DemoSettings()
     start, out = time.monotonic(), Path(out)
-    network = load_generator(generator)
-    cohort, truth = simulate_cohort(network, n, seed, out=out / "cohort", progress=stage("Photographing"))
-    if true_latents:
-        w_plus = np.repeat(truth.w[:, None].astype(np.float32), network.config.num_ws, axis=1)
-        latents = Latents.from_arrays(
-            w_plus, list(cohort.table["photo_id"]), list(cohort.table["patient_id"])
-        )
+    network = load_generator(settings.generator)
+    cohort, truth = simulate_cohort(
+        network, settings.n, settings.seed, out=out / "cohort", progress=stage("Photographing")
+    )
+    chips = Chips.open(out / "cohort" / "chips")
+    if settings.true_latents:
+        latents = _true_latents(network, cohort, truth)
     else:
-        latents = embed(
-            Chips.open(out / "cohort" / "chips"), cohort=cohort, generator=generator, encoder=encoder,
-            out=out / "latents", method=method, progress=stage("Embedding"),  # type: ignore[arg-type]
-        )  # fmt: skip
+        latents = _embedded(settings, chips, cohort, out / "latents", stage("Embedding"))
     study = evaluate(
-        latents, cohort, models, CLINICAL, repeats=repeats, permutations=permutations, seed=seed, n_jobs=n_jobs,
-        chips=Chips.open(out / "cohort" / "chips") if pictures else None, edited=32 if pictures else 0,
-        progress=stage("Cross-validating"),
+        latents, cohort, settings.models, COVARIATES, settings.study,
+        chips=chips if settings.pictures else None, progress=stage("Cross-validating"),
     )  # fmt: skip
     study.save(out)
-    c = {
-        name: study.metrics["models"][name]["harrell_c"]["estimate"] for name in ("photo", "clinical", "both")
-    }
+    models = study.metrics["models"]
+    c = {name: models[name][HARRELL_C]["estimate"] for name in (PHOTO, CLINICAL, BOTH)}
     beta = np.asarray(study.model.coef_, dtype=float).reshape(latents.w_plus.shape[1:])
-    control = study.metrics.get("controls", {}).get("permuted_outcome")
+    control = study.metrics["controls"].get("permuted_outcome")
     found = Demo(
-        photo_c=c["photo"],
-        clinical_c=c["clinical"],
-        both_c=c["both"],
+        photo_c=c[PHOTO],
+        clinical_c=c[CLINICAL],
+        both_c=c[BOTH],
         oracle_c=truth.oracle_c,
-        recovered=(c["photo"] - 0.5) / (truth.oracle_c - 0.5),
+        recovered=(c[PHOTO] - 0.5) / (truth.oracle_c - 0.5),
         score_cosine=truth.score_cosine(beta),
         pattern_cosine=truth.pattern_cosine(beta),
         permuted_c=control["mean"] if control else None,
         seconds=time.monotonic() - start,
     )
     return found, study, truth
+
+
+def _true_latents(network: Generator, cohort: Cohort, truth: Truth) -> Latents:
+    from stylegan_surv.inversion import Latents
+
+    w_plus = np.repeat(truth.w[:, None].astype(np.float32), network.config.num_ws, axis=1)
+    table = cohort.table
+    return Latents.from_arrays(w_plus, list(table["photo_id"]), list(table["patient_id"]))
+
+
+def _embedded(
+    settings: DemoSettings, chips: Chips, cohort: Cohort, out: Path, progress: Progress | None
+) -> Latents:
+    from stylegan_surv.inversion import embed
+
+    return embed(
+        chips, cohort=cohort, generator=settings.generator, encoder=settings.encoder, out=out,
+        method=settings.method, progress=progress,
+    )  # fmt: skip

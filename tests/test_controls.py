@@ -47,7 +47,7 @@ def test_permuted_outcomes_give_chance_and_real_ones_do_not() -> None:
     assert found.observed > 0.6
     assert found.p == 1 / 26
     assert found.mean == pytest.approx(0.5, abs=0.03)
-    assert found.to_dict()["n"] == 25
+    assert found.record()["n"] == 25
 
 
 def test_p_counts_the_observed_data_set() -> None:
@@ -118,7 +118,7 @@ def test_duplicates_count_across_patients_only(tmp_path: Path) -> None:
     owner = {name: f"p{name[1:]}" for name in pictures} | {"copy": "p99", "again": "p5"}
     chips = Chips.create(tmp_path / "chips", pictures.values(), list(pictures))
     found = across_patients(same_picture(chips), owner)
-    assert [(p["patient_a"], p["patient_b"]) for p in found] in ([("p3", "p99")], [("p99", "p3")])
+    assert [(p.patient_a, p.patient_b) for p in found] in ([("p3", "p99")], [("p99", "p3")])
 
 
 def test_photographs_are_averaged_by_patient(tmp_path: Path) -> None:
@@ -155,11 +155,11 @@ def test_reconstruction_agreement_sees_noise_and_shift() -> None:
     rng = np.random.default_rng(3)
     risk = rng.normal(size=4000)
     noisy = reconstruction_agreement(risk, risk + rng.normal(size=4000))
-    assert noisy["correlation"] == pytest.approx(np.sqrt(0.5), abs=0.02)
+    assert noisy.correlation == pytest.approx(np.sqrt(0.5), abs=0.02)
     shifted = reconstruction_agreement(risk, risk + 2)
-    assert shifted["correlation"] == pytest.approx(1)
-    assert shifted["icc"] == pytest.approx(1 / (1 + 4 / 2), abs=0.02)
-    assert shifted["shift"] == pytest.approx(2, abs=0.05)
-    assert reconstruction_agreement(risk, risk)["icc"] == pytest.approx(1)
+    assert shifted.correlation == pytest.approx(1)
+    assert shifted.icc == pytest.approx(1 / (1 + 4 / 2), abs=0.02)
+    assert shifted.shift == pytest.approx(2, abs=0.05)
+    assert reconstruction_agreement(risk, risk).icc == pytest.approx(1)
     with pytest.raises(InputError, match="expected two"):
         reconstruction_agreement(risk, risk[:5])

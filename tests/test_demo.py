@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stylegan_surv.demo import demo
+from stylegan_surv.demo import DemoSettings, demo
 
 
 def test_a_small_demo_finds_more_than_chance(tmp_path: Path) -> None:
@@ -27,12 +27,15 @@ def test_a_small_demo_finds_more_than_chance(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_sixty_percent_of_the_oracle_over_twenty_seeds(tmp_path: Path) -> None:
-    rows = [demo(tmp_path / str(s), seed=s, models=["cox-ridge"], permutations=0)[0] for s in range(20)]
+    rows = [
+        demo(tmp_path / str(s), DemoSettings(seed=s, models=("cox-ridge",), permutations=0))[0]
+        for s in range(20)
+    ]
     photo, oracle = (np.mean([getattr(r, k) for r in rows]) for k in ("photo_c", "oracle_c"))
     assert (photo - 0.5) / (oracle - 0.5) >= 0.6
 
 
 @pytest.mark.slow
 def test_permuted_outcomes_average_one_half(tmp_path: Path) -> None:
-    found, _, _ = demo(tmp_path, models=["cox-ridge"], permutations=100)
+    found, _, _ = demo(tmp_path, DemoSettings(models=("cox-ridge",), permutations=100))
     assert found.permuted_c == pytest.approx(0.5, abs=0.01)

@@ -24,7 +24,7 @@ from stylegan_surv.inversion.noise import NoiseMaps
 from stylegan_surv.inversion.optimizers import LBFGS, Adam
 from stylegan_surv.inversion.projector import exchangeable
 from stylegan_surv.inversion.verify import prune, verify
-from stylegan_surv.study.evaluate import provenance
+from stylegan_surv.study.data import Exposure
 
 FEW = Schedule(steps=4)
 TINY = GeneratorConfig(32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=256, channel_max=8)
@@ -191,11 +191,11 @@ def test_what_earlier_latents_networks_had_seen_stays_seen(networks, chips, tmp_
     first = run((generator, encoder), chips, method="encoder")
     again = Schedule(steps=1, start="previous")
     second = run((generator, None), chips, method="projector", schedule=again, start=first)
-    assert provenance(second, cohort)["unknown"] == ["start"]
+    assert Exposure.of(second, cohort).unknown == ("start",)
     encoder.card = {"provenance": {"kind": "synthetic"}}
     first = run((generator, encoder), chips, method="encoder")
     second = run((generator, None), chips, method="projector", schedule=again, start=first)
-    assert not provenance(second, cohort)["leak"]
+    assert not Exposure.of(second, cohort).leak
 
 
 def test_two_distances_of_your_own_are_two_runs(networks, chips, tmp_path):

@@ -13,6 +13,7 @@ from stylegan_surv.survival.metrics import accuracy as _accuracy
 from stylegan_surv.survival.metrics import table as metrics
 from stylegan_surv.survival.metrics.censoring import censoring_survival, kaplan_meier
 from stylegan_surv.survival.metrics.concordance import Data
+from stylegan_surv.survival.metrics.interval import Interval
 from stylegan_surv.survival.metrics.resamples import Resamples, multiplicities
 from stylegan_surv.survival.metrics.table import default_horizons, default_tau, metric_samples, oof_metrics
 from stylegan_surv.survival.outcome import Outcome
@@ -115,28 +116,29 @@ def test_net_benefit_without_censoring_is_the_textbook_formula() -> None:
 def test_table_of_metrics(data: tuple[Outcome, pd.DataFrame]) -> None:
     outcome, frame = data
     result = oof_metrics(frame, outcome, horizons=[0.2, 0.35, 0.5], tau=0.8, n_boot=200)
-    true, noise = result["models"]["true"], result["models"]["noise"]
-    assert true["harrell_c"]["low"] > 0.65
-    assert noise["harrell_c"]["low"] < 0.5 < noise["harrell_c"]["high"]
-    assert true["ibs_skill"]["low"] > 0
-    assert noise["ibs_skill"]["high"] < 0
+    true, noise = result.models["true"], result.models["noise"]
+    assert true["harrell_c"].low > 0.65
+    assert noise["harrell_c"].low < 0.5 < noise["harrell_c"].high
+    assert true["ibs_skill"].low > 0
+    assert noise["ibs_skill"].high < 0
     for name, ideal in (("oe", 1.0), ("slope", 1.0)):
-        assert true[name]["low"] < ideal < true[name]["high"]
-    assert noise["slope"]["high"] < 0.5
-    assert true["ici"]["estimate"] < 0.05 < noise["ici"]["low"]
-    assert true["a_calibration"]["estimate"] > 0.01 > noise["a_calibration"]["estimate"]
-    assert true["net_benefit_0.3"]["estimate"] > noise["net_benefit_0.3"]["estimate"]
-    assert set(result["settings"]) >= {"tau", "g_tau", "horizons"}
+        assert true[name].low < ideal < true[name].high
+    assert noise["slope"].high < 0.5
+    assert true["ici"].estimate < 0.05 < noise["ici"].low
+    assert true["a_calibration"].estimate > 0.01 > noise["a_calibration"].estimate
+    assert true["net_benefit_0.3"].estimate > noise["net_benefit_0.3"].estimate
+    assert (result.settings.tau, result.settings.horizons) == (0.8, (0.2, 0.35, 0.5))
+    assert 0 < result.settings.g_tau <= 1
     for metric in true.values():
-        if metric["low"] is not None:
-            assert metric["low"] <= metric["estimate"] <= metric["high"]
+        if metric.low is not None:
+            assert metric.low <= metric.estimate <= metric.high
 
 
 def test_chunks_change_nothing(data: tuple[Outcome, pd.DataFrame], monkeypatch: pytest.MonkeyPatch) -> None:
     outcome, frame = data
     options = {"horizons": [0.35], "tau": 0.8, "n_boot": 30}
     whole = metric_samples(frame, outcome, **options)
-    monkeypatch.setattr(metrics, "_CELLS", 7 * N)
+    monkeypatch.setattr(metrics, "CELLS", 7 * N)
     parts = metric_samples(frame, outcome, **options)
     for name, value in whole.values["true"].items():
         np.testing.assert_allclose(value, parts.values["true"][name], rtol=1e-5, err_msg=name)
@@ -165,9 +167,9 @@ def test_differences_are_paired(data: tuple[Outcome, pd.DataFrame]) -> None:
     outcome, frame = data
     samples = metric_samples(frame, outcome, horizons=[0.35], tau=0.8, n_boot=200)
     delta = samples.difference("true", "noise", "uno_c")
-    assert delta["low"] is not None
-    assert delta["low"] > 0
-    assert samples.difference("true", "true", "uno_c") == {"estimate": 0, "low": 0, "high": 0}
+    assert delta.low is not None
+    assert delta.low > 0
+    assert samples.difference("true", "true", "uno_c") == Interval(0, 0, 0)
 
 
 def test_a_model_without_survival_curves_has_the_rank_metrics_only(

@@ -16,6 +16,7 @@ from stylegan_surv.faces import Chips
 from stylegan_surv.gan.formats.provenance import patient_key
 
 N, LAYERS, WIDTH, SIDE = 140, 3, 8, 48
+QUICK = ss.StudySettings(repeats=1, permutations=0, n_boot=60, n_jobs=1, final=False)
 
 
 def chip(face: int, wall: float, rng: np.random.Generator) -> np.ndarray:
@@ -58,9 +59,7 @@ def study(root: Path, traps: bool) -> Any:
     about = {"generator": "none", "provenance": {"generator": synthetic, "encoder": synthetic}}
     latents = ss.Latents.from_arrays(w.astype(np.float32), names, names, about)
     cohort = ss.read_cohort(root / "clinical.csv", check_photos=False)
-    return ss.evaluate(
-        latents, cohort, chips=chips, repeats=1, permutations=0, n_boot=60, seed=0, final=False
-    )
+    return ss.evaluate(latents, cohort, settings=QUICK, chips=chips)
 
 
 def era_study(root: Path) -> Any:
@@ -83,7 +82,7 @@ def era_study(root: Path) -> Any:
     about = {"generator": "tuned", "provenance": {"generator": seen, "encoder": {"kind": "synthetic"}}}
     latents = ss.Latents.from_arrays(w.astype(np.float32), names, names, about)
     cohort = ss.read_cohort(table, check_photos=False)
-    return ss.evaluate(latents, cohort, repeats=1, permutations=0, n_boot=60, seed=0, final=False)
+    return ss.evaluate(latents, cohort, settings=QUICK)
 
 
 def first_screen(made: Any, root: Path) -> dict[str, str]:
@@ -143,3 +142,13 @@ def test_a_sound_study_raises_no_alarm_and_shows_faces_only_when_asked(tmp_path:
     assert found["The photograph ranks patients by risk better than chance"] == "plain"
     assert "alarm" not in found.values()
     assert "Photographs dated after the origin" not in found
+
+
+def test_faces_of_a_saved_study_are_shown_when_its_photographs_are_given(tmp_path: Path) -> None:
+    made = study(tmp_path, traps=False)
+    made.save(tmp_path / "study")
+    assert made.portraits is not None
+    assert len(made.portraits.lowest) == len(made.portraits.highest) == 8
+    page = made.report(tmp_path / "faces.html", faces=True).read_bytes()
+    opened = ss.Study.open(tmp_path / "study", chips=Chips.open(tmp_path / "chips"))
+    assert opened.report(tmp_path / "again.html", faces=True).read_bytes() == page

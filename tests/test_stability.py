@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import stylegan_surv as ss
+from stylegan_surv.audit.judged import Judged
 from stylegan_surv.audit.stability import (
     Again,
     FoldRisk,
@@ -63,7 +64,11 @@ def test_a_photograph_has_the_risk_that_its_patient_had_out_of_fold(model: str) 
     shape = (6, 2)
     fold = make_folds(outcome, 3)
     found = nested_cv([model], x, outcome, folds=fold, num_ws=shape[0], w_dim=shape[1])
-    risk_of = fold_risk(model, x, outcome, fold[0], shape=shape, chosen=found.chosen)
+    judged = Judged(
+        x, shape, outcome, table=pd.DataFrame(), oof=found.frame, fold=fold[0], chosen=found.chosen, clinical=(),
+        strata=None, quality=None, photos=pd.DataFrame(), chips=None, recognition=None,
+    )  # fmt: skip
+    risk_of = fold_risk(model, judged)
     expected = found.model("photo").set_index("patient_id")["risk"].loc[outcome.patient_id].to_numpy()
     groups = pd.Series(expected).groupby(fold[0])
     z = (expected - groups.transform("mean")) / groups.transform("std", ddof=0)
@@ -80,7 +85,7 @@ def test_repeats_that_agree_have_an_icc_of_one_and_noise_has_none() -> None:
         oof = pd.concat([pd.DataFrame({**rows, "repeat": r, "risk": s}) for r, s in enumerate(scores)])
         found = seeds(oof, outcome)
         assert found is not None
-        return found["icc"]
+        return found.icc
 
     assert icc([x[:, 0], 3 * x[:, 0] + 1]) == pytest.approx(1)
     assert icc(list(rng.normal(size=(3, len(outcome))))) < 0.3
@@ -114,8 +119,8 @@ def test_repeated_photographs_of_a_patient() -> None:
     model = Linear(np.array([1.0, 0, 0, 0]))
     found = repeated_photographs(one_model(model, who, w[:, 0, 0]), latents)
     assert found is not None
-    assert found["icc"] == pytest.approx(1 / 1.01, abs=0.02)
-    assert found["subjects"] == 40
+    assert found.icc == pytest.approx(1 / 1.01, abs=0.02)
+    assert found.subjects == 40
     single = latents.select(list(latents.ids)[::2])
     assert repeated_photographs(one_model(model, who, w[:, 0, 0]), single) is None
     assert len(one_each(latents, who, 100, 0)) == 40
@@ -147,11 +152,14 @@ def test_a_visible_score_survives_and_a_hidden_one_does_not(drawn: Any, tmp_path
     main = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[2][0]
     pictures = [np.asarray(p.permute(1, 2, 0).add(1).mul(127.5).round().byte()) for p in again.draw(w_plus)]
     chips = Chips.create(tmp_path / "chips", pictures, names)
-    found = embedded_again(one_model(Linear(main), names, flat @ main), latents, again, chips)
-    assert found["reconstruction"]["photographs"] == 24
-    assert found["reconstruction"]["correlation"] > 0.5
-    assert set(found["edits"]) == set(EDITS)
-    assert found["edits"]["JPEG, quality 30"]["correlation"] > 0.4
+    seen = one_model(Linear(main), names, flat @ main)
+    reconstruction, edits = embedded_again(seen, latents, again, chips, number=32)
+    assert reconstruction is not None
+    assert reconstruction.photographs == 24
+    assert reconstruction.correlation > 0.5
+    assert edits is not None
+    assert set(edits) == set(EDITS)
+    assert edits["JPEG, quality 30"].correlation > 0.4
 
     noise = 1e-4 * np.random.default_rng(1).normal(size=flat.shape).astype(np.float32)  # changes no picture
 
@@ -161,7 +169,10 @@ def test_a_visible_score_survives_and_a_hidden_one_does_not(drawn: Any, tmp_path
 
     shaken = ss.Latents.from_arrays(w_plus + noise.reshape(w_plus.shape), names, names, about)
     blind = one_model(Hidden(), names, Hidden().predict(flat + noise))
-    assert embedded_again(blind, shaken, again)["reconstruction"]["icc"] < 0.3
+    reconstruction, edits = embedded_again(blind, shaken, again, number=32)
+    assert reconstruction is not None
+    assert reconstruction.icc < 0.3
+    assert edits is None
 
 
 def test_networks_that_are_not_those_of_the_latents_are_not_used(drawn: Any) -> None:

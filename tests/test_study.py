@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
 import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 import stylegan_surv as ss
 from stylegan_surv.cli import cli
 from stylegan_surv.errors import InputError, Refused
+from stylegan_surv.study.data import Exposure, StudyData
 
 N, LAYERS, WIDTH = 120, 3, 10
+USUAL = ss.StudySettings(strata="site", repeats=1, permutations=20, n_boot=200, n_jobs=1)
+QUICK = ss.StudySettings(repeats=1, permutations=0, n_boot=50, n_jobs=1, final=False)
 
 
 def make(seed: int = 0) -> tuple[pd.DataFrame, ss.Latents]:
@@ -52,9 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def study(folder: Path) -> ss.Study:
     cohort = ss.read_cohort(folder / "clinical.csv", check_photos=False)
     latents = ss.Latents.open(folder / "latents")
-    return ss.evaluate(
-        latents, cohort, ["cox-ridge"], ["age"], strata="site", repeats=1, permutations=20, n_boot=200
-    )
+    return ss.evaluate(latents, cohort, ["cox-ridge"], ["age"], USUAL)
 
 
 def test_the_planted_signal_is_found(study: ss.Study) -> None:
@@ -78,8 +85,8 @@ def test_the_attribute_points_at_the_planted_latent(study: ss.Study) -> None:
 
 
 def test_rows_and_patients_are_accounted_for(study: ss.Study) -> None:
-    assert study.flow["photos"] == study.flow["patients"] == N
-    assert study.flow["excluded"] == {}
+    assert study.flow.photos == study.flow.patients == N
+    assert study.flow.excluded == {}
     assert set(study.oof["model"]) == {"photo", "clinical", "both", "nuisance"}  # the table has a site
     assert len(study.oof) == 4 * N
 
@@ -100,10 +107,7 @@ def test_what_is_saved_predicts_and_reads_back(study: ss.Study, folder: Path) ->
     assert (np.diff(curves, axis=1) <= 1e-12).all()
     assert curves.min() >= 0
     assert curves.max() <= 1
-    assert (
-        json.loads((folder / "saved/metrics.json").read_text())["models"]["photo"]
-        == study.metrics["models"]["photo"]
-    )
+    assert json.loads((folder / "saved/metrics.json").read_text()) == study.metrics
 
 
 def test_the_page_holds_no_link_to_elsewhere_and_the_caution(study: ss.Study, folder: Path) -> None:
@@ -154,10 +158,7 @@ def rounded(known: np.ndarray, text: str) -> bool:
 
 def test_same_seed_same_study(folder: Path, study: ss.Study) -> None:
     cohort = ss.read_cohort(folder / "clinical.csv", check_photos=False)
-    again = ss.evaluate(
-        ss.Latents.open(folder / "latents"), cohort, ["cox-ridge"], ["age"], strata="site",
-        repeats=1, permutations=20, n_boot=200,
-    )  # fmt: skip
+    again = ss.evaluate(ss.Latents.open(folder / "latents"), cohort, ["cox-ridge"], ["age"], USUAL)
     pd.testing.assert_frame_equal(again.oof, study.oof)
     assert again.metrics == study.metrics
 
@@ -166,23 +167,20 @@ def test_unknown_provenance_is_said_and_strict_refuses(folder: Path) -> None:
     table, latents = make()
     unknown = ss.Latents.from_arrays(latents.w_plus, list(latents.ids), list(latents.patient_ids))
     cohort = ss.read_cohort(table, check_photos=False)
-    how = {"repeats": 1, "permutations": 0, "n_boot": 50, "final": False}
-    study = ss.evaluate(unknown, cohort, **how)
-    assert "cannot be excluded" in study.provenance["text"]
+    study = ss.evaluate(unknown, cohort, settings=QUICK)
+    assert "cannot be excluded" in study.provenance.text
     with pytest.raises(Refused, match="--strict"):
-        ss.evaluate(unknown, cohort, strict=True, **how)
+        ss.evaluate(unknown, cohort, settings=replace(QUICK, strict=True))
 
 
 def test_a_projector_needs_no_encoder_to_have_a_known_past() -> None:
-    from stylegan_surv.study.evaluate import provenance
-
     table, latents = make()
     about = {"generator": "test", "provenance": {"generator": {"kind": "synthetic"}}}
     ids = list(latents.ids), list(latents.patient_ids)
-    found = provenance(
+    found = Exposure.of(
         ss.Latents.from_arrays(latents.w_plus, *ids, about), ss.read_cohort(table, check_photos=False)
     )
-    assert not found["leak"]
+    assert not found.leak
 
 
 def test_patients_whom_the_networks_had_seen_do_not_count(folder: Path) -> None:
@@ -199,9 +197,8 @@ def test_patients_whom_the_networks_had_seen_do_not_count(folder: Path) -> None:
     about = {"generator": "test", "provenance": {"generator": record, "encoder": {"kind": "synthetic"}}}
     tuned = ss.Latents.from_arrays(latents.w_plus, list(latents.ids), list(latents.patient_ids), about)
     cohort = ss.read_cohort(table, check_photos=False)
-    how = {"repeats": 1, "permutations": 0, "n_boot": 50, "final": False}
-    study = ss.evaluate(tuned, cohort, **how)
-    assert study.provenance["seen"] == sorted(seen)
+    study = ss.evaluate(tuned, cohort, settings=QUICK)
+    assert study.provenance.seen == tuple(sorted(seen))
     assert not set(study.oof["patient_id"]) & set(seen)
     assert len(study.outcome) == N - 40
     c = study.metrics["c_provenance"]
@@ -210,7 +207,7 @@ def test_patients_whom_the_networks_had_seen_do_not_count(folder: Path) -> None:
     )
     assert c["inside"]["estimate"] > 0.5
     with pytest.raises(Refused, match="40 of the study's patients"):
-        ss.evaluate(tuned, cohort, strict=True, **how)
+        ss.evaluate(tuned, cohort, settings=replace(QUICK, strict=True))
 
 
 def test_photographs_are_found_under_the_names_of_a_larger_folder() -> None:
@@ -222,8 +219,9 @@ def test_photographs_are_found_under_the_names_of_a_larger_folder() -> None:
     elsewhere = ss.Latents.from_arrays(
         latents.w_plus, renamed, list(latents.patient_ids), dict(latents.metadata), source_path=paths
     )
-    study = ss.evaluate(elsewhere, cohort, repeats=1, permutations=0, n_boot=50, final=False)
-    assert study.flow["patients"] == N
+    study = ss.evaluate(elsewhere, cohort, settings=QUICK)
+    assert study.flow.patients == N
+    assert study.cohort is not None
     assert study.cohort.table["photo_id"].iloc[0] == f"2020_{own}"
 
 
@@ -232,30 +230,133 @@ def test_latents_of_another_patient_are_refused() -> None:
     owners = [latents.patient_ids[1], *latents.patient_ids[1:]]
     mixed = ss.Latents.from_arrays(latents.w_plus, list(latents.ids), owners, dict(latents.metadata))
     with pytest.raises(InputError, match="1 photographs belong to other patients than in the table"):
-        ss.evaluate(mixed, ss.read_cohort(table, check_photos=False), repeats=1, permutations=0, final=False)
+        ss.evaluate(mixed, ss.read_cohort(table, check_photos=False), settings=QUICK)
 
 
 def test_photographs_that_were_not_compared_are_said_to_be_so() -> None:
-    from stylegan_surv.study.evaluate import provenance
-
     table, latents = make()
     record = {"kind": "photographs", "salt": "s", "patients": [], "photos": ["0" * 64]}
     about = {"provenance": {"generator": record}}
     ids = list(latents.ids), list(latents.patient_ids)
-    found = provenance(
+    found = Exposure.of(
         ss.Latents.from_arrays(latents.w_plus, *ids, about), ss.read_cohort(table, check_photos=False)
     )
-    assert found["text"].startswith("By their identifiers, no patient of this study was among")
-    assert "photographs were not compared" in found["text"]
+    assert found.text.startswith("By their identifiers, no patient of this study was among")
+    assert "photographs were not compared" in found.text
 
 
 def test_a_patient_without_latent_is_left_out_and_said(folder: Path) -> None:
     table, latents = make()
     cohort = ss.read_cohort(table, check_photos=False)
     fewer = latents.select(list(latents.ids)[:-3])
-    study = ss.evaluate(fewer, cohort, repeats=1, permutations=0, n_boot=50, final=False)
-    assert study.flow["patients"] == N - 3
-    assert study.flow["excluded"] == {"not among the latents": 3}
+    study = ss.evaluate(fewer, cohort, settings=QUICK)
+    assert study.flow.patients == N - 3
+    assert study.flow.excluded == {"not among the latents": 3}
+
+
+def test_the_data_are_the_same_patients_in_the_same_order() -> None:
+    table, latents = make()
+    data = StudyData.prepare(latents, ss.read_cohort(table, check_photos=False), ["age"], USUAL)
+    assert list(data.ids) == list(data.table["patient_id"]) == list(data.outcome.patient_id)
+    row = {name: k for k, name in enumerate(latents.ids)}
+    expected = [latents.w_plus[row[p]].ravel() for p in data.ids]
+    np.testing.assert_array_equal(data.x, np.array(expected))
+    assert data.strata is not None
+    assert (data.strata == data.table["site"]).all()
+    assert data.fresh.all()
+
+
+def test_a_model_is_fitted_with_the_parameters_that_are_given() -> None:
+    table, latents = make()
+    cohort = ss.read_cohort(table, check_photos=False)
+    model = ss.fit(latents, cohort, strata="site", parameters={"alphas": (7.0,), "cv": None})
+    assert model.alpha_ == 7.0
+
+
+# --------------------------------------------------------------------------------------------- files that last
+
+
+@pytest.fixture(scope="module")
+def saved(study: ss.Study, folder: Path) -> Path:
+    return study.save(folder / "kept")
+
+
+def test_a_study_that_is_opened_draws_the_same_page(study: ss.Study, saved: Path, tmp_path: Path) -> None:
+    opened = ss.Study.open(saved)
+    assert opened.metrics == study.metrics
+    assert (opened.flow, opened.provenance, opened.facts) == (study.flow, study.provenance, study.facts)
+    pd.testing.assert_frame_equal(opened.oof, study.oof)
+    assert opened.report(tmp_path / "again.html").read_bytes() == (saved / "report.html").read_bytes()
+    code, text = invoke("report", str(saved), "-o", str(tmp_path / "cli.html"))
+    assert code == 0, text
+    assert (tmp_path / "cli.html").read_bytes() == (saved / "report.html").read_bytes()
+
+
+def test_files_of_a_study_carry_a_format_version(saved: Path) -> None:
+    for name in ("metrics.json", "study.json", "model/card.json", "model/page.json"):
+        assert json.loads((saved / name).read_text())["format"] == 1, name
+    for name in ("oof", "folds", "chosen"):
+        about = pq.read_schema(saved / f"{name}.parquet").metadata[b"stylegan_surv"]
+        assert json.loads(about)["format"] == 1, name
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("metrics.json", '{"format": 0}', "has the format 0"),
+        ("study.json", "{}", "has the format None"),
+        ("study.json", "[]", "expected an object"),
+        ("metrics.json", "{", "is damaged"),
+        ("study.json", None, "there is no study.json"),
+        ("oof.parquet", "nothing", "not a whole study"),
+    ],
+)
+def test_a_study_that_cannot_be_read_is_one_message(
+    saved: Path, tmp_path: Path, name: str, content: str | None, message: str
+) -> None:
+    for path in saved.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        ss.Study.open(tmp_path)
+
+
+def test_the_model_folder_names_no_patient_and_holds_no_row(
+    study: ss.Study, saved: Path, folder: Path
+) -> None:
+    assert study.outcome is not None
+    rows = ss.Latents.open(folder / "latents").w_plus.reshape(N, -1)
+    files = {path.name: path.read_bytes() for path in (saved / "model").iterdir()}
+    with zipfile.ZipFile(saved / "model/model.skops") as archive:
+        files |= {name: archive.read(name) for name in archive.namelist()}
+    assert {"page.json", "page.safetensors", "card.json", "direction.safetensors"} <= set(files)
+    for name, content in files.items():
+        assert not [p for p in study.outcome.patient_id if str(p).encode() in content], name
+        for row in rows:
+            assert row.astype("<f4").tobytes() not in content, name
+            assert row.astype("<f8").tobytes() not in content, name
+
+
+def test_patients_whom_the_networks_had_seen_are_counted_in_the_card_and_not_named(study: ss.Study) -> None:
+    leaky = replace(study, provenance=Exposure(("P001", "P002"), (), "Two of them."))
+    assert leaky.card()["provenance"] == {"leak": True, "seen": 2, "unknown": [], "text": "Two of them."}
+
+
+def test_defaults_of_the_command_line_are_those_of_python() -> None:
+    command = cli.get_command(None, "fit")  # type: ignore[arg-type]
+    assert command is not None
+    shown = {option.name: option.default for option in command.params}
+    for setting in fields(ss.StudySettings):
+        if setting.name in shown:
+            default = "" if setting.default == () else setting.default
+            assert shown[setting.name] == default, setting.name
+    assert shown["models"] == "cox-ridge"
+    reading = inspect.signature(ss.read_cohort).parameters
+    for name in ("time_unit", "time_origin"):
+        assert shown[name] == reading[name].default
 
 
 # ------------------------------------------------------------------------------------------------- command line
@@ -373,4 +474,32 @@ def test_an_empty_cohort_of_latents_is_an_error(folder: Path) -> None:
     table, latents = make()
     cohort = ss.read_cohort(table.assign(photo="other_" + table["photo"]), check_photos=False)
     with pytest.raises(InputError, match="index photographs"):
-        ss.evaluate(latents, cohort, permutations=0)
+        ss.evaluate(latents, cohort, settings=QUICK)
+
+
+def test_every_command_that_reads_a_table_knows_how_to_read_it() -> None:
+    """Names, unit and origin of times can be said wherever a table is given."""
+    from stylegan_surv.cli import COMMANDS
+
+    def commands() -> Iterator[tuple[str, click.Command]]:
+        for name in COMMANDS:
+            command = cli.get_command(None, name)  # type: ignore[arg-type]
+            assert command is not None
+            yield name, command
+            yield from getattr(command, "commands", {}).items()
+
+    reads = {
+        name: {option.name for option in command.params}
+        for name, command in commands()
+        if any({"--cohort", "table"} & {*option.opts, option.name} for option in command.params)
+    }
+    assert {"fit", "split", "embed", "align", "finetune", "train-encoder", "validate-external"} <= set(reads)
+    for name, options in reads.items():
+        assert {"columns", "time_unit", "time_origin"} <= options, name
+
+
+def test_the_units_of_the_command_line_are_those_of_the_table() -> None:
+    from stylegan_surv.cli._common import TIME_UNITS
+    from stylegan_surv.cohort import DAYS
+
+    assert set(TIME_UNITS) == set(DAYS)

@@ -162,6 +162,7 @@ def test_a_configuration_file_gives_the_options_and_the_command_line_wins(tmp_pa
     assert card["clinical"] == ["age"]
     assert card["folds"] == 4
     assert card["tried"] == 1
+    assert card["file"] == "study.yaml"
     config.write_text("clinicals: [age]\n")
     code, text = run([*words, "--config", str(config)])
     assert code == 2

@@ -22,6 +22,7 @@ from stylegan_surv.errors import InputError
 if TYPE_CHECKING:
     from stylegan_surv.cohort import Cohort
     from stylegan_surv.inversion import Latents
+    from stylegan_surv.survival.outcome import Outcome
 
 Kind = Literal["pattern", "coefficient", "adjusted"]
 Array = NDArray[np.floating[Any]]
@@ -135,10 +136,15 @@ def health_attribute(
 
     Parameters
     ----------
-    model : estimator with ``predict(X)``, X float32 [n, num_ws·w_dim]; a linear one also has ``coef_``.
-    latents, cohort : what it was fitted on.
-    adjust_for : covariates of the cohort whose linear part is taken out of the ``adjusted`` pattern.
-    seed : chooses the halves of the stability figure.
+    model : estimator
+        With ``predict(X)``, X float32 of shape (n, num_ws * w_dim); a linear one also has ``coef_``.
+    latents : Latents
+    cohort : Cohort
+        What it was fitted on.
+    adjust_for : sequence of str
+        Covariates of the cohort whose linear part is taken out of the ``adjusted`` pattern.
+    seed : int
+        Chooses the halves of the stability figure.
 
     Returns
     -------
@@ -149,8 +155,6 @@ def health_attribute(
     InputError
         If a covariate is unknown or no patient has a latent.
     """
-    from sklearn.base import clone
-
     from stylegan_surv.survival.design import patient_matrix
     from stylegan_surv.survival.outcome import Outcome
 
@@ -159,27 +163,56 @@ def health_attribute(
         raise InputError(
             f"adjust_for names {unknown[0]!r}; the cohort has {', '.join(cohort.covariates) or 'no covariates'}"
         )
-    table = cohort.patients.set_index("patient_id").loc[list(ids)]
-    shape = latents.w_plus.shape[1:]
+    table = cohort.patients.set_index("patient_id").loc[list(ids)].reset_index()
+    covariates = table[list(adjust_for)] if adjust_for else None
+    num_ws, w_dim = latents.w_plus.shape[1:]
+    return attribute_of(model, x, Outcome.from_frame(table), (num_ws, w_dim), covariates, seed=seed)
+
+
+def attribute_of(
+    model: Any,
+    x: Array,
+    outcome: Outcome,
+    shape: tuple[int, int],
+    covariates: pd.DataFrame | None = None,
+    *,
+    seed: int = 0,
+) -> HealthAttribute:
+    """The health attribute of a model of these patients.
+
+    Parameters
+    ----------
+    model : estimator
+        As in :func:`health_attribute`.
+    x : array of float, shape (n, num_ws * w_dim)
+        Latents of the patients.
+    outcome : Outcome
+        Their follow-up, in the same order.
+    shape : (int, int)
+        num_ws and w_dim.
+    covariates : DataFrame, optional
+        Columns, in the same order, whose linear part is taken out of the ``adjusted`` pattern.
+    seed : int
+        Chooses the halves of the stability figure.
+    """
+    from sklearn.base import clone
+
     x = np.asarray(x, dtype=np.float64)
     risk = np.asarray(model.predict(x), dtype=np.float64)
     beta = linear_coefficients(model, x.shape[1])
-
-    outcome = Outcome.from_frame(table.reset_index())
-    halves = np.array_split(np.random.default_rng(seed).permutation(len(ids)), 2)
+    halves = np.array_split(np.random.default_rng(seed).permutation(len(x)), 2)
     fits = [clone(model).fit(x[half], outcome.subset(half).y) for half in halves]
     split = {"pattern": cosine(*(pattern(x[h], np.asarray(f.predict(x[h]))) for h, f in zip(halves, fits)))}
     if beta is not None:
         split["coefficient"] = cosine(*(np.asarray(linear_coefficients(f, x.shape[1])) for f in fits))
+    adjusted = None if covariates is None else adjusted_pattern(x, risk, design(covariates)).reshape(shape)
     return HealthAttribute(
         pattern=pattern(x, risk).reshape(shape),
         coefficient=None if beta is None else coefficient_step(beta, float(risk.std())).reshape(shape),
-        adjusted=adjusted_pattern(x, risk, design(table[list(adjust_for)])).reshape(shape)
-        if adjust_for
-        else None,
+        adjusted=adjusted,
         mean=x.mean(axis=0).reshape(shape),
         risk_sd=float(risk.std()),
-        adjusted_for=tuple(adjust_for),
+        adjusted_for=() if covariates is None else tuple(map(str, covariates.columns)),
         split_half=split,
     )
 

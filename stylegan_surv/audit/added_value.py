@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import chi2, norm
 
+from stylegan_surv._types import Array, Bools, Floats, Ints, Progress
 from stylegan_surv.audit.controls import Permutations, permuted_outcomes
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.cox.plain import SmallCox, fit_cox
 from stylegan_surv.survival.metrics.censoring import Censoring, at_risk, kaplan_meier
 from stylegan_surv.survival.metrics.concordance import pooled_concordance
+from stylegan_surv.survival.metrics.interval import Interval
 
 if TYPE_CHECKING:
     from stylegan_surv.survival.outcome import Outcome
 
-Floats = NDArray[np.floating]
-Progress = Callable[[int, int], None]
-LEVEL = 0.05
+LEVEL = 0.05  # of the tests
+LEAST_EVENTS = 20  # of a subgroup whose C is estimated
+SEVERAL = 6  # distinct numbers above which a column is cut into thirds
 
 
-@dataclass(frozen=True)
-class HazardRatio:
-    """Hazard ratio with its 95 % Wald interval."""
-
-    estimate: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, coef: float, se: float) -> HazardRatio:
-        half = norm.ppf(0.975) * se
-        return cls(*(float(np.exp(x)) for x in (coef, coef - half, coef + half)))
+def hazard_ratio(coef: float, se: float) -> Interval:
+    """Hazard ratio of a Cox coefficient with its 95 % Wald interval."""
+    half = norm.ppf(0.975) * se
+    return Interval(*(float(np.exp(x)) for x in (coef, coef - half, coef + half)))
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ class Adjusted:
 
     Attributes
     ----------
-    hazard_ratio : HazardRatio
+    hazard_ratio : Interval
         Per standard deviation of the score.
     root : float
         Signed root of the likelihood-ratio statistic: positive when the score points the right way.
@@ -57,7 +50,7 @@ class Adjusted:
         Grambsch–Therneau test that the score's hazard ratio does not change with time.
     """
 
-    hazard_ratio: HazardRatio
+    hazard_ratio: Interval
     root: float
     p_nominal: float
     p_proportional: float
@@ -88,15 +81,15 @@ class AddedValue:
         """Share of the permutations in which the nominal test rejects at 5 %: .05 would be right."""
         return float(np.mean(norm.sf(self.permutations.values) < LEVEL))
 
-    def to_dict(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """As ``metrics.json`` holds it."""
         a = self.adjusted
         return {
             "p": self.permutations.p,
             "n_permutations": len(self.permutations.values),
             "root": a.root,
-            "permuted_roots": self.permutations.values.tolist(),
-            "hazard_ratio_per_sd": vars(a.hazard_ratio),
+            "permuted_roots": self.permutations.values,
+            "hazard_ratio_per_sd": a.hazard_ratio,
             "p_nominal": a.p_nominal,
             "nominal_level": self.nominal_level,
             "p_proportional_hazards": a.p_proportional,
@@ -108,9 +101,9 @@ def added_value(
     outcome: Outcome,
     clinical: Floats | None = None,
     *,
-    fold: NDArray[np.intp] | None = None,
-    strata: NDArray | None = None,
-    n_permutations: int = 199,
+    fold: Ints | None = None,
+    strata: Array | None = None,
+    n_permutations: int,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AddedValue:
@@ -123,11 +116,11 @@ def added_value(
         returns the out-of-fold risk of each photograph [n]; e.g. ``GramCV(X, fold).out_of_fold_risk``.
     outcome : Outcome
         In the order of the photographs.
-    clinical : array [n, q], optional
+    clinical : array of float, shape (n, q), optional
         Clinical design, e.g. from `ClinicalDesign`; a patient's row moves with the outcome.
-    fold : int array [n], optional
+    fold : array of int, shape (n,), optional
         Fold of each photograph; the score is centred within folds.
-    strata : array [n], optional
+    strata : array, shape (n,), optional
         Patients are exchanged within strata, which have their own baselines.
     n_permutations, seed : int
     progress : callable, optional
@@ -148,7 +141,7 @@ def added_value(
     real, c_real = run(np.arange(len(outcome)))
     c_values: list[float] = []
 
-    def statistic(order: NDArray[np.intp]) -> float:
+    def statistic(order: Ints) -> float:
         found, c = run(order)
         c_values.append(c)
         return found.root
@@ -169,10 +162,10 @@ def rerun(
     risk_of: Callable[[Outcome], Floats],
     outcome: Outcome,
     design: Floats,
-    order: NDArray[np.intp],
+    order: Ints,
     *,
-    fold: NDArray[np.intp] | None = None,
-    strata: NDArray | None = None,
+    fold: Ints | None = None,
+    strata: Array | None = None,
 ) -> tuple[Adjusted, float]:
     """The analysis of `added_value` with photograph i given to patient ``order[i]``: adjusted score and pooled C."""
     moved = outcome.subset(order)
@@ -182,7 +175,7 @@ def rerun(
     return adjusted_score(risk, moved, design[order], fold=fold, strata=level), c
 
 
-def _pooled_c(risk: Floats, outcome: Outcome, fold: NDArray[np.intp] | None, strata: NDArray | None) -> float:
+def _pooled_c(risk: Floats, outcome: Outcome, fold: Ints | None, strata: Array | None) -> float:
     frame = {"patient_id": outcome.patient_id, "repeat": 0, "risk": risk, "fold": 0 if fold is None else fold}
     table = pd.DataFrame(frame).dropna()
     return pooled_concordance(table, outcome, strata=strata).estimate
@@ -193,19 +186,19 @@ def adjusted_score(
     outcome: Outcome,
     clinical: Floats | None = None,
     *,
-    fold: NDArray[np.intp] | None = None,
-    strata: NDArray | None = None,
+    fold: Ints | None = None,
+    strata: Array | None = None,
 ) -> Adjusted:
     """Cox model of the standardised score beside the clinical variables.
 
     Parameters
     ----------
-    score : array [n]
+    score : array of float, shape (n,)
         Out-of-fold risk; NaN leaves the patient out.
-    clinical : array [n, q], optional
-    fold : int array [n], optional
+    clinical : array of float, shape (n, q), optional
+    fold : array of int, shape (n,), optional
         Centre the score within folds, since the risks of different folds have different zeros.
-    strata : array [n], optional
+    strata : array, shape (n,), optional
         Strata of the baseline hazard; by default the outcome's own.
     """
     known = np.isfinite(score)
@@ -226,10 +219,10 @@ def adjusted_score(
     )
     root = float(np.sign(full.coef[0]) * np.sqrt(max(0.0, 2 * (full.log_likelihood - less.log_likelihood))))
     p_zph = proportional_hazards(both, full, part.time, part.event, entry=part.entry, strata=level)
-    return Adjusted(HazardRatio.of(full.coef[0], full.se[0]), root, float(norm.sf(root)), p_zph)
+    return Adjusted(hazard_ratio(full.coef[0], full.se[0]), root, float(norm.sf(root)), p_zph)
 
 
-def _varying(x: Floats, strata: NDArray | None) -> Floats:
+def _varying(x: Floats, strata: Array | None) -> Floats:
     """Columns that vary within strata and are no copies of others: no level that nobody has, not the site itself."""
     level = np.zeros(len(x), int) if strata is None else np.unique(strata, return_inverse=True)[1]
     within = x - pd.DataFrame(x).groupby(level).transform("mean").to_numpy()
@@ -243,10 +236,10 @@ def proportional_hazards(
     x: Floats,
     fit: SmallCox,
     time: Floats,
-    event: NDArray[np.bool_],
+    event: Bools,
     *,
     entry: Floats | None = None,
-    strata: NDArray | None = None,
+    strata: Array | None = None,
     column: int = 0,
 ) -> float:
     """p of the score test that one coefficient does not drift with 1 − S(t) (Grambsch & Therneau 1994).
@@ -274,7 +267,7 @@ def proportional_hazards(
 
 
 def _risk_set_moments(
-    x: Floats, coef: Floats, time: Floats, event: NDArray[np.bool_], entry: Floats | None
+    x: Floats, coef: Floats, time: Floats, event: Bools, entry: Floats | None
 ) -> tuple[Floats, Floats]:
     """Weighted mean [d, p] and covariance [d, p, p] of x among those at risk, at each event."""
     r = np.exp((x - x.mean(axis=0)) @ coef)[:, None]
@@ -287,59 +280,84 @@ def _risk_set_moments(
     return mean, second - mean[:, :, None] * mean[:, None, :]
 
 
+@dataclass(frozen=True)
+class Subgroup:
+    """C of the photograph among the patients of one level of a column.
+
+    Attributes
+    ----------
+    column, level : str
+    patients, events : int
+    estimate, low, high : float or None
+        None where there are too few events.
+    quality : float or None
+        Mean inversion error (LPIPS) of their photographs; None where not measured.
+    """
+
+    column: str
+    level: str
+    patients: int
+    events: int
+    estimate: float | None
+    low: float | None
+    high: float | None
+    quality: float | None
+
+
 def subgroups(
     frame: pd.DataFrame,
     outcome: Outcome,
     table: pd.DataFrame,
     columns: Sequence[str],
     *,
-    least_events: int = 20,
+    least_events: int = LEAST_EVENTS,
     quality: Floats | None = None,
-) -> pd.DataFrame:
+) -> list[Subgroup]:
     """C of one model within the levels of each column; numbers in thirds.
 
     Parameters
     ----------
     frame : DataFrame
         One model's out-of-fold rows.
+    outcome : Outcome
     table : DataFrame
         Patients in the order of the outcome.
+    columns : sequence of str
     least_events : int
-        Levels with fewer events are shown without an estimate.
-    quality : array [n], optional
-        Inversion error of the patient's photographs (LPIPS), averaged per level.
-
-    Returns
-    -------
-    DataFrame
-        column, level, patients, events, estimate, low, high (NaN where suppressed), quality.
+        Levels with fewer events are given without an estimate.
+    quality : array of float, shape (n,), optional
+        Inversion error of the patient's photographs (LPIPS).
     """
     rows = []
     for name in columns:
         levels = _levels(table[name])
         for level in sorted(set(levels) - {"missing"}):
             member = levels == level
-            row: dict[str, Any] = {"column": name, "level": level, "patients": int(member.sum())}
-            row["events"] = int(outcome.event[member].sum())
-            estimate = low = high = np.nan
-            if row["events"] >= least_events:
-                ids = outcome.patient_id[member]
-                part = frame[frame["patient_id"].astype(str).isin(set(ids))]
-                try:
-                    c = pooled_concordance(part, outcome.subset(member))
-                    estimate, (low, high) = c.estimate, c.ci()
-                except InputError:  # no comparable pair within the folds
-                    pass
-            row |= {"estimate": estimate, "low": low, "high": high}
-            row["quality"] = np.nan if quality is None else float(np.nanmean(np.asarray(quality)[member]))
-            rows.append(row)
-    names = ["column", "level", "patients", "events", "estimate", "low", "high", "quality"]
-    return pd.DataFrame(rows, columns=names)
+            events = int(outcome.event[member].sum())
+            c = _within(frame, outcome, member) if events >= least_events else Interval()
+            error = None
+            if quality is not None:
+                mean = float(np.nanmean(np.asarray(quality)[member]))
+                error = mean if np.isfinite(mean) else None
+            rows.append(
+                Subgroup(name, str(level), int(member.sum()), events, c.estimate, c.low, c.high, error)
+            )
+    return rows
 
 
-def _levels(values: pd.Series) -> NDArray:
+def _within(frame: pd.DataFrame, outcome: Outcome, member: Bools) -> Interval:
+    """C among some patients; nothing where no pair of them can be compared within the folds."""
+    part = frame[frame["patient_id"].astype(str).isin(set(outcome.patient_id[member]))]
+    try:
+        c = pooled_concordance(part, outcome.subset(member))
+    except InputError:
+        return Interval()
+    return Interval(c.estimate, *c.ci())
+
+
+def _levels(values: pd.Series) -> Array:
     """Text levels; a number with more than six values is cut into thirds."""
-    if pd.api.types.is_numeric_dtype(values) and values.nunique() > 6:
+    if pd.api.types.is_numeric_dtype(values) and values.nunique() > SEVERAL:
         edges = np.unique(np.quantile(values.dropna(), [0, 1 / 3, 2 / 3, 1]))
         cut = pd.cut(values, list(edges), include_lowest=True, precision=3)
         text = cut.map(lambda i: f"{i.left:.3g} to {i.right:.3g}", na_action="ignore").astype(object)
@@ -353,21 +371,32 @@ def c_by_censoring(
     outcome: Outcome,
     *,
     tau: float,
-    strata: NDArray | None = None,
+    strata: Array | None = None,
     covariates: Floats | None = None,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Interval]:
     """Uno's C of one model under each censoring model that the columns allow.
 
     Where follow-up ends on one calendar day and the photograph betrays the year, censoring depends on what
     the score sees, and the marginal Kaplan–Meier weights are wrong.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One model's out-of-fold rows.
+    outcome : Outcome
+    tau : float
+        Upper end of Uno's C.
+    strata : array, shape (n,), optional
+        For the weights; the pairs are those of the plain C.
+    covariates : array of float, shape (n, k), optional
     """
-    models: dict[Censoring, dict[str, Any]] = {"km": {}}
+    models: dict[Censoring, Mapping[str, Array]] = {"km": {}}
     if strata is not None:
-        models["stratified"] = {"censoring_strata": strata}  # for the weights; pairs are those of the plain C
+        models["stratified"] = {"censoring_strata": strata}
     if covariates is not None:
         models["cox"] = {"censoring_covariates": covariates}
-    found: dict[str, dict[str, float]] = {}
-    for name, options in models.items():
-        c = pooled_concordance(frame, outcome, weights="uno", tau=tau, censoring=name, **options)
-        found[name] = dict(zip(("estimate", "low", "high"), (c.estimate, *c.ci())))
+    found: dict[str, Interval] = {}
+    for name, given in models.items():
+        c = pooled_concordance(frame, outcome, weights="uno", tau=tau, censoring=name, **given)
+        found[name] = Interval(c.estimate, *c.ci())
     return found

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import f as f_distribution
 
+from stylegan_surv._types import Array, Floats, Ints, Progress
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.metrics.resamples import multiplicities
 
-Floats = NDArray[np.floating]
-Ints = NDArray[np.intp]
-Progress = Callable[[int, int], None]
 _PENALTIES = np.geomspace(1e-3, 1e3, 13)  # of the kernel's mean eigenvalue
 _LEAST_LEVEL = 10  # patients that a level needs to be predicted
 
@@ -28,7 +25,7 @@ class Permutations:
     Attributes
     ----------
     observed : float
-    values : array [n]
+    values : array of float, shape (n,)
         The statistic on each permuted data set.
     """
 
@@ -45,7 +42,7 @@ class Permutations:
         """One-sided, (1 + number of values ≥ observed) / (1 + n) (Phipson & Smyth 2010)."""
         return float((1 + np.sum(self.values >= self.observed)) / (1 + len(self.values)))
 
-    def to_dict(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """As ``metrics.json`` holds it."""
         return {
             "observed": self.observed,
@@ -53,7 +50,7 @@ class Permutations:
             "sd": float(self.values.std()),
             "p": self.p,
             "n": len(self.values),
-            "values": self.values.tolist(),
+            "values": self.values,
         }
 
 
@@ -62,8 +59,8 @@ def permuted_outcomes(
     n: int,
     *,
     observed: float | None = None,
-    strata: NDArray | None = None,
-    n_permutations: int = 100,
+    strata: Array | None = None,
+    n_permutations: int,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Permutations:
@@ -81,7 +78,7 @@ def permuted_outcomes(
         Number of patients.
     observed : float, optional
         The statistic of the data as they are; by default computed with the identity.
-    strata : array [n], optional
+    strata : array, shape (n,), optional
         Patients are exchanged within a stratum only.
     n_permutations, seed : int
     progress : callable, optional
@@ -102,7 +99,7 @@ def permuted_outcomes(
     return Permutations(float(observed), values)
 
 
-def permutation_within(strata: NDArray | None, n: int, rng: np.random.Generator) -> Ints:
+def permutation_within(strata: Array | None, n: int, rng: np.random.Generator) -> Ints:
     """A random permutation of range(n) that keeps every element in its stratum."""
     if strata is None:
         return rng.permutation(n)
@@ -135,10 +132,6 @@ class Predicted:
     high: float
     levels: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """As ``metrics.json`` holds it."""
-        return asdict(self)
-
 
 def predict_column(
     x: Floats, column: pd.Series, fold: Ints, *, n_boot: int = 200, seed: int = 0
@@ -147,11 +140,11 @@ def predict_column(
 
     Parameters
     ----------
-    x : array [n, p]
+    x : array of float, shape (n, p)
         Latents of the patients.
-    column : Series [n]
+    column : Series of length n
         Text (levels with fewer than 10 patients are left out) or numbers.
-    fold : int array [n]
+    fold : array of int, shape (n,)
         Fold of each patient.
 
     Returns
@@ -241,19 +234,15 @@ class Agreement:
     subjects: int
     ratings: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """As ``metrics.json`` holds it."""
-        return asdict(self)
 
-
-def repeat_photo_icc(values: Floats, patient: NDArray) -> Agreement | None:
+def repeat_photo_icc(values: Floats, patient: Array) -> Agreement | None:
     """ICC(1) of a score over repeated photographs of the same patients.
 
     Parameters
     ----------
-    values : array [photos]
+    values : array of float, shape (photos,)
         Risk of each photograph.
-    patient : array [photos]
+    patient : array, shape (photos,)
         Whose photograph it is; patients with one photograph count for nothing and are left out.
 
     Returns
@@ -286,19 +275,31 @@ def _icc(ratio: float, k0: float) -> float:
     return 1.0 if np.isinf(ratio) else float((ratio - 1) / (ratio + k0 - 1))
 
 
-def reconstruction_agreement(photo: Floats, reconstruction: Floats) -> dict[str, float]:
+@dataclass(frozen=True)
+class RiskAgreement:
+    """Two risks of the same patients.
+
+    Attributes
+    ----------
+    correlation : float
+    icc : float
+        Absolute agreement, ICC(A, 1) of McGraw & Wong (1996).
+    shift : float
+        Mean difference, in standard deviations of the first risk.
+    """
+
+    correlation: float
+    icc: float
+    shift: float
+
+
+def reconstruction_agreement(photo: Floats, reconstruction: Floats) -> RiskAgreement:
     """Does the risk survive a second pass? Risk of the photograph against risk of its re-embedded reconstruction.
 
     Parameters
     ----------
-    photo, reconstruction : arrays [n]
-        Risks of the same patients from the two.
-
-    Returns
-    -------
-    dict
-        ``correlation``, ``icc`` (absolute agreement of the two, ICC(A, 1) of McGraw & Wong 1996) and ``shift``,
-        the mean difference in standard deviations of the photograph's risk.
+    photo, reconstruction : array of float, shape (n,)
+        Risks of the same patients from the two, n ≥ 3.
     """
     a, b = np.asarray(photo, float), np.asarray(reconstruction, float)
     if a.shape != b.shape or a.ndim != 1 or len(a) < 3:
@@ -309,8 +310,4 @@ def reconstruction_agreement(photo: Floats, reconstruction: Floats) -> dict[str,
     residual = both - both.mean(axis=0) - both.mean(axis=1, keepdims=True) + both.mean()
     error = np.sum(residual**2) / (n - 1)
     icc = (rows - error) / (rows + error + 2 * (columns - error) / n)
-    return {
-        "correlation": float(np.corrcoef(a, b)[0, 1]),
-        "icc": float(icc),
-        "shift": float((b - a).mean() / a.std(ddof=1)),
-    }
+    return RiskAgreement(float(np.corrcoef(a, b)[0, 1]), float(icc), float((b - a).mean() / a.std(ddof=1)))

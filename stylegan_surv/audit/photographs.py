@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from PIL import Image
 
+from stylegan_surv._types import Array, Floats, Pixels, Progress
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.faces.duplicates import face_embeddings
 from stylegan_surv.faces.mask import HEAD, ellipse, face_mask
-
-Floats = NDArray[np.floating]
-Pixels = NDArray[np.uint8]
 
 CAMERA = (
     "brightness", "contrast", "saturation", "warmth", "sharpness", "background", "grey",
@@ -69,17 +66,17 @@ class Photographs:
 
     Attributes
     ----------
-    photo_id, patient_id : arrays [photos]
-    camera : array [photos, k]
+    photo_id, patient_id : array of str, shape (photos,)
+    camera : array of float, shape (photos, k)
         Light, colour, sharpness, pose, crop.
-    background, no_face : arrays [photos, features]
+    background, no_face : array of float, shape (photos, features)
         `pixel_features` of the part outside the head, and of all but the face.
-    recognition : array [photos, 128] or None
+    recognition : array of float, shape (photos, 128), or None
         dlib's face-recognition embedding, which any such system reads from a photograph.
     """
 
-    photo_id: NDArray
-    patient_id: NDArray
+    photo_id: Array
+    patient_id: Array
     camera: Floats
     background: Floats
     no_face: Floats
@@ -95,7 +92,7 @@ def measure(
     chips: Chips,
     photo_id: Sequence[str],
     patient_id: Sequence[str],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     *,
     recognition: bool = False,
 ) -> Photographs:
@@ -105,8 +102,10 @@ def measure(
     ----------
     chips : Chips
         Their folder; quality columns are taken from its table as far as there are any.
-    photo_id, patient_id : sequences [photos]
+    photo_id, patient_id : sequence of str
         Which photographs, and whose.
+    progress : callable, optional
+        Called with (done, total).
     recognition : bool
         Also embed the faces by face recognition, about 0.1 s each; kept beside the chips.
     """
@@ -131,18 +130,30 @@ def measure(
     )
 
 
-def across_patients(pairs: pd.DataFrame, patient_of: Mapping[str, str]) -> list[dict[str, str | float]]:
-    """Those pairs of photographs (`same_picture`, `same_person`) that belong to different patients.
+@dataclass(frozen=True)
+class AlikePair:
+    """Two photographs of different patients that are alike, and how far apart they are."""
 
-    Returns
-    -------
-    list of dict
-        photo_a, patient_a, photo_b, patient_b, distance; nearest first.
+    photo_a: str
+    patient_a: str
+    photo_b: str
+    patient_b: str
+    distance: float
+
+
+def across_patients(pairs: pd.DataFrame, patient_of: Mapping[str, str]) -> tuple[AlikePair, ...]:
+    """Those pairs of photographs (`same_picture`, `same_person`) that belong to different patients, nearest first.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        Two photographs and their distance, nearest first.
+    patient_of : mapping of str to str
+        Photograph to patient.
     """
-    found: list[dict[str, str | float]] = []
+    found = []
     for a, b, distance in pairs.itertuples(index=False):
         one, other = patient_of.get(a), patient_of.get(b)
         if one is not None and other is not None and one != other:
-            pair = {"photo_a": a, "patient_a": one, "photo_b": b, "patient_b": other}
-            found.append({**pair, "distance": float(distance)})
-    return found
+            found.append(AlikePair(a, one, b, other, float(distance)))
+    return tuple(found)

@@ -7,82 +7,139 @@ are in standard deviations of the held-out patients' risks, so that 1 is the usu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import clone
 
-from stylegan_surv.audit.controls import reconstruction_agreement, repeat_photo_icc
+from stylegan_surv._records import Section
+from stylegan_surv._types import Floats, Ints, Pixels, Progress
+from stylegan_surv.audit.controls import Agreement, reconstruction_agreement, repeat_photo_icc
+from stylegan_surv.audit.judged import Judged
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.faces.edits import EDITS
 from stylegan_surv.survival.cox.ridge import CoxRidge
 from stylegan_surv.survival.engines.registry import make_model
+from stylegan_surv.survival.metrics.names import PHOTO
+from stylegan_surv.survival.outcome import Outcome
 from stylegan_surv.survival.validation.out_of_fold import scores_of
 
 if TYPE_CHECKING:
     from stylegan_surv.inversion import Latents
-    from stylegan_surv.survival.outcome import Outcome
 
-Floats = NDArray[np.floating]
-Progress = Callable[[int, int], None]
-SAMPLE = 32  # photographs that are embedded again
+LEAST = 3  # photographs that an agreement needs
 _BATCH = 16  # pictures drawn at once
+
+
+@dataclass(frozen=True)
+class SeedAgreement:
+    """How much of the risk's variance is that of the division into folds and its seed.
+
+    Attributes
+    ----------
+    icc, low, high : float
+        Intraclass correlation of a patient's standardised out-of-fold risk over the repeats.
+    sd : float
+        Its standard deviation over repeats.
+    repeats : int
+    """
+
+    icc: float
+    low: float
+    high: float
+    sd: float
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a risk changes when a picture is drawn or edited, and embedded again.
+
+    Attributes
+    ----------
+    correlation, icc, shift : float
+        As in `RiskAgreement`.
+    moved : float
+        Mean absolute change, in standard deviations of the out-of-fold risk.
+    photographs : int
+    """
+
+    correlation: float
+    icc: float
+    shift: float
+    moved: float
+    photographs: int
+
+
+@dataclass(frozen=True)
+class Stability(Section):
+    """How stable a patient's risk is; what does not apply is None.
+
+    Attributes
+    ----------
+    seeds : SeedAgreement or None
+    repeat_photo_icc : Agreement or None
+        Over several photographs of the same patients.
+    embedded_again : bool or None
+        Whether the networks of the latents were at hand; None where nothing was asked for.
+    reconstruction : Change or None
+        The drawing of a latent, embedded again.
+    edits : dict of Change, or None
+        Edited photographs by the name of the edit. For methods that draw random numbers, another seed too.
+    """
+
+    seeds: SeedAgreement | None = None
+    repeat_photo_icc: Agreement | None = None
+    embedded_again: bool | None = None
+    reconstruction: Change | None = None
+    edits: Mapping[str, Change] | None = None
 
 
 def stability(
     model: str,
-    x: Floats,
-    outcome: Outcome,
-    oof: pd.DataFrame,
-    fold: NDArray[np.intp],
+    judged: Judged,
     latents: Latents,
     *,
-    chips: Chips | None = None,
-    chosen: pd.DataFrame | None = None,
-    number: int = SAMPLE,
+    number: int,
     generator: Any = None,
     encoder: Any = None,
     seed: int = 0,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """All checks of this module, as ``metrics.json`` holds them under ``controls``.
+) -> Stability:
+    """All checks of this module.
 
     Parameters
     ----------
     model : str
         The study's first model, by name.
-    x, outcome, oof, fold, chosen
-        Latents of the patients, their outcome, out-of-fold results, folds of the first repeat and penalties.
+    judged : Judged
+    latents : Latents
+        The study's.
     number : int
         Photographs to embed again; 0 for none.
-    generator, encoder : networks, paths or zoo names
+    generator, encoder : network, path or zoo name, optional
         Of the latents; by default those that their metadata name.
-
-    Returns
-    -------
-    dict
-        ``seeds``, ``repeat_photo_icc``, ``embedded_again`` (whether the networks were at hand), ``reconstruction``,
-        ``edits``; what does not apply is left out.
+    seed : int
+        Chooses the photographs.
+    progress : callable, optional
+        Called with (done, total) kinds of pictures.
     """
-    risk_of = fold_risk(model, x, outcome, fold, shape=latents.w_plus.shape[1:], chosen=chosen)
-    found: dict[str, Any] = {
-        "seeds": seeds(oof, outcome),
-        "repeat_photo_icc": repeated_photographs(risk_of, latents),
-    }
-    if number:
-        again = Again.of(latents, generator, encoder)
-        found["embedded_again"] = again is not None
-        if again is not None:
-            found |= embedded_again(
-                risk_of, latents, again, chips, number=number, seed=seed, progress=progress
-            )
-    return {name: value for name, value in found.items() if value is not None}
+    risk_of = fold_risk(model, judged)
+    found = Stability(seeds(judged.photo, judged.outcome), repeated_photographs(risk_of, latents))
+    if not number:
+        return found
+    again = Again.of(latents, generator, encoder)
+    if again is None:
+        return replace(found, embedded_again=False)
+    reconstruction, edits = embedded_again(
+        risk_of, latents, again, judged.chips, number=number, seed=seed, progress=progress
+    )
+    return replace(found, embedded_again=True, reconstruction=reconstruction, edits=edits)
 
 
 @dataclass(frozen=True)
@@ -115,34 +172,21 @@ class FoldRisk:
         return risk
 
 
-def fold_risk(
-    name: str,
-    x: Floats,
-    outcome: Outcome,
-    fold: NDArray[np.intp],
-    *,
-    shape: tuple[int, int],
-    chosen: pd.DataFrame | None = None,
-) -> FoldRisk:
-    """Fit a model once without each fold.
+def fold_risk(name: str, judged: Judged) -> FoldRisk:
+    """Fit a model once without each fold of the first repeat.
 
     Parameters
     ----------
     name : str
-        As in `make_model`.
-    x : array [n, p]
-        Latents in the order of the outcome.
-    fold : int array [n]
-        Folds of the first repeat, −1 for patients who are never held out.
-    shape : (num_ws, w_dim)
-    chosen : DataFrame, optional
-        ``OutOfFold.chosen``; ridge models take their penalty from it, others choose anew.
+        As in `make_model`. Ridge models take the penalty that was chosen in the fold, others choose anew.
+    judged : Judged
     """
     models: dict[int, Any] = {}
     centre, scale = {}, {}
+    x, outcome, fold = judged.x, judged.outcome, judged.fold
     for k in (int(k) for k in np.unique(fold) if k >= 0):
         train, test = fold != k, fold == k
-        model = _with_penalty(make_model(name, *shape), chosen, k)
+        model = _with_penalty(make_model(name, *judged.shape), judged.chosen, k)
         models[k] = model.fit(x[train], outcome.subset(np.flatnonzero(train)).y)
         risk = model.predict(x[test])
         centre[k], scale[k] = float(risk.mean()), float(risk.std()) or 1.0
@@ -150,11 +194,11 @@ def fold_risk(
     return FoldRisk(models, owner, centre, scale)
 
 
-def _with_penalty(model: Any, chosen: pd.DataFrame | None, fold: int) -> Any:
+def _with_penalty(model: Any, chosen: pd.DataFrame, fold: int) -> Any:
     """A ridge model with the penalty that the cross-validation chose in this fold."""
-    if chosen is None or not isinstance(model, CoxRidge):
+    if not isinstance(model, CoxRidge):
         return model
-    mine = (chosen["model"] == "photo") & (chosen["repeat"] == 0) & (chosen["fold"] == fold)
+    mine = (chosen["model"] == PHOTO) & (chosen["repeat"] == 0) & (chosen["fold"] == fold)
     values = dict(zip(chosen["parameter"][mine], chosen["value"][mine]))
     if not values:
         return model
@@ -164,27 +208,26 @@ def _with_penalty(model: Any, chosen: pd.DataFrame | None, fold: int) -> Any:
     return clone(model).set_params(alphas=(alpha,), cv=None)
 
 
-def repeated_photographs(risk_of: FoldRisk, latents: Latents) -> dict[str, Any] | None:
+def repeated_photographs(risk_of: FoldRisk, latents: Latents) -> Agreement | None:
     """ICC(1) of the risk over several photographs of the same patients; None with fewer than three such patients."""
     owner = pd.Series(np.asarray(latents.patient_ids).astype(str))
     several = owner.duplicated(keep=False).to_numpy()
     if not several.any():
         return None
     who = owner[several].to_numpy()
-    found = repeat_photo_icc(risk_of(latents.w_plus[several], list(who)), who)
-    return None if found is None else found.to_dict()
+    return repeat_photo_icc(risk_of(latents.w_plus[several], list(who)), who)
 
 
-def seeds(oof: pd.DataFrame, outcome: Outcome) -> dict[str, float] | None:
+def seeds(photo: pd.DataFrame, outcome: Outcome) -> SeedAgreement | None:
     """How much of the risk's variance is that of the division into folds and its seed; None with one repeat.
 
-    Returns
-    -------
-    dict
-        ``icc`` of a patient's standardised out-of-fold risk over the repeats, ``sd`` its standard deviation over
-        repeats, ``repeats``.
+    Parameters
+    ----------
+    photo : DataFrame
+        One model's out-of-fold rows.
+    outcome : Outcome
     """
-    scores = scores_of(oof[oof["model"] == "photo"], outcome)
+    scores = scores_of(photo, outcome)
     if len(scores.risk) < 2:
         return None
     z = np.array([_standardised(risk, fold) for risk, fold in zip(scores.risk, scores.fold)])
@@ -193,10 +236,10 @@ def seeds(oof: pd.DataFrame, outcome: Outcome) -> dict[str, float] | None:
     if found is None:
         return None
     sd = float(np.sqrt(z.var(axis=0, ddof=1).mean()))
-    return {"icc": found.icc, "low": found.low, "high": found.high, "sd": sd, "repeats": float(len(z))}
+    return SeedAgreement(found.icc, found.low, found.high, sd, len(z))
 
 
-def _standardised(risk: Floats, fold: NDArray[np.intp]) -> Floats:
+def _standardised(risk: Floats, fold: Ints) -> Floats:
     groups = pd.Series(np.where(fold >= 0, risk, np.nan)).groupby(fold)
     return np.asarray((risk - groups.transform("mean")) / groups.transform("std"))
 
@@ -271,7 +314,7 @@ class Again:
             ]
         return torch.cat(parts).clamp(-1, 1)
 
-    def pixels(self, chips: Sequence[NDArray[np.uint8]]) -> Any:
+    def pixels(self, chips: Sequence[Pixels]) -> Any:
         """Chips at the generator's resolution, [n, 3, R, R]."""
         import torch
 
@@ -287,10 +330,10 @@ def embedded_again(
     again: Again,
     chips: Chips | None = None,
     *,
-    number: int = SAMPLE,
+    number: int,
     seed: int = 0,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> tuple[Change | None, dict[str, Change] | None]:
     """Risks of reconstructions and of edited photographs beside those of the photographs themselves.
 
     Parameters
@@ -304,16 +347,21 @@ def embedded_again(
     number : int
         Photographs to use, drawn at random, of different patients.
 
+    seed : int
+        Chooses them.
+    progress : callable, optional
+        Called with (done, total) kinds of pictures.
+
     Returns
     -------
-    dict
-        ``reconstruction`` (the drawing of a latent, embedded again) and ``edits`` by name, each with
-        ``correlation, icc, shift`` as in `reconstruction_agreement`, ``moved`` (mean absolute change in standard
-        deviations) and ``photographs``. For methods that draw random numbers, ``edits`` holds another seed too.
+    reconstruction : Change or None
+        None with fewer than three photographs.
+    edits : dict of Change, or None
+        None without chips.
     """
     rows = one_each(latents, list(risk_of.fold), number, seed)
-    if len(rows) < 3:
-        return {}
+    if len(rows) < LEAST:
+        return None, None
     names = [str(latents.ids[i]) for i in rows]
     who = [str(latents.patient_ids[i]) for i in rows]
     before = risk_of(latents.w_plus[rows], who)
@@ -335,19 +383,19 @@ def embedded_again(
         )
     found = {name: _change(before, after) for name, after in risks.items()}
     reconstruction = found.pop("reconstruction")
-    return {"reconstruction": reconstruction, **({"edits": found} if found else {})}
+    return reconstruction, found or None
 
 
 def _edited(
     again: Again,
     edit: Callable[..., Any],
-    faces: Sequence[NDArray[np.uint8]],
-    others: Sequence[NDArray[np.uint8]],
+    faces: Sequence[Pixels],
+    others: Sequence[Pixels],
 ) -> Any:
     return again.pixels([edit(a, b) for a, b in zip(faces, others)])
 
 
-def one_each(latents: Latents, patients: Sequence[str], number: int, seed: int) -> NDArray[np.intp]:
+def one_each(latents: Latents, patients: Sequence[str], number: int, seed: int) -> Ints:
     """Rows of at most `number` photographs drawn at random, one of each patient, in increasing order."""
     owner = np.asarray(latents.patient_ids).astype(str)
     rows = np.random.default_rng(seed).permutation(np.flatnonzero(np.isin(owner, patients)))
@@ -355,6 +403,7 @@ def one_each(latents: Latents, patients: Sequence[str], number: int, seed: int) 
     return np.sort(rows[np.sort(first)][:number])
 
 
-def _change(before: Floats, after: Floats) -> dict[str, float]:
-    moved = {"moved": float(np.mean(np.abs(after - before))), "photographs": float(len(before))}
-    return {**reconstruction_agreement(before, after), **moved}
+def _change(before: Floats, after: Floats) -> Change:
+    agreed = reconstruction_agreement(before, after)
+    moved = float(np.mean(np.abs(after - before)))
+    return Change(agreed.correlation, agreed.icc, agreed.shift, moved, len(before))

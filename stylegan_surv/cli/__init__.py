@@ -23,6 +23,7 @@ COMMANDS = {
     "latents": ("latents", "Look at, check, compact and export latents."),
     "train-encoder": ("train_encoder", "Train an encoder to W+ for any generator."),
     "fit": ("fit", "Cross-validate survival models on latents and write the report."),
+    "report": ("report", "Draw the report of a saved study again."),
     "predict": ("predict", "Risk scores of a fitted model for a latents folder."),
     "validate-external": ("validate_external", "Evaluate a fitted model on a new cohort."),
     "edit": ("edit", "Draw a photograph along the health attribute."),

@@ -1,18 +1,28 @@
-"""What several commands share: the progress bar and JSON output."""
+"""What several commands share: the progress bar, JSON output, options of tables, defaults of settings."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from stylegan_surv._types import Progress as Report
+
+if TYPE_CHECKING:
+    from stylegan_surv.cohort import Cohort
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+TIME_UNITS = ("years", "months", "weeks", "days")
+
 
 @contextmanager
-def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(description: str) -> Iterator[Report]:
     """Yield ``report(done, total)``; draws a bar with rate and remaining time on standard error."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -94,5 +104,111 @@ columns_option = click.option(
     multiple=True,
     callback=_pairs,
     metavar="NAME=COLUMN",
-    help="How the table calls one of our columns, such as time=os_months; may be given several times.",
+    help="Say how the table calls one of our columns, such as time=os_months; may be given several times.",
 )
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """How a clinical table is to be read.
+
+    Attributes
+    ----------
+    columns : mapping of str to str
+        Our name to the table's name.
+    time_unit : {"years", "months", "weeks", "days"}
+    time_origin : str
+        What time zero is, in words.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    time_unit: str = TIME_UNITS[0]
+    time_origin: str = ""
+
+    def read(
+        self, table: str | Path, photos: str | Path | None = None, *, check_photos: bool = True
+    ) -> Cohort:
+        """The cohort; the parameters are those of ``read_cohort``."""
+        from stylegan_surv.cohort import read_cohort
+
+        return read_cohort(
+            table,
+            photos,
+            columns=self.columns,
+            time_unit=self.time_unit,
+            time_origin=self.time_origin,
+            check_photos=check_photos,
+        )
+
+
+def table_options(command: Command) -> Command:
+    """The options of every command that reads a clinical table; the command gets them as ``reading``."""
+    options = (
+        columns_option,
+        click.option(
+            "--time-unit",
+            type=click.Choice(TIME_UNITS),
+            default=TableOptions.time_unit,
+            show_default=True,
+            help="Read times in this unit.",
+        ),
+        click.option(
+            "--time-origin",
+            default=TableOptions.time_origin,
+            help="Say what time zero is, in words: diagnosis, start of treatment. [default: not stated]",
+        ),
+    )
+    return gathered(TableOptions, "reading", options)(command)
+
+
+def setting(cls: type, name: str, *flags: str, **how: Any) -> Callable[[Command], Command]:
+    """An option for a field of a settings dataclass; its default is the field's.
+
+    Parameters
+    ----------
+    cls : type
+        The dataclass.
+    name : str
+        Of the field.
+    *flags : str
+        By default ``--name``.
+    **how : object
+        Further arguments of ``click.option``.
+    """
+    (default,) = (f.default for f in fields(cls) if f.name == name)
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    shown = {"show_default": default not in (None, "") and default is not False} | how
+    flags = flags or (f"--{name.replace('_', '-')}",)
+    return click.option(*flags, name, default=default, **shown)
+
+
+def gathered(
+    cls: Callable[..., Any], into: str, options: Sequence[Callable[[Any], Any]]
+) -> Callable[[Command], Command]:
+    """A decorator that adds options and hands their values over as one object.
+
+    Parameters
+    ----------
+    cls : callable
+        Made of the values, by their names.
+    into : str
+        Name under which the command gets the object.
+    options : sequence of decorators
+        As ``click.option`` makes them.
+    """
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def run(*args: Any, **given: Any) -> Any:
+            values = {name: given.pop(name) for name in wanted}
+            return command(*args, **{into: cls(**values)}, **given)
+
+        before = len(getattr(run, "__click_params__", ()))
+        decorated: Any = run
+        for option in reversed(options):
+            decorated = option(decorated)
+        wanted = [parameter.name for parameter in decorated.__click_params__[before:]]
+        return decorated  # type: ignore[no-any-return]
+
+    return decorate

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from stylegan_surv.cli._common import columns_option, echo_json
+from stylegan_surv.cli._common import TableOptions, echo_json, table_options
 from stylegan_surv.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stylegan_surv.gan.training import Run
 
 PATH = click.Path(path_type=Path)
+TABLE_SETTINGS = ("columns", "time_unit", "time_origin")  # they say how a table is read
 SHOWN = 20  # skipped photographs that are listed
 
 override_option = click.option(
@@ -63,7 +64,7 @@ RUN_OPTIONS = (
 )
 PATIENT_OPTIONS = (
     click.option("--cohort", "table", type=PATH, help="Read whose each photograph is from a clinical table."),
-    columns_option,
+    table_options,
     click.option(
         "--split", type=PATH, help="Use one set's patients alone, of what `stylegan-surv split` wrote."
     ),
@@ -110,16 +111,15 @@ def refuse_idle(needs: Mapping[str, str]) -> None:
 
 
 def patients_of(
-    photos: Path, table: Path | None, columns: dict[str, str], split: Path | None, chosen: str
+    photos: Path, table: Path | None, reading: TableOptions, split: Path | None, chosen: str
 ) -> Patients | None:
     """Whose photographs they are, as far as the command line says."""
-    from stylegan_surv.cohort import read_cohort
     from stylegan_surv.gan.data import Patients
 
-    refuse_idle({"columns": "table", "split": "table", "chosen": "split"})
+    refuse_idle(dict.fromkeys(("split", *TABLE_SETTINGS), "table") | {"chosen": "split"})
     if table is None:
         return None
-    return Patients(read_cohort(table, photos, columns=columns, check_photos=False), split, chosen)
+    return Patients(reading.read(table, photos, check_photos=False), split, chosen)
 
 
 def echo_run(run: Run, as_json: bool) -> None:

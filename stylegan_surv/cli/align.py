@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from stylegan_surv.cli._common import echo_json, progress_bar
+from stylegan_surv.cli._common import TableOptions, echo_json, progress_bar, table_options
 
 SHOWN = 50  # failed photographs that are listed; the manifest holds them all
 
@@ -26,6 +26,7 @@ SHOWN = 50  # failed photographs that are listed; the manifest holds them all
     help="hog+cnn asks the slow CNN only where HOG finds no face.",
 )
 @click.option("--cohort", type=click.Path(), help="Align only the photographs of this clinical table.")
+@table_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
     photos: str,
@@ -34,6 +35,7 @@ def command(
     workers: int | None,
     detector: Any,
     cohort: str | None,
+    reading: TableOptions,
     as_json: bool,
 ) -> None:
     """Find the best-scored face in every photograph of the folder PHOTOS and cut the FFHQ crop.
@@ -41,10 +43,9 @@ def command(
     Photographs without a usable face are listed with the reason, and the exit code is 1. The same command goes
     on where an interrupted one stopped.
     """
-    from stylegan_surv.cohort import read_cohort
     from stylegan_surv.faces import align
 
-    source = read_cohort(cohort, photos) if cohort else photos
+    source = reading.read(cohort, photos) if cohort else photos
     with progress_bar("Aligning") as progress:
         chips = align(source, out, size=size, workers=workers, detector=detector, progress=progress)
     failed = list(chips.failed[["photo_id", "error"]].itertuples(index=False, name=None))

@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from stylegan_surv.cli._common import echo_json, progress_bar
+from stylegan_surv._types import Progress
+from stylegan_surv.cli._common import echo_json, gathered, progress_bar, setting
 from stylegan_surv.cli.fit import echo_models
+from stylegan_surv.demo import DemoSettings
 
 METHODS = click.Choice(["encoder", "hybrid", "projector"])
+LEAST = 50  # patients that folds and permutations need
+SETTINGS = (
+    setting(DemoSettings, "n", type=click.IntRange(LEAST), help="Simulate so many patients."),
+    setting(DemoSettings, "seed", type=int, help="Start the random numbers here."),
+    setting(DemoSettings, "method", type=METHODS, help="Embed the photographs in this way."),
+    setting(
+        DemoSettings,
+        "permutations",
+        type=click.IntRange(0),
+        help="Rerun the analysis with permuted photographs so many times; 0 leaves the tests out.",
+    ),
+)
 
 
 @click.command()
-@click.option("-o", "--out", default="demo", show_default=True, type=click.Path(path_type=Path))
-@click.option("--n", default=1000, show_default=True, type=click.IntRange(50), help="Patients.")
-@click.option("--seed", default=0, show_default=True)
 @click.option(
-    "--method", default="encoder", show_default=True, type=METHODS, help="How photographs are embedded."
+    "-o",
+    "--out",
+    default="demo",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Write everything to this folder.",
 )
-@click.option("--permutations", default=100, show_default=True, type=click.IntRange(0))
+@gathered(DemoSettings, "settings", SETTINGS)
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON line.")
-def command(out: Path, n: int, seed: int, method: str, permutations: int, as_json: bool) -> None:
+def command(out: Path, settings: DemoSettings, as_json: bool) -> None:
     """Simulate patients with a planted truth, and see how much of it is found again."""
     from stylegan_surv.demo import demo
 
     with ExitStack() as bars:
 
-        def stage(name: str) -> Callable[[int, int], None]:
+        def stage(name: str) -> Progress:
             bars.close()
             return bars.enter_context(progress_bar(name))
 
-        found, study, _ = demo(out, n, seed, method=method, permutations=permutations, n_jobs=-1, stage=stage)
+        found, study, _ = demo(out, settings, stage=stage)
     if as_json:
         echo_json(found.to_dict())
         return
@@ -47,5 +62,7 @@ def command(out: Path, n: int, seed: int, method: str, permutations: int, as_jso
     click.echo(f"estimated against true score   r {found.score_cosine:.2f}")
     click.echo(f"estimated against true pattern cos {found.pattern_cosine:.2f}")
     if found.permuted_c is not None:
-        click.echo(f"permuted outcomes              C {found.permuted_c:.3f}  (mean of {permutations})")
+        click.echo(
+            f"permuted outcomes              C {found.permuted_c:.3f}  (mean of {settings.permutations})"
+        )
     click.echo(f"\n{out / 'report.html'}   ({found.seconds:.0f} s)")

@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
-from stylegan_surv.cli._common import echo_json, progress_bar
+from stylegan_surv.cli._common import TableOptions, echo_json, progress_bar, table_options
 
 PATH = click.Path(path_type=Path)
 
 
 @click.command("embed")
 @click.option("--cohort", "table", type=PATH, help="Clinical table, one row per photograph.")
+@table_options
 @click.option("--photos", required=True, type=PATH, help="Photographs, or a folder of aligned chips.")
 @click.option("--generator", default="synthetic-64", show_default=True, help="File or name of the generator.")
 @click.option("--encoder", help="File or name of the encoder; by default the generator's own.")
@@ -40,6 +41,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
 def command(
     table: Path | None,
+    reading: TableOptions,
     photos: Path,
     generator: str,
     out: Path,
@@ -53,7 +55,6 @@ def command(
     Interrupt it whenever you like: the same command goes on where it stopped. Exit code 1 says that some photographs
     have no latent; they are listed.
     """
-    from stylegan_surv.cohort import read_cohort
     from stylegan_surv.inversion.embed import CHIPS, embed_to
     from stylegan_surv.inversion.latents import Latents
     from stylegan_surv.inversion.quality import check_picture, contact_sheet, summarise
@@ -67,7 +68,7 @@ def command(
     if options["cluster"]:
         logging.basicConfig(format="%(message)s")
         logging.getLogger("stylegan_surv").setLevel(logging.INFO)
-    cohort = None if table is None else read_cohort(table, photos, check_photos=False)
+    cohort = None if table is None else reading.read(table, photos, check_photos=False)
     with progress_bar("Embedding") as report:
         options |= {"cohort": cohort, "generator": generator, "schedule": schedule or None, "start": previous}
         embed_to(out, photos, progress=report, **options)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from stylegan_surv.cli._common import progress_bar
+from stylegan_surv.cli._common import TableOptions, progress_bar
 from stylegan_surv.cli._training import echo_run, patient_options, patients_of, run_options
 from stylegan_surv.errors import InputError
 
@@ -32,7 +32,7 @@ def command(
     device: str,
     as_json: bool,
     table: Path | None,
-    columns: dict[str, str],
+    reading: TableOptions,
     split: Path | None,
     chosen: str,
     encoder: str | None,
@@ -48,7 +48,7 @@ def command(
         raise InputError(
             "--encoder does nothing: this recipe trains no encoder along (its reconstruction is null)"
         )
-    patients = patients_of(photos, table, columns, split, chosen)
+    patients = patients_of(photos, table, reading, split, chosen)
     with parallel.session(device) as place, progress_bar("Fine-tuning") as report:
         run = finetune(
             base,

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from stylegan_surv.cli._common import echo_json
+from stylegan_surv.cli._common import TableOptions, echo_json, table_options
 
 FOLDER = click.argument("folder", type=click.Path(path_type=Path))
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
@@ -22,6 +22,7 @@ def command() -> None:
 @command.command("info")
 @FOLDER
 @click.option("--cohort", type=click.Path(path_type=Path), help="Clinical table, for the table by subgroup.")
+@table_options
 @click.option("--by", help="Column of the clinical table.")
 @click.option(
     "--review",
@@ -31,10 +32,14 @@ def command() -> None:
 )
 @AS_JSON
 def info(
-    folder: Path, cohort: Path | None, by: str | None, review: tuple[tuple[str, float], ...], as_json: bool
+    folder: Path,
+    cohort: Path | None,
+    reading: TableOptions,
+    by: str | None,
+    review: tuple[tuple[str, float], ...],
+    as_json: bool,
 ) -> None:
     """What a dataset holds, where it came from, and how good it is."""
-    from stylegan_surv.cohort import read_cohort
     from stylegan_surv.inversion.latents import read_metadata
     from stylegan_surv.inversion.quality import REVIEW, by_subgroup, summarise
 
@@ -44,7 +49,7 @@ def info(
     known = {name: metadata.get(name) for name in ("generator", "method", "num_ws", "w_dim", "version")}
     groups = None
     if cohort is not None and by is not None:
-        groups = by_subgroup(folder, read_cohort(cohort, check_photos=False).patients, by)
+        groups = by_subgroup(folder, reading.read(cohort, check_photos=False).patients, by)
     if as_json:
         table = (
             {}
@@ -63,15 +68,19 @@ def info(
 @FOLDER
 @click.option("--photos", type=click.Path(path_type=Path), help="Chips, to compare with what was embedded.")
 @click.option("--cohort", "table", type=click.Path(path_type=Path), help="The table that `embed` was given.")
+@table_options
 @AS_JSON
-def verify_command(folder: Path, photos: Path | None, table: Path | None, as_json: bool) -> None:
+def verify_command(
+    folder: Path, photos: Path | None, table: Path | None, reading: TableOptions, as_json: bool
+) -> None:
     """Check every shard and row. Exit code 1 if something is wrong."""
-    from stylegan_surv.cohort import read_cohort
     from stylegan_surv.inversion.verify import verify
 
     if table is not None and photos is None:
         raise click.UsageError("--cohort says which of --photos belong to the run: give both")
-    faults = verify(folder, photos, None if table is None else read_cohort(table, photos, check_photos=False))
+    faults = verify(
+        folder, photos, None if table is None else reading.read(table, photos, check_photos=False)
+    )
     if as_json:
         echo_json({"faults": faults})
     else:
@@ -120,12 +129,12 @@ def compact_command(folder: Path, rows: int) -> None:
 @click.option(
     "--cohort", "table", type=click.Path(path_type=Path), help="Table of the photographs that stay."
 )
-def prune_command(folder: Path, photos: Path, table: Path | None) -> None:
+@table_options
+def prune_command(folder: Path, photos: Path, table: Path | None, reading: TableOptions) -> None:
     """Remove latents of photographs that are no longer of the study, such as withdrawn ones."""
-    from stylegan_surv.cohort import read_cohort
     from stylegan_surv.inversion.verify import prune
 
-    gone = prune(folder, photos, None if table is None else read_cohort(table, photos, check_photos=False))
+    gone = prune(folder, photos, None if table is None else reading.read(table, photos, check_photos=False))
     click.echo(f"{len(gone)} removed{': ' if gone else ''}{', '.join(gone)}")
 
 

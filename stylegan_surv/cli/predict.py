@@ -6,17 +6,23 @@ from pathlib import Path
 
 import click
 
+PATH = click.Path(path_type=Path)
+
 
 @click.command()
-@click.option("--model", "model_dir", required=True, type=click.Path(path_type=Path), help="STUDY/model.")
-@click.option("--latents", required=True, type=click.Path(path_type=Path), help="Folder that embed wrote.")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV to write.")
+@click.option(
+    "--model", "model_dir", required=True, type=PATH, help="Take the model from this folder, STUDY/model."
+)
+@click.option("--latents", required=True, type=PATH, help="Read the latents from this folder of `embed`.")
+@click.option("-o", "--out", required=True, type=PATH, help="Write the risks to this CSV.")
 def command(model_dir: Path, latents: Path, out: Path) -> None:
     """Write patient_id, n_photos, risk and S(t) of every patient with an embedded photograph."""
+    from stylegan_surv._files import whole
     from stylegan_surv.inversion import Latents
     from stylegan_surv.study import predict
 
     table = predict(model_dir, Latents.open(latents))
     out.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out, index=False)
+    with whole(out) as unfinished:
+        table.to_csv(unfinished, index=False)
     click.echo(f"{out}: {len(table)} patients. Risk scores of one cohort's model; high is worse.")

@@ -6,27 +6,29 @@ from pathlib import Path
 
 import click
 
-from stylegan_surv.cli._common import columns_option, echo_json
+from stylegan_surv.cli._common import TableOptions, echo_json, table_options
 
 
 @click.command("split")
 @click.argument("table", metavar="CSV", type=click.Path())
-@click.option("-o", "--out", required=True, type=click.Path(), help="CSV to write: patient_id,set.")
+@click.option("-o", "--out", required=True, type=click.Path(), help="Write patient_id,set to this CSV.")
 @click.option(
     "--sets",
     default="finetune=0.5,evaluate=0.5",
     show_default=True,
-    help="Names and shares of the sets; the shares sum to 1.",
+    help="Name the sets and their shares, which sum to 1.",
 )
-@click.option("--stratify", default="event", show_default=True, help="Columns to balance, by comma.")
-@columns_option
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--stratify", default="event", show_default=True, help="Balance these columns, with commas between."
+)
+@table_options
+@click.option("--seed", default=0, show_default=True, help="Divide by this seed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
-    table: str, out: str, sets: str, stratify: str, columns: dict[str, str], seed: int, as_json: bool
+    table: str, out: str, sets: str, stratify: str, reading: TableOptions, seed: int, as_json: bool
 ) -> None:
     """Divide the patients of the clinical table CSV into sets; all photographs of a patient stay together."""
-    from stylegan_surv.cohort import read_cohort, split_cohort
+    from stylegan_surv.cohort import split_cohort
     from stylegan_surv.errors import InputError
 
     if Path(out).exists():
@@ -35,7 +37,7 @@ def command(
         )
     if not Path(out).parent.is_dir():
         raise InputError(f"There is no folder {Path(out).parent}.")
-    cohort = read_cohort(table, columns=columns)
+    cohort = reading.read(table)
     balanced = [name for name in stratify.split(",") if name]
     split = split_cohort(cohort, _shares(sets), seed, balanced)
     split.to_csv(out, index=False)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from stylegan_surv.cli._common import echo_json, progress_bar
+from stylegan_surv.cli._common import TableOptions, echo_json, progress_bar
 from stylegan_surv.cli._training import (
     PATH,
+    TABLE_SETTINGS,
     override_option,
     patient_options,
     patients_of,
@@ -76,7 +77,7 @@ def command(
     label: int | None,
     photos: Path | None,
     table: Path | None,
-    columns: dict[str, str],
+    reading: TableOptions,
     split: Path | None,
     chosen: str,
     start: str | None,
@@ -95,7 +96,7 @@ def command(
     from stylegan_surv.inversion.train_encoder import encoder_settings, recovery, train_encoder
 
     of_photos = dict.fromkeys(("table", "hold_out", "drop_captions", "real"), "photos")
-    of_table = {"split": "table", "columns": "table", "chosen": "split"}
+    of_table = dict.fromkeys(("split", *TABLE_SETTINGS), "table") | {"chosen": "split"}
     refuse_idle(of_photos | of_table | {"hold_out_seed": "hold_out"})
     recipe = encoder_settings(overrides, **settings)
     net = load_generator(generator, device, label=label)
@@ -103,7 +104,7 @@ def command(
         click.echo(f"note: {net.label_note}", err=True)
     chips = None
     if photos is not None:
-        patients = patients_of(photos, table, columns, split, chosen)
+        patients = patients_of(photos, table, reading, split, chosen)
         chips = read_chips(photos, net.config.resolution, drop_captions=recipe.drop_captions)
         chips = chips if patients is None else patients.select(chips)
     with progress_bar("Training the encoder") as report:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from stylegan_surv.cli._common import columns_option, echo_json
+from stylegan_surv._files import write_json
+from stylegan_surv._records import to_json
+from stylegan_surv.cli._common import TableOptions, echo_json, table_options
+from stylegan_surv.survival.metrics.interval import RESAMPLES
+
+PATH = click.Path(path_type=Path)
+FORMAT = 1  # of the file written
 
 
 @click.command()
-@click.option("--model", required=True, type=click.Path(path_type=Path), help="Folder STUDY/model of a fit.")
-@click.option("--latents", required=True, type=click.Path(path_type=Path), help="Latents of the new cohort.")
-@click.option("--cohort", "table", required=True, type=click.Path(path_type=Path), help="Clinical table.")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="JSON file to write.")
+@click.option("--model", required=True, type=PATH, help="Take the model from this folder, STUDY/model.")
+@click.option("--latents", required=True, type=PATH, help="Read the new cohort's latents from this folder.")
+@click.option("--cohort", "table", required=True, type=PATH, help="Read this clinical table.")
+@click.option("-o", "--out", required=True, type=PATH, help="Write the metrics to this JSON file.")
 @click.option("--strata", default=None, help="Report C within strata as well: a column, or column:width.")
 @click.option("--recalibrate", is_flag=True, help="Also fit slope and baseline on the new cohort.")
-@columns_option
-@click.option("--boot", default=1000, show_default=True, type=click.IntRange(0), help="Bootstrap resamples.")
-@click.option("--seed", default=0, show_default=True)
+@table_options
+@click.option(
+    "--boot",
+    default=RESAMPLES,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Resample the patients so often for the intervals.",
+)
+@click.option("--seed", default=0, show_default=True, help="Resample by this seed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON line.")
 def command(
     model: Path,
@@ -28,26 +39,30 @@ def command(
     out: Path,
     strata: str | None,
     recalibrate: bool,
-    columns: dict[str, str],
+    reading: TableOptions,
     boot: int,
     seed: int,
     as_json: bool,
 ) -> None:
     """Evaluate a fitted model on patients whom it has never seen; write the metrics to OUT."""
-    from stylegan_surv.cohort import read_cohort
     from stylegan_surv.inversion import Latents
     from stylegan_surv.study import predict
     from stylegan_surv.survival.metrics.external import validate_external
     from stylegan_surv.survival.outcome import Outcome
 
-    cohort = read_cohort(table, columns=columns, check_photos=False)
+    cohort = reading.read(table, check_photos=False)
     predictions = predict(model, Latents.open(latents))
     known = cohort.patients["patient_id"].isin(predictions["patient_id"])
     outcome = Outcome.from_frame(cohort.patients[known].reset_index(drop=True), strata=strata)
     found = validate_external(predictions, outcome, recalibrate=recalibrate, n_boot=boot, seed=seed)
-    metrics = {**found.metrics, "patients": len(outcome), "without_latents": int((~known).sum())}
+    metrics = {
+        "format": FORMAT,
+        **to_json(found.metrics),
+        "patients": len(outcome),
+        "without_latents": int((~known).sum()),
+    }
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(metrics, indent=1, default=float), encoding="utf-8")
+    write_json(out, metrics)
     if as_json:
         echo_json(metrics)
         return

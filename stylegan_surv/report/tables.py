@@ -7,33 +7,39 @@ from typing import Any
 
 import pandas as pd
 
+from stylegan_surv.survival.metrics import names
+
 Number = Mapping[str, Any]
 MODELS = {
-    "age_sex": "Age and sex",
-    "clinical": "Clinical variables",
-    "photo": "Photograph",
-    "both": "Photograph + clinical",
-    "apparent_age": "Apparent age",
-    "face_recognition": "Face-recognition embedding",
-    "nuisance": "Camera and circumstances, no face",
-    "background": "Background pixels only",
-    "no_face": "Picture with the face masked out",
+    names.AGE_SEX: "Age and sex",
+    names.CLINICAL: "Clinical variables",
+    names.PHOTO: "Photograph",
+    names.BOTH: "Photograph + clinical",
+    names.APPARENT_AGE: "Apparent age",
+    names.FACE_RECOGNITION: "Face-recognition embedding",
+    names.NUISANCE: "Camera and circumstances, no face",
+    names.BACKGROUND: "Background pixels only",
+    names.NO_FACE: "Picture with the face masked out",
 }
 CENSORING = {
     "km": "Kaplan–Meier curve",
     "stratified": "a curve for each stratum",
     "cox": "Cox model on the year",
 }
-DISCRIMINATION = {"harrell_c": "Harrell C", "uno_c": "Uno C", "stratified_c": "C within strata"}
-ACCURACY = {"ibs": "Integrated Brier", "ibs_skill": "Skill against Kaplan–Meier"}
+DISCRIMINATION = {
+    names.HARRELL_C: "Harrell C",
+    names.UNO_C: "Uno C",
+    names.STRATIFIED_C: "C within strata",
+}
+ACCURACY = {names.IBS: "Integrated Brier", names.IBS_SKILL: "Skill against Kaplan–Meier"}
 CALIBRATION = {
-    "oe": "O/E",
-    "slope": "Slope",
-    "ici": "ICI",
-    "e50": "E50",
-    "e90": "E90",
-    "d_calibration": "D, p",
-    "a_calibration": "A, p",
+    names.OE: "O/E",
+    names.SLOPE: "Slope",
+    names.ICI: "ICI",
+    names.E50: "E50",
+    names.E90: "E90",
+    names.D_CALIBRATION: "D, p",
+    names.A_CALIBRATION: "A, p",
 }
 
 
@@ -63,8 +69,7 @@ def in_order(models: Mapping[str, Any]) -> dict[str, Any]:
     """Models as the page lists them: baselines, the photograph, what it is set against; others after their base."""
     order = list(MODELS)
     rank = {
-        name: order.index(base) if (base := name.partition("/")[0]) in order else len(order)
-        for name in models
+        name: order.index(base) if (base := names.base_of(name)) in order else len(order) for name in models
     }
     return {name: models[name] for name in sorted(models, key=rank.__getitem__)}
 
@@ -72,24 +77,27 @@ def in_order(models: Mapping[str, Any]) -> dict[str, Any]:
 def metric_table(models: Mapping[str, Any], metrics: Mapping[str, str], digits: int = 3) -> pd.DataFrame:
     """Rows: models; columns: those of the metrics that some model has."""
     models = in_order(models)
-    names = [m for m in metrics if any(m in v for v in models.values())]
+    shown = [m for m in metrics if any(m in v for v in models.values())]
     rows = {
-        model_name(k): [interval_text(v.get(m), 2 if m in ("oe", "slope") else digits) for m in names]
+        model_name(k): [interval_text(v.get(m), 2 if m in (names.OE, names.SLOPE) else digits) for m in shown]
         for k, v in models.items()
     }
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=[metrics[m] for m in names])
-    return table[(table != "–").any(axis=1)] if names else table.iloc[:0]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[metrics[m] for m in shown])
+    return table[(table != "–").any(axis=1)] if shown else table.iloc[:0]
 
 
 def by_horizon(models: Mapping[str, Any], metric: str, horizons: Sequence[float], unit: str) -> pd.DataFrame:
     """`metric` at every horizon: ``auc`` or ``brier``."""
-    names = {f"{metric}_{t:g}": f"{t:g} {unit}" for t in horizons}
-    return metric_table(models, names)
+    return metric_table(models, {names.at(metric, t): f"{t:g} {unit}" for t in horizons})
 
 
 def difference_table(comparisons: Mapping[str, Any]) -> pd.DataFrame:
     """Paired differences: rows are pairs of models, columns metrics."""
-    shown = {"uno_c": "Uno C", "stratified_c": "C within strata", "ibs": "Integrated Brier (less is better)"}
+    shown = {
+        names.UNO_C: "Uno C",
+        names.STRATIFIED_C: "C within strata",
+        names.IBS: "Integrated Brier (less is better)",
+    }
     present = [m for m in shown if any(m in v for v in comparisons.values())]
     rows = {
         " \u2212 ".join(model_name(p) for p in pair.split(" - ")): [interval_text(v.get(m)) for m in present]
@@ -100,11 +108,11 @@ def difference_table(comparisons: Mapping[str, Any]) -> pd.DataFrame:
 
 def benefit_table(models: Mapping[str, Any], comparisons: Mapping[str, Any]) -> pd.DataFrame:
     """Net benefit at the thresholds set beforehand: models, and what the photograph adds to the clinical variables."""
-    of = {m: models[m] for m in ("clinical", "photo", "both") if m in models}
-    marks = sorted({k for v in of.values() for k in v if k.startswith("net_benefit")})
+    of = {m: models[m] for m in (names.CLINICAL, names.PHOTO, names.BOTH) if m in models}
+    marks = sorted({k for v in of.values() for k in v if k.startswith(names.NET_BENEFIT)})
     columns = {k: k.rsplit("_", 1)[1] for k in marks}
     table = metric_table(of, columns) if marks else pd.DataFrame()
-    gain = comparisons.get("both - clinical", {})
+    gain = comparisons.get(names.difference(names.BOTH, names.CLINICAL), {})
     if marks and any(k in gain for k in marks):
         table.loc["Photograph + clinical \u2212 Clinical variables"] = [
             interval_text(gain.get(k)) for k in marks
@@ -135,15 +143,15 @@ def edit_table(edits: Mapping[str, Any]) -> pd.DataFrame:
         name: [f"{v['moved']:.2f}", f"{v['shift']:+.2f}".replace("-", "\u2212"), f"{v['correlation']:.2f}"]
         for name, v in edits.items()
     }
-    names = ["Mean absolute change, SD", "Mean change, SD", "Correlation"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=names)
+    columns = ["Mean absolute change, SD", "Mean change, SD", "Correlation"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def flow_table(cohort: Mapping[str, Any], unit: str, origin: str) -> list[tuple[str, str]]:
     """From photographs to events, and the follow-up."""
     flow = cohort["flow"]
-    names = {"photos": "Photographs in the table", "aligned": "with a face", "embedded": "embedded"}
-    table = [(text, f"{flow[k]:,}") for k, text in names.items() if k in flow]
+    steps = {"photos": "Photographs in the table", "aligned": "with a face", "embedded": "embedded"}
+    table = [(text, f"{flow[k]:,}") for k, text in steps.items() if k in flow]
     table += [(f"left out: {reason}", f"{count:,}") for reason, count in flow.get("excluded", {}).items()]
     table += [
         ("Patients analysed", f"{flow['patients']:,}"),

@@ -5,9 +5,11 @@ The wording of the topics is ours; the numbers are those of the statement.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stylegan_surv.study import Study
 
 AUTHORS = "To be reported by the authors."
 
@@ -45,16 +47,15 @@ TOPICS = {
 }  # fmt: skip
 
 
-def checklist(study: Any) -> list[Item]:
+def checklist(study: Study) -> list[Item]:
     """Every item, with what the run knows of it."""
     known = _known(study)
     return [Item(number, topic, known.get(number, AUTHORS)) for number, topic in TOPICS.items()]
 
 
-def _known(study: Any) -> dict[str, str]:
-    flow, config, settings = study.flow, study.config, study.metrics.get("settings", {})
-    cohort, unit = study.cohort, study.cohort.time_unit
-    horizons = ", ".join(f"{t:g}" for t in settings.get("horizons", []))
+def _known(study: Study) -> dict[str, str]:
+    flow, config, unit = study.flow, study.config, study.facts.time_unit
+    horizons = ", ".join(f"{t:g}" for t in study.metrics["settings"]["horizons"])
     folds = f"{config.get('folds', '?')} folds, {config.get('repeats', '?')} repeats"
     clinical = ", ".join(config.get("clinical", [])) or "none"
     items = {
@@ -63,7 +64,7 @@ def _known(study: Any) -> dict[str, str]:
         "8a": f"Time to event in {unit}; horizons {horizons} {unit}.",
         "9a": f"Photograph: all latent dimensions. Clinical variables: {clinical}.",
         "9b": "Latents: coordinates of the photograph in W+.",
-        "10": f"{flow['patients']} patients, {flow['events']} events. Events needed for a given hazard ratio: "
+        "10": f"{flow.patients} patients, {flow.events} events. Events needed for a given hazard ratio: "
         "stylegan_surv.survival.metrics.sample_size.",
         "11": "Missing clinical values are imputed in the training part of each fold, with an indicator. "
         + _missing(study),
@@ -79,10 +80,10 @@ def _known(study: Any) -> dict[str, str]:
         "13": "No resampling or weighting of patients.",
         "15": f"A risk score (higher is worse) and survival probabilities at {horizons} {unit}.",
         "18f": "stylegan-surv, Apache-2.0; version and configuration below.",
-        "20a": f"{flow.get('photos', '?')} photographs, {flow.get('embedded', '?')} embedded, {flow['patients']} "
-        f"patients, {flow['events']} events; exclusions in the cohort section.",
+        "20a": f"{flow.photos} photographs, {flow.embedded} embedded, {flow.patients} "
+        f"patients, {flow.events} events; exclusions in the cohort section.",
         "20b": "See the cohort section.",
-        "21": f"{flow['patients']} patients and {flow['events']} events, each evaluated by models fitted without them.",
+        "21": f"{flow.patients} patients and {flow.events} events, each evaluated by models fitted without them.",
         "22": "Stored with the study: model/ (coefficients, baseline hazard, card).",
         "23a": "See discrimination, accuracy and calibration; all numbers in metrics.json.",
     }
@@ -96,17 +97,13 @@ def _known(study: Any) -> dict[str, str]:
             f"Options set in {config['file']} (SHA-256 {config['file_sha256'][:16]}…); configurations tried on these "
             f"data: {config.get('tried', 'not stated')}."
         )
-    if study.provenance.get("text"):
-        items["16"] = str(study.provenance["text"])
-    if cohort.flags:
-        items["26"] = "Noted by the run: " + " ".join(cohort.flags)
+    if study.provenance.text:
+        items["16"] = study.provenance.text
+    if study.facts.flags:
+        items["26"] = "Noted by the run: " + " ".join(study.facts.flags)
     return items
 
 
-def _missing(study: Any) -> str:
-    patients = getattr(study.cohort, "patients", None)
-    columns: list[str] = [
-        c for c in study.config.get("clinical", []) if patients is not None and c in patients
-    ]
-    counts: Mapping[str, int] = {c: int(patients[c].isna().sum()) for c in columns}  # type: ignore[index]
+def _missing(study: Study) -> str:
+    counts = study.facts.missing
     return "Missing: " + ", ".join(f"{c} {k}" for c, k in counts.items()) + "." if counts else ""

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+
+from stylegan_surv.survival.metrics import names
+
+if TYPE_CHECKING:
+    from stylegan_surv.study.data import Exposure
 
 Level = Literal["plain", "good", "caution", "alarm"]
 Topic = Literal["found", "sure", "confounds"]
@@ -53,7 +58,7 @@ def findings(
     metrics: Mapping[str, Any],
     flow: Mapping[str, Any],
     flags: Sequence[str] = (),
-    provenance: Mapping[str, Any] | None = None,
+    provenance: Exposure | None = None,
     tried: int | None = None,
 ) -> list[Finding]:
     """The first screen: what was found, how sure it is, what confounds it."""
@@ -70,7 +75,7 @@ def findings(
         *_without_face(models),
         *_betrayed(controls),
         *_duplicates(controls),
-        *_seen(provenance or {}, metrics.get("c_provenance") or {}),
+        *_seen(provenance, metrics.get("c_provenance") or {}),
         *_late(flow),
         *_unstable(controls),
         *_censored(metrics),
@@ -94,20 +99,20 @@ def _has_interval(value: Number | None) -> TypeGuard[Number]:
 
 
 def _photo(models: Mapping[str, Any], flow: Mapping[str, Any]) -> Iterator[Finding]:
-    photo, clinical = models.get("photo", {}), models.get("clinical", {})
-    c, within = photo.get("harrell_c"), photo.get("stratified_c")
+    photo, clinical = models.get(names.PHOTO, {}), models.get(names.CLINICAL, {})
+    c, within = photo.get(names.HARRELL_C), photo.get(names.STRATIFIED_C)
     if not _has_interval(c):
         return
     text = f"C {number(c)}; 0.5 is chance. {flow['patients']:,} patients, {flow['events']:,} with the event."
     if clinical:
-        text += f" The clinical variables reach {clinical['harrell_c']['estimate']:.3f}."
+        text += f" The clinical variables reach {clinical[names.HARRELL_C]['estimate']:.3f}."
     title = "The photograph ranks patients by risk better than chance"
     if c["low"] <= 0.5:
         title = "No prognostic information was shown in the photograph"
     elif _has_interval(within):
         text += f" Within strata the photograph has {number(within)}"
-        if clinical.get("stratified_c"):
-            text += f", the clinical variables {clinical['stratified_c']['estimate']:.3f}"
+        if clinical.get(names.STRATIFIED_C):
+            text += f", the clinical variables {clinical[names.STRATIFIED_C]['estimate']:.3f}"
         text += "."
         if _lost(c, within) > LOST:
             title += ", but far less so within strata"
@@ -121,9 +126,11 @@ def _lost(whole: Number, within: Number) -> float:
 
 def _added(metrics: Mapping[str, Any]) -> Iterator[Finding]:
     test = metrics.get("added_value")
-    differences = metrics.get("comparisons", {}).get("both - clinical", {})
-    name = "stratified_c" if "stratified_c" in differences else "uno_c"  # the era is no added value
-    delta, what = differences.get(name), {"uno_c": "Uno's C", "stratified_c": "C within strata"}[name]
+    differences = metrics.get("comparisons", {}).get(names.difference(names.BOTH, names.CLINICAL), {})
+    name = (
+        names.STRATIFIED_C if names.STRATIFIED_C in differences else names.UNO_C
+    )  # the era is no added value
+    delta, what = differences.get(name), {names.UNO_C: "Uno's C", names.STRATIFIED_C: "C within strata"}[name]
     if not test:
         if _has_interval(delta):
             shown = "does" if delta["low"] > 0 else "was not shown to"
@@ -132,7 +139,7 @@ def _added(metrics: Mapping[str, Any]) -> Iterator[Finding]:
                 f"Difference of {what}, with the photograph minus without it: {number(delta)}.",
             )  # fmt: skip
         return
-    beside = "beside the clinical variables" if "clinical" in metrics["models"] else "alone"
+    beside = "beside the clinical variables" if names.CLINICAL in metrics["models"] else "alone"
     text = (
         f"Permutation test p = {test['p']:.3f} ({test['n_permutations']} reruns of the whole analysis); hazard "
         f"ratio {number(test['hazard_ratio_per_sd'], 2)} per standard deviation of the score, {beside}."
@@ -147,12 +154,12 @@ def _added(metrics: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _recognition(metrics: Mapping[str, Any]) -> Iterator[Finding]:
     """Do the latents tell more than any face-recognition system would?"""
-    difference = metrics.get("comparisons", {}).get("photo - face_recognition", {})
-    name = "stratified_c" if "stratified_c" in difference else "uno_c"
+    difference = metrics.get("comparisons", {}).get(names.difference(names.PHOTO, names.FACE_RECOGNITION), {})
+    name = names.STRATIFIED_C if names.STRATIFIED_C in difference else names.UNO_C
     value = difference.get(name)
     if not _has_interval(value):
         return
-    where = "within strata" if name == "stratified_c" else "Uno's"
+    where = "within strata" if name == names.STRATIFIED_C else "Uno's"
     text = f"Difference of C, {where}, photograph less embedding: {number(value)}."
     if value["low"] > 0:
         yield Finding("found", "plain", "It tells more than a face-recognition embedding", text)
@@ -210,8 +217,8 @@ def _events(flow: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _calibrated(models: Mapping[str, Any]) -> Iterator[Finding]:
-    name = "both" if "both" in models else "photo"
-    oe, slope = (models.get(name, {}).get(k) for k in ("oe", "slope"))
+    name = names.BOTH if names.BOTH in models else names.PHOTO
+    oe, slope = (models.get(name, {}).get(k) for k in (names.OE, names.SLOPE))
     if not (_has_interval(oe) and _has_interval(slope)):
         return
     text = f"Observed over expected {number(oe, 2)}, slope {number(slope, 2)} (model: {name}; 1 is ideal)."
@@ -223,11 +230,11 @@ def _calibrated(models: Mapping[str, Any]) -> Iterator[Finding]:
 def _within(metrics: Mapping[str, Any]) -> Iterator[Finding]:
     """C within strata, site, era …: what remains when like is compared with like."""
     models = metrics["models"]
-    photo = models.get("photo", {})
-    whole = photo.get("harrell_c")
+    photo = models.get(names.PHOTO, {})
+    whole = photo.get(names.HARRELL_C)
     if not _has_interval(whole) or whole["estimate"] <= 0.5:
         return
-    strata = photo.get("stratified_c")
+    strata = photo.get(names.STRATIFIED_C)
     levels = {"strata": strata, **metrics.get("c_within", {})}
     if strata:  # a column that is the strata says nothing new
         same = [k for k, v in levels.items() if k != "strata" and _equal(v, strata)]
@@ -242,7 +249,7 @@ def _within(metrics: Mapping[str, Any]) -> Iterator[Finding]:
             f"{number(value)} instead of {whole['estimate']:.3f}."
         )
         if lost > LOST and whole["low"] > 0.5:
-            clinical = models.get("clinical", {}).get("stratified_c") if name == "strata" else None
+            clinical = models.get(names.CLINICAL, {}).get(names.STRATIFIED_C) if name == "strata" else None
             if clinical:
                 text += f" The clinical variables keep {clinical['estimate']:.3f}."
             share = "All" if lost >= 1 else f"{lost:.0%}"
@@ -262,15 +269,15 @@ def _same(name: str) -> str:
 
 
 def _without_face(models: Mapping[str, Any]) -> Iterator[Finding]:
-    photo = models.get("photo", {}).get("harrell_c")
+    photo = models.get(names.PHOTO, {}).get(names.HARRELL_C)
     pictures = {
-        "background": "the background alone",
-        "no_face": "the picture with the face masked out",
-        "nuisance": "light, colour, sharpness, pose, site and year",
+        names.BACKGROUND: "the background alone",
+        names.NO_FACE: "the picture with the face masked out",
+        names.NUISANCE: "light, colour, sharpness, pose, site and year",
     }
     worst: tuple[float, str, Number] | None = None
     for name, what in pictures.items():
-        c = models.get(name, {}).get("harrell_c")
+        c = models.get(name, {}).get(names.HARRELL_C)
         if _has_interval(c) and c["low"] > 0.5 and (worst is None or c["estimate"] > worst[0]):
             worst = (c["estimate"], what, c)
     if worst is None:
@@ -307,17 +314,17 @@ def _duplicates(controls: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding("confounds", "alarm", "Duplicated photographs across patients", text)
 
 
-def _seen(provenance: Mapping[str, Any], inside: Mapping[str, Any]) -> Iterator[Finding]:
-    if not provenance:
+def _seen(provenance: Exposure | None, inside: Mapping[str, Any]) -> Iterator[Finding]:
+    if provenance is None or not provenance.text:
         return
-    text = str(provenance.get("text", ""))
+    text = provenance.text
     if all(_has_interval(inside.get(k)) for k in ("inside", "outside")):
         text += (
             f" C of the photograph inside {number(inside['inside'])}, outside {number(inside['outside'])}."
         )
-    if provenance.get("seen"):
+    if provenance.seen:
         yield Finding("confounds", "alarm", "The networks had seen patients of this study", text)
-    elif provenance.get("leak"):
+    elif provenance.leak:
         yield Finding("confounds", "caution", "It is not known whom the networks had seen", text)
     else:
         yield Finding("confounds", "good", "The networks had not seen these patients", text)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from stylegan_surv._types import Floats
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.cox.plain import breslow, fit_cox
-from stylegan_surv.survival.metrics.table import oof_metrics
+from stylegan_surv.survival.metrics import names
+from stylegan_surv.survival.metrics.interval import RESAMPLES
+from stylegan_surv.survival.metrics.table import Metrics, oof_metrics
 from stylegan_surv.survival.validation.out_of_fold import scores_of, survival_columns
 
 if TYPE_CHECKING:
     from stylegan_surv.survival.outcome import Outcome
-
-Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Recalibration:
     ----------
     slope : float
         Coefficient of the frozen score in a Cox model of the new cohort; below 1, the score was too extreme.
-    times, baseline : arrays [T]
+    times, baseline : array of float, shape (T,)
         Horizons and the new cumulative baseline hazard there.
     centre : float
         Mean of the score in the new cohort, at which the baseline is given.
@@ -41,7 +42,7 @@ class Recalibration:
     centre: float
 
     def survival(self, risk: ArrayLike) -> Floats:
-        """Recalibrated S(t) at the horizons, [n, T]."""
+        """Recalibrated S(t) at the horizons, shape (n, T), of frozen risks, shape (n,)."""
         ratio = np.exp(self.slope * (np.asarray(risk, float) - self.centre))
         return np.asarray(np.exp(-ratio[:, None] * self.baseline))
 
@@ -52,12 +53,12 @@ class External:
 
     Attributes
     ----------
-    metrics : dict
-        Layout of ``metrics.json``: the models "frozen", and "recalibrated" where it was asked for.
+    metrics : Metrics
+        Of the models "frozen", and "recalibrated" where it was asked for.
     recalibration : Recalibration or None
     """
 
-    metrics: dict[str, Any]
+    metrics: Metrics
     recalibration: Recalibration | None
 
 
@@ -68,7 +69,7 @@ def validate_external(
     recalibrate: bool = False,
     strata: ArrayLike | None = None,
     horizons: Sequence[float] | None = None,
-    n_boot: int = 1000,
+    n_boot: int = RESAMPLES,
     seed: int = 0,
 ) -> External:
     """Evaluate the predictions of a frozen model on patients whom it has never seen.
@@ -82,8 +83,10 @@ def validate_external(
     recalibrate : bool
         Also fit slope and baseline on the new cohort (van Houwelingen 2000). These are then no longer a
         validation: the ranking is unchanged, calibration is as fitted.
-    strata, horizons, n_boot, seed
-        As in `oof_metrics`; horizons are by default all S(t) columns.
+    strata : array-like, shape (n,), optional
+    horizons : sequence of float, optional
+    n_boot, seed : int
+        As in `oof_metrics`; the horizons are by default all S(t) columns.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def validate_external(
     InputError
         Patients without prediction, or a patient twice.
     """
-    frame = predictions.assign(repeat=0, fold=0, model="frozen")
+    frame = predictions.assign(repeat=0, fold=0, model=names.FROZEN)
     frame = frame[frame["patient_id"].astype(str).isin(set(outcome.patient_id))]
     missing = set(outcome.patient_id) - set(frame["patient_id"].astype(str))
     if missing:
@@ -107,23 +110,22 @@ def validate_external(
     frames = [frame]
     if recalibrate:
         fitted = _recalibrate(scores_of(frame, outcome).risk[0], outcome, times)
-        again = frame.assign(model="recalibrated")
+        again = frame.assign(model=names.RECALIBRATED)
         again[list(survival_columns(frame))] = fitted.survival(frame["risk"])
         frames.append(again)
     horizons = list(times) if horizons is None and len(times) else horizons
     metrics = oof_metrics(
         pd.concat(frames), outcome, strata=strata, horizons=horizons, n_boot=n_boot, seed=seed
     )
-    metrics["settings"]["intervals"] = "95 % percentile intervals over the patients of the new cohort"
-    return External(metrics, fitted)
+    about = replace(
+        metrics.settings, intervals="95 % percentile intervals over the patients of the new cohort"
+    )
+    return External(replace(metrics, settings=about), fitted)
 
 
 def _recalibrate(risk: Floats, outcome: Outcome, times: Floats) -> Recalibration:
-    slope = float(
-        fit_cox(risk[:, None], outcome.time, outcome.event, entry=outcome.entry, strata=outcome.strata).coef[
-            0
-        ]
-    )
+    fit = fit_cox(risk[:, None], outcome.time, outcome.event, entry=outcome.entry, strata=outcome.strata)
+    slope = float(fit.coef[0])
     centre = float(risk.mean())
     baseline = breslow(slope * (risk - centre), outcome.time, outcome.event, times, outcome.entry)
     return Recalibration(slope, times, baseline, centre)

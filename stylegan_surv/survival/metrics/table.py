@@ -7,15 +7,16 @@ not in them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from stylegan_surv._types import Array, Floats, Progress
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival.metrics import accuracy as _accuracy
+from stylegan_surv.survival.metrics import accuracy, names
 from stylegan_surv.survival.metrics.calibration import a_calibration, calibration, d_calibration
 from stylegan_surv.survival.metrics.censoring import Censoring, at_risk, censoring_survival
 from stylegan_surv.survival.metrics.concordance import (
@@ -27,6 +28,7 @@ from stylegan_surv.survival.metrics.concordance import (
     pooled_concordance,
     repeat_pairs,
 )
+from stylegan_surv.survival.metrics.interval import LEVEL, RESAMPLES, Interval
 from stylegan_surv.survival.metrics.resamples import Resamples, multiplicities
 from stylegan_surv.survival.validation.out_of_fold import Scores, scores_of
 
@@ -34,38 +36,35 @@ if TYPE_CHECKING:
     from stylegan_surv.survival.outcome import Outcome
 
 __all__ = [
+    "CensoringModel",
     "Concordance",
     "MetricSamples",
+    "Metrics",
     "concordance",
     "default_horizons",
     "default_tau",
     "evaluation_times",
-    "interval",
     "metric_samples",
     "oof_metrics",
     "paired_differences",
     "pooled_concordance",
 ]
 
-Floats = NDArray[np.floating]
-THRESHOLDS = (
-    0.1,
-    0.2,
-    0.3,
-    0.4,
-    0.5,
-)  # of predicted risk, for net benefit; set beforehand, not chosen by result
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)  # of predicted risk, for net benefit; set before any result was seen
 PAIRS = (
-    ("both", "clinical"),
-    ("photo", "clinical"),
-    ("photo", "nuisance"),
-    ("photo", "face_recognition"),
-    ("photo", "apparent_age"),
+    (names.BOTH, names.CLINICAL),
+    (names.PHOTO, names.CLINICAL),
+    (names.PHOTO, names.NUISANCE),
+    (names.PHOTO, names.FACE_RECOGNITION),
+    (names.PHOTO, names.APPARENT_AGE),
 )
-_CELLS = 1_000_000  # patients × resamples handled at once: 8 MB per array
+AT_RISK = 0.10  # share of the patients that must be under observation where a metric is taken
+CURVE_TIMES = 24  # times at which S(t) is predicted beside the horizons
+CONSTANT = 1e-9  # spread below which predicted risks are all equal
+CELLS = 1_000_000  # patients × resamples handled at once: 8 MB per array
 
 
-def default_tau(outcome: Outcome, share: float = 0.10) -> float:
+def default_tau(outcome: Outcome, share: float = AT_RISK) -> float:
     """Last event time with at least `share` of the patients under observation."""
     if not outcome.event.any():
         raise InputError(
@@ -79,7 +78,7 @@ def default_tau(outcome: Outcome, share: float = 0.10) -> float:
     return float(enough[-1] if len(enough) else events[-1])
 
 
-def default_horizons(outcome: Outcome, share: float = 0.10) -> list[float]:
+def default_horizons(outcome: Outcome, share: float = AT_RISK) -> list[float]:
     """Quartiles of the event times up to `default_tau`, to three digits."""
     tau = default_tau(outcome, share)
     quartiles = np.quantile(outcome.time[outcome.event & (outcome.time <= tau)], [0.25, 0.5, 0.75])
@@ -87,7 +86,7 @@ def default_horizons(outcome: Outcome, share: float = 0.10) -> list[float]:
 
 
 def evaluation_times(
-    outcome: Outcome, horizons: Sequence[float] | None = None, number: int = 24
+    outcome: Outcome, horizons: Sequence[float] | None = None, number: int = CURVE_TIMES
 ) -> list[float]:
     """Times at which S(t) should be predicted: the horizons, and quantiles of the event times up to tau.
 
@@ -105,31 +104,84 @@ class MetricSamples:
 
     Attributes
     ----------
-    values : dict of dict of array [1 + B]
+    values : dict of dict of array of float, shape (1 + B,)
         ``values[model][metric]``: the estimate first, then one value per resample.
     """
 
     values: Mapping[str, Mapping[str, Floats]]
 
-    def table(self, level: float = 0.95) -> dict[str, dict[str, dict[str, float | None]]]:
-        """``[model][metric].{estimate, low, high}`` with percentile intervals."""
+    def table(self, level: float = LEVEL) -> dict[str, dict[str, Interval]]:
+        """``[model][metric]`` with percentile intervals."""
         return {
-            model: {metric: interval(v, level) for metric, v in metrics.items()}
+            model: {metric: Interval.of_samples(v, level) for metric, v in metrics.items()}
             for model, metrics in self.values.items()
         }
 
-    def difference(self, model: str, other: str, metric: str, level: float = 0.95) -> dict[str, float | None]:
+    def difference(self, model: str, other: str, metric: str, level: float = LEVEL) -> Interval:
         """`model` less `other`, paired: both are computed on each resample of the patients."""
-        return interval(self.values[model][metric] - self.values[other][metric], level)
+        return Interval.of_samples(self.values[model][metric] - self.values[other][metric], level)
 
 
-def interval(values: Floats, level: float = 0.95) -> dict[str, float | None]:
-    """Estimate (first value) and percentile interval (the others); None where it cannot be computed."""
-    edge = (1 - level) / 2
-    resamples = values[1:][np.isfinite(values[1:])]
-    low, high = np.quantile(resamples, [edge, 1 - edge]) if len(resamples) > 1 else (np.nan, np.nan)
-    numbers = zip(("estimate", "low", "high"), (values[0], low, high))
-    return {name: float(x) if np.isfinite(x) else None for name, x in numbers}
+@dataclass(frozen=True)
+class MetricSettings:
+    """What the metrics rest on.
+
+    Attributes
+    ----------
+    horizons : tuple of float
+        Times of AUC(t) and Brier(t).
+    main_horizon : float
+        That of calibration and net benefit: the middle one.
+    tau : float
+        Upper end of Uno's C and of the integrated Brier score.
+    g_tau : float
+        Share that is still uncensored just before `tau`.
+    n_boot, seed : int
+    intervals : str
+        What the intervals are, in words.
+    """
+
+    horizons: tuple[float, ...]
+    main_horizon: float
+    tau: float
+    g_tau: float
+    n_boot: int
+    seed: int
+    intervals: str = "95 % percentile intervals over patients, conditional on the fitted models"
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The table of metrics, as ``metrics.json`` holds it.
+
+    Attributes
+    ----------
+    models : dict of dict of Interval
+        By model and metric.
+    comparisons : dict of dict of Interval
+        Paired differences, by ``"both - clinical"`` and metric.
+    settings : MetricSettings
+    """
+
+    models: Mapping[str, Mapping[str, Interval]]
+    comparisons: Mapping[str, Mapping[str, Interval]]
+    settings: MetricSettings
+
+
+@dataclass(frozen=True)
+class CensoringModel:
+    """Model of the censoring weights.
+
+    Attributes
+    ----------
+    kind : {"km", "stratified", "cox"}
+        As `censoring` in :func:`concordance`.
+    covariates : array of float, shape (n, k), optional
+        For ``"cox"``.
+    """
+
+    kind: Censoring = "km"
+    covariates: ArrayLike | None = None
 
 
 @dataclass(frozen=True)
@@ -139,12 +191,16 @@ class _Setting:
     horizons: Sequence[float]
     tau: float
     thresholds: Sequence[float]
-    strata: NDArray[np.intp] | None
+    strata: Array | None
 
     @property
     def main(self) -> float:
-        """The horizon of calibration and net benefit: the middle one."""
-        return self.horizons[len(self.horizons) // 2]
+        return middle(self.horizons)
+
+
+def middle(horizons: Sequence[float]) -> float:
+    """The horizon of calibration and net benefit."""
+    return float(horizons[len(horizons) // 2])
 
 
 class _Evaluation:
@@ -160,11 +216,11 @@ class _Evaluation:
     def metrics(self, scores: Scores) -> dict[str, Floats]:
         """Every metric, [B]."""
         setting = self.setting
-        values = {"harrell_c": self._c(scores, self.harrell), "uno_c": self._c(scores, self.uno)}
+        values = {names.HARRELL_C: self._c(scores, self.harrell), names.UNO_C: self._c(scores, self.uno)}
         if setting.strata is not None:
-            values["stratified_c"] = self._c(scores, self.harrell, setting.strata)
+            values[names.STRATIFIED_C] = self._c(scores, self.harrell, setting.strata)
         for t in setting.horizons:
-            values[f"auc_{t:g}"] = _accuracy.auc(scores, self.resamples, t, self._at(t))
+            values[names.at(names.AUC, t)] = accuracy.auc(scores, self.resamples, t, self._at(t))
         if scores.has_survival:
             values |= self._brier(scores) | self._calibration(scores) | self._net_benefit(scores)
         return values
@@ -174,7 +230,7 @@ class _Evaluation:
             self._weights[t] = self.resamples.status_weights(t)
         return self._weights[t]
 
-    def _c(self, scores: Scores, weight: PairWeights, strata: NDArray[np.intp] | None = None) -> Floats:
+    def _c(self, scores: Scores, weight: PairWeights, strata: Array | None = None) -> Floats:
         data, m = replace(self.resamples.data, group=strata), self.resamples.m
         counts = [pairs.counts(m) for pairs in repeat_pairs(scores, data, weight)]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -183,26 +239,27 @@ class _Evaluation:
     def _brier(self, scores: Scores) -> dict[str, Floats]:
         r, tau = self.resamples, self.setting.tau
         values = {
-            f"brier_{t:g}": _accuracy.brier(scores.at(t), r, t, self._at(t)) for t in self.setting.horizons
+            names.at(names.BRIER, t): accuracy.brier(scores.at(t), r, t, self._at(t))
+            for t in self.setting.horizons
         }
         times = scores.horizons[scores.horizons <= tau]
         if len(times) == 0:
             return values
-        reference = _accuracy.out_of_fold_kaplan_meier(scores, r, times)
+        reference = accuracy.out_of_fold_kaplan_meier(scores, r, times)
         model, null = (
-            _accuracy.integrated(
-                np.array([_accuracy.brier(s[:, :, k], r, t, self._at(t)) for k, t in enumerate(times)]), times
+            accuracy.integrated(
+                np.array([accuracy.brier(s[:, :, k], r, t, self._at(t)) for k, t in enumerate(times)]), times
             )
             for s in (scores.survival, reference)
         )
-        return values | {"ibs": model, "ibs_skill": 1 - model / null}
+        return values | {names.IBS: model, names.IBS_SKILL: 1 - model / null}
 
     def _calibration(self, scores: Scores) -> dict[str, Floats]:
         data, t = self.resamples.data, self.setting.main
         each = []
         for s in scores.at(t):
             k = np.isfinite(s)
-            if np.ptp(s[k]) < 1e-9:  # a model without predictors: nothing to calibrate
+            if np.ptp(s[k]) < CONSTANT:  # a model without predictors: nothing to calibrate
                 return {}
             entry = None if data.entry is None else data.entry[k]
             each.append(
@@ -210,13 +267,13 @@ class _Evaluation:
                     s[k], data.time[k], data.event[k], t, entry=entry, multiplicity=self.resamples.m[k]
                 )
             )
-        names = ("oe", "slope", "ici", "e50", "e90")
-        return {name: np.mean([getattr(c, name) for c in each], axis=0) for name in names}
+        found = (names.OE, names.SLOPE, names.ICI, names.E50, names.E90)
+        return {name: np.mean([getattr(c, name) for c in each], axis=0) for name in found}
 
     def _net_benefit(self, scores: Scores) -> dict[str, Floats]:
         t, r = self.setting.main, self.resamples
         return {
-            f"net_benefit_{p:g}": _accuracy.net_benefit(scores.at(t), r, t, p)
+            names.at(names.NET_BENEFIT, p): accuracy.net_benefit(scores.at(t), r, t, p)
             for p in self.setting.thresholds
         }
 
@@ -229,11 +286,11 @@ def goodness_of_fit(scores: Scores, outcome: Outcome, tau: float) -> dict[str, F
     if outcome.entry is not None:
         start = scores.cumulative_hazard(np.maximum(outcome.entry, 0.0), end)
     event = outcome.event & (outcome.time <= end)
-    p: dict[str, list[float]] = {"d_calibration": [], "a_calibration": []}
+    p: dict[str, list[float]] = {names.D_CALIBRATION: [], names.A_CALIBRATION: []}
     for h, h0 in zip(hazard, start):
         k = np.isfinite(h)
-        p["d_calibration"].append(d_calibration(np.exp(h0[k] - h[k]), event[k]).p)
-        p["a_calibration"].append(a_calibration(h[k], event[k], entry=h0[k]).p)
+        p[names.D_CALIBRATION].append(d_calibration(np.exp(h0[k] - h[k]), event[k]).p)
+        p[names.A_CALIBRATION].append(a_calibration(h[k], event[k], entry=h0[k]).p)
     return {name: np.array([np.median(values)]) for name, values in p.items()}
 
 
@@ -245,11 +302,10 @@ def metric_samples(
     horizons: Sequence[float] | None = None,
     tau: float | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
-    censoring: Censoring = "km",
-    censoring_covariates: ArrayLike | None = None,
-    n_boot: int = 1000,
+    censoring: CensoringModel = CensoringModel(),
+    n_boot: int = RESAMPLES,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> MetricSamples:
     """Compute every metric of every model on the same `n_boot` resamples of patients.
 
@@ -258,8 +314,8 @@ def metric_samples(
     oof : OutOfFold or DataFrame
         Out-of-fold results: patient_id, repeat, fold, model, risk and the S(t) columns.
     outcome : Outcome
-    strata : array-like [n], optional
-        For ``stratified_c`` and ``censoring="stratified"``; by default the outcome's own.
+    strata : array-like, shape (n,), optional
+        For ``stratified_c`` and stratified censoring; by default the outcome's own.
     horizons : sequence of float, optional
         Times of AUC(t) and Brier(t); the middle one serves calibration and net benefit. S(t) must be among
         the columns. By default `default_horizons`.
@@ -267,8 +323,8 @@ def metric_samples(
         Upper end of Uno's C and of the integrated Brier score; by default `default_tau`.
     thresholds : sequence of float
         Predicted risks at which one would act, for net benefit; to be set before seeing results.
-    censoring, censoring_covariates
-        Model of the censoring weights, as in `concordance`.
+    censoring : CensoringModel
+        Of the inverse-probability weights.
     n_boot, seed : int
         Resamples, the same for all models. Patients are drawn once for all repeats.
     progress : callable, optional
@@ -283,12 +339,11 @@ def metric_samples(
     setting = _Setting(horizons, default_tau(outcome) if tau is None else tau, thresholds, data.group)
     parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in models}
     m = multiplicities(len(outcome.time), n_boot, seed)
-    size = max(1, _CELLS // len(m))
+    size = max(1, CELLS // len(m))
     chunks = [m[:, k : k + size] for k in range(0, m.shape[1], size)]
     for i, chunk in enumerate(chunks):
-        evaluation = _Evaluation(
-            Resamples(replace(data, weight=chunk), censoring, censoring_covariates), setting
-        )
+        weighted = Resamples(replace(data, weight=chunk), censoring.kind, censoring.covariates)
+        evaluation = _Evaluation(weighted, setting)
         for j, name in enumerate(models):
             parts[name].append(evaluation.metrics(scores[name]))
             if progress:
@@ -309,62 +364,37 @@ def oof_metrics(
     strata: ArrayLike | None = None,
     horizons: Sequence[float] | None = None,
     tau: float | None = None,
-    n_boot: int = 1000,
+    n_boot: int = RESAMPLES,
     seed: int = 0,
-    **options: Any,
-) -> dict[str, Any]:
-    """The metrics as ``metrics.json`` holds them; the parameters are those of `metric_samples`.
-
-    Returns
-    -------
-    dict
-        ``models.<name>.<metric>.{estimate, low, high}``, the same of paired differences under
-        ``comparisons``, and under ``settings`` the horizons, tau, G(tau), the number of resamples and what the
-        intervals are conditional on.
-    """
+    progress: Progress | None = None,
+) -> Metrics:
+    """The table of metrics with intervals and paired differences; the parameters are those of `metric_samples`."""
     horizons = default_horizons(outcome) if horizons is None else list(horizons)
     tau = default_tau(outcome) if tau is None else tau
     samples = metric_samples(
-        oof, outcome, strata=strata, horizons=horizons, tau=tau, n_boot=n_boot, seed=seed, **options
+        oof, outcome, strata=strata, horizons=horizons, tau=tau, n_boot=n_boot, seed=seed, progress=progress
     )
-    return {
-        "models": samples.table(),
-        "comparisons": paired_differences(samples),
-        "settings": settings(outcome, horizons, tau, n_boot, seed),
-    }
+    g = censoring_survival(outcome.time, outcome.event, entry=outcome.entry).at(np.array([tau]), left=True)
+    settings = MetricSettings(
+        tuple(map(float, horizons)), middle(horizons), float(tau), float(g[0, 0]), n_boot, seed
+    )
+    return Metrics(samples.table(), paired_differences(samples), settings)
 
 
 def paired_differences(
     samples: MetricSamples, pairs: Sequence[tuple[str, str]] = PAIRS
-) -> dict[str, dict[str, dict[str, float | None]]]:
+) -> dict[str, dict[str, Interval]]:
     """Differences of all metrics that both models have, on the same resamples of patients.
 
     Returns
     -------
-    dict
-        ``["both - clinical"][metric].{estimate, low, high}``; pairs with a missing model are left out.
+    dict of dict of Interval
+        ``["both - clinical"][metric]``; pairs with a missing model are left out.
     """
+    tests = (names.D_CALIBRATION, names.A_CALIBRATION)  # p values have no difference
     found = {}
     for a, b in pairs:
         if a in samples.values and b in samples.values:
-            shared = [
-                m for m in samples.values[a] if m in samples.values[b] and not m.endswith("calibration")
-            ]
-            found[f"{a} - {b}"] = {m: samples.difference(a, b, m) for m in shared}
+            shared = [m for m in samples.values[a] if m in samples.values[b] and m not in tests]
+            found[names.difference(a, b)] = {m: samples.difference(a, b, m) for m in shared}
     return found
-
-
-def settings(
-    outcome: Outcome, horizons: Sequence[float], tau: float, n_boot: int, seed: int
-) -> dict[str, Any]:
-    """What the metrics rest on, in numbers."""
-    g = censoring_survival(outcome.time, outcome.event, entry=outcome.entry).at(np.array([tau]), left=True)
-    return {
-        "horizons": list(map(float, horizons)),
-        "main_horizon": float(horizons[len(horizons) // 2]),
-        "tau": float(tau),
-        "g_tau": float(g[0, 0]),
-        "n_boot": n_boot,
-        "seed": seed,
-        "intervals": "95 % percentile intervals over patients, conditional on the fitted models",
-    }

@@ -1,0 +1,168 @@
+"""The model on all patients: for use on new ones, with the health attribute that it holds."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stylegan_surv.attribute import HealthAttribute
+from stylegan_surv.attribute.direction import attribute_of
+from stylegan_surv.audit.judged import Judged
+from stylegan_surv.errors import InputError
+from stylegan_surv.study.data import StudyData
+from stylegan_surv.study.page import PageData
+from stylegan_surv.study.settings import MODELS, StudySettings
+from stylegan_surv.survival.engines.registry import make_model
+from stylegan_surv.survival.metrics.curves import Curves
+from stylegan_surv.survival.outcome import Outcome
+
+if TYPE_CHECKING:
+    from stylegan_surv.cohort import Cohort
+    from stylegan_surv.inversion import Latents
+
+STRIP_STEPS = (-3.0, -1.5, 0.0, 1.5, 3.0)  # SD of risk
+
+
+@dataclass(frozen=True)
+class AttributeSection:
+    """What ``metrics.json`` holds of the health attribute.
+
+    Attributes
+    ----------
+    split_half : dict of float
+        Cosine between the directions learnt on two halves of the patients, by kind.
+    risk_sd : float
+        SD of the risk score in the cohort.
+    nuisance : dict of dict of float
+        Cosine with the generator's nuisance directions, ``{cosine, null_95}`` by name; empty where it has none.
+    """
+
+    split_half: Mapping[str, float]
+    risk_sd: float
+    nuisance: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class FinalModel:
+    """The model fitted on all patients.
+
+    Attributes
+    ----------
+    model : scikit-learn estimator
+    attribute : HealthAttribute
+    section : AttributeSection
+    page : PageData
+        What a new patient's risk is shown beside.
+    strip : bytes or None
+        PNG of a synthetic face along the attribute; None where the generator is not at hand.
+    """
+
+    model: Any
+    attribute: HealthAttribute
+    section: AttributeSection
+    page: PageData
+    strip: bytes | None
+
+
+def fit(
+    latents: Latents,
+    cohort: Cohort,
+    model: str = MODELS[0],
+    *,
+    strata: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Any:
+    """Fit one survival model on all patients, for use on new ones; its performance is ``evaluate``'s to tell.
+
+    Parameters
+    ----------
+    latents : Latents
+        Photographs in W+; the index photographs of a patient are averaged.
+    cohort : Cohort
+    model : str
+        Name as in :func:`stylegan_surv.survival.make_model`.
+    strata : str, optional
+        A column or ``column:width``; each level gets its own baseline hazard (Cox models).
+    parameters : mapping, optional
+        Parameters of the estimator, instead of its defaults: ``{"alphas": (10.0,)}``.
+
+    Returns
+    -------
+    scikit-learn estimator
+        With ``predict(X)`` (risk score, high is worse) and ``predict_survival_function(X, times)``.
+    """
+    data = StudyData.prepare(latents, cohort, settings=StudySettings(strata=strata))
+    return fit_all(data, model, data.stratified, parameters)
+
+
+def fit_all(
+    data: StudyData, model: str, outcome: Outcome, parameters: Mapping[str, Any] | None = None
+) -> Any:
+    """A model of all patients of `data`."""
+    outcome.require_events(2, "fitting a survival model")
+    estimator = make_model(model, *data.shape, **(parameters or {}))
+    return estimator.fit(data.x, outcome.y, **outcome.fit_params)
+
+
+def finish(data: StudyData, name: str, judged: Judged, curves: Curves) -> FinalModel:
+    """Fit the study's main model on all patients, and derive what is kept with it.
+
+    Parameters
+    ----------
+    data : StudyData
+    name : str
+        Of the model.
+    judged : Judged
+        The cross-validated patients, whose risks and folds say what is usual.
+    curves : Curves
+        Of the cross-validation.
+    """
+    model = fit_all(data, name, data.outcome)
+    attribute = attribute_of(model, data.x, data.outcome, data.shape, data.covariates)
+    section = AttributeSection(attribute.split_half, attribute.risk_sd, nuisance_cosines(model, data))
+    page = PageData.of(model, data, judged, curves)
+    return FinalModel(model, attribute, section, page, synthetic_strip(attribute, data.latents.metadata))
+
+
+def nuisance_cosines(model: Any, data: StudyData) -> dict[str, dict[str, float]]:
+    """Cosines of the attribute with the generator's nuisance directions; empty where it has none."""
+    from stylegan_surv.attribute.nuisance import beside_nuisance, load_nuisance
+
+    num_ws, w_dim = data.shape
+    try:
+        known = load_nuisance(data.latents.metadata.get("generator", ""))
+    except InputError:
+        return {}
+    known = [direction for direction in known if len(direction.direction) == w_dim]
+    risk = np.asarray(model.predict(data.x), float)
+    return beside_nuisance(np.asarray(data.x, float), risk, num_ws, known)
+
+
+def synthetic_strip(attribute: HealthAttribute, latents_info: Mapping[str, Any]) -> bytes | None:
+    """PNG of the generator's average face along the attribute; None where the generator is not at hand.
+
+    No patient is shown: the face is the study generator's mean latent. Its direction is the study's.
+    """
+    import torch
+
+    from stylegan_surv.attribute import edit, strip
+    from stylegan_surv.gan import load_generator
+
+    try:
+        generator = load_generator(latents_info.get("generator", "synthetic-64"))
+    except InputError:
+        return None
+    if generator.card.get("sha256") != latents_info.get("generator_sha256", generator.card.get("sha256")):
+        return None  # a later network under the same name: the latents are not its
+    middle = generator.mapping.w_avg.expand(generator.config.num_ws, -1)
+    if tuple(middle.shape) != attribute.pattern.shape:
+        return None
+    with torch.no_grad():
+        pictures = edit(attribute, middle, STRIP_STEPS, generator=generator)
+    buffer = io.BytesIO()
+    strip(pictures, STRIP_STEPS).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

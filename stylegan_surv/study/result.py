@@ -1,0 +1,288 @@
+"""A study as it is kept: what was found, where it comes from, and the folder that holds it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stylegan_surv import __version__
+from stylegan_surv._files import whole, write_json
+from stylegan_surv._records import to_json
+from stylegan_surv.errors import InputError
+from stylegan_surv.study.data import Exposure, Flow
+from stylegan_surv.study.page import check_format
+
+if TYPE_CHECKING:
+    from stylegan_surv.attribute import HealthAttribute
+    from stylegan_surv.cohort import Cohort
+    from stylegan_surv.faces import Chips
+    from stylegan_surv.study.final import FinalModel
+    from stylegan_surv.survival.outcome import Outcome
+
+FORMAT = 1  # of metrics.json, study.json, the Parquet files and the model's card
+METRICS, FACTS, OOF, STRIP, REPORT = "metrics.json", "study.json", "oof.parquet", "strip.png", "report.html"
+PORTRAITS = 8  # patients at either end of the risk
+
+
+@dataclass(frozen=True)
+class CohortFacts:
+    """What a reader must know of the clinical table.
+
+    Attributes
+    ----------
+    time_unit, time_origin : str
+        Unit of the times, and what time zero is, in words; "" where nobody has said so.
+    flags : tuple of str
+        What the table says about itself, in plain language.
+    missing : dict of int
+        Patients of the table without a value, by clinical variable.
+    """
+
+    time_unit: str = "years"
+    time_origin: str = ""
+    flags: tuple[str, ...] = ()
+    missing: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cohort: Cohort, clinical: Sequence[str]) -> CohortFacts:
+        """Of a cohort and the variables that the clinic knows."""
+        missing = {name: int(cohort.patients[name].isna().sum()) for name in clinical}
+        return cls(cohort.time_unit, cohort.time_origin, tuple(cohort.flags), missing)
+
+
+@dataclass(frozen=True)
+class Portraits:
+    """Photographs of the patients with the lowest and with the highest out-of-fold risks, in increasing order."""
+
+    lowest: tuple[str, ...]
+    highest: tuple[str, ...]
+
+    @classmethod
+    def of(cls, photo: pd.DataFrame, index: pd.DataFrame, chips: Chips | None) -> Portraits | None:
+        """Chosen by the mean rank within folds; None without chips.
+
+        Parameters
+        ----------
+        photo : DataFrame
+            Out-of-fold rows of the photograph's model.
+        index : DataFrame
+            Index photographs with ``photo_id, patient_id``.
+        chips : Chips or None
+        """
+        if chips is None or photo.empty:
+            return None
+        rank = photo.groupby(["repeat", "fold"])["risk"].rank(pct=True)
+        order = rank.groupby(photo["patient_id"].astype(str)).mean().sort_values().index
+        shown = index[index["photo_id"].isin(set(chips.ok["photo_id"]))].drop_duplicates("patient_id")
+        photo_of = dict(zip(shown["patient_id"].astype(str), shown["photo_id"].astype(str)))
+        known = [photo_of[p] for p in order if p in photo_of]
+        number = min(PORTRAITS, len(known) // 2)
+        return cls(tuple(known[:number]), tuple(known[-number:])) if number else None
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Everything an evaluation found; ``save`` writes it, ``report`` draws it, ``open`` reads it again.
+
+    Attributes
+    ----------
+    metrics : dict
+        What ``metrics.json`` holds, every number and curve of the report: ``models.<name>.<metric>.{estimate, low,
+        high}``, ``settings``, ``controls``, ``curves``, …
+    oof : DataFrame
+        Out-of-fold results: patient_id, repeat, fold, model, risk, S(t) at every horizon.
+    config : dict
+        The analysis as it was asked for.
+    flow : Flow
+        From photographs to patients and events, with what was left out and why.
+    latents_info : dict
+        Metadata of the latents: networks, method, settings.
+    provenance : Exposure
+        Whom the networks had seen.
+    facts : CohortFacts
+    portraits : Portraits or None
+        Which faces a report shows where faces are allowed.
+    tables : dict of DataFrame
+        ``folds`` and ``chosen``, as in ``OutOfFold``.
+    strip_png : bytes or None
+        Of a study that was opened; otherwise ``final`` has it.
+    cohort, outcome : Cohort and Outcome, or None
+        The patients that were analysed and their follow-up; None in a study that was opened from its folder.
+    final : FinalModel or None
+        The model on all patients; None if it was not asked for, and in a study that was opened (its folder ``model``
+        has it).
+    chips : Chips or None
+        The aligned photographs; a report shows them only where faces are allowed.
+    """
+
+    metrics: dict[str, Any]
+    oof: pd.DataFrame
+    config: dict[str, Any]
+    flow: Flow
+    latents_info: dict[str, Any] = field(default_factory=dict)
+    provenance: Exposure = field(default_factory=Exposure)
+    facts: CohortFacts = field(default_factory=CohortFacts)
+    portraits: Portraits | None = None
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    strip_png: bytes | None = None
+    cohort: Cohort | None = None
+    outcome: Outcome | None = None
+    final: FinalModel | None = None
+    chips: Chips | None = None
+
+    @property
+    def model(self) -> Any:
+        """The model fitted on all patients, or None."""
+        return None if self.final is None else self.final.model
+
+    @property
+    def attribute(self) -> HealthAttribute | None:
+        """Its health attribute, or None."""
+        return None if self.final is None else self.final.attribute
+
+    @property
+    def strip(self) -> bytes | None:
+        """PNG of a synthetic face along the attribute, or None."""
+        return self.strip_png if self.final is None else self.final.strip
+
+    def report(self, path: str | Path, *, faces: bool = False) -> Path:
+        """Write the report as one self-contained HTML file.
+
+        Parameters
+        ----------
+        path : str or Path
+        faces : bool
+            Show the patients with the lowest and the highest risks, where the study has their photographs.
+        """
+        from stylegan_surv.report import render
+
+        return render(self, path, faces=faces)
+
+    def save(self, folder: str | Path, *, faces: bool = False) -> Path:
+        """Write report.html, metrics.json, study.json, the tables as Parquet and, where there is one, model/.
+
+        Every file is renamed into place when it is complete, so that an interrupted save leaves the former study whole.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.final is not None:
+            self._save_model(self.final, folder / "model")
+        for name, table in {Path(OOF).stem: self.oof, **self.tables}.items():
+            write_table(folder / f"{name}.parquet", table)
+        if self.strip is None:
+            (folder / STRIP).unlink(missing_ok=True)
+        else:
+            with whole(folder / STRIP) as unfinished:
+                unfinished.write_bytes(self.strip)
+        write_json(folder / METRICS, self.metrics)
+        write_json(folder / FACTS, self._facts())
+        self.report(folder / REPORT, faces=faces)
+        return folder
+
+    def _save_model(self, final: FinalModel, folder: Path) -> None:
+        from stylegan_surv.attribute import save_attribute
+        from stylegan_surv.survival.engines.persist import save_model
+
+        save_model(final.model, folder, card=self.card())
+        save_attribute(final.attribute, folder, self.latents_info)
+        final.page.save(folder)
+
+    def _facts(self) -> dict[str, Any]:
+        record = {
+            "format": FORMAT,
+            "version": __version__,
+            "config": self.config,
+            "flow": self.flow,
+            "latents": self.latents_info,
+            "provenance": self.provenance,
+            "cohort": self.facts,
+            "portraits": self.portraits,
+        }
+        return {name: to_json(value) for name, value in record.items()}
+
+    @classmethod
+    def open(cls, folder: str | Path, *, chips: Chips | None = None) -> Study:
+        """Read a study that `save` wrote, without its cohort and its model.
+
+        Parameters
+        ----------
+        folder : str or Path
+        chips : Chips, optional
+            The aligned photographs, for a report with faces.
+
+        Raises
+        ------
+        InputError
+            The folder holds no study, a file is damaged, or of another format.
+        """
+        folder = Path(folder)
+        metrics, facts = _read(folder / METRICS), _read(folder / FACTS)
+        strip = folder / STRIP
+        portraits, seen = facts["portraits"], facts["provenance"]
+        try:
+            return cls(
+                metrics=metrics,
+                oof=pd.read_parquet(folder / OOF),
+                config=facts["config"],
+                flow=Flow(**facts["flow"]),
+                latents_info=facts["latents"],
+                provenance=Exposure(tuple(seen["seen"]), tuple(seen["unknown"]), seen["text"]),
+                facts=CohortFacts(**{**facts["cohort"], "flags": tuple(facts["cohort"]["flags"])}),
+                portraits=None
+                if portraits is None
+                else Portraits(**{end: tuple(names) for end, names in portraits.items()}),
+                tables={name: pd.read_parquet(folder / f"{name}.parquet") for name in ("folds", "chosen")},
+                strip_png=strip.read_bytes() if strip.exists() else None,
+                chips=chips,
+            )
+        except (OSError, KeyError, TypeError, AttributeError, pa.ArrowInvalid) as fault:
+            raise InputError(
+                f"{folder} is not a whole study ({type(fault).__name__}: {fault}); run `fit` again"
+            ) from fault
+
+    def card(self) -> dict[str, Any]:
+        """What travels with the fitted model; it names no patient."""
+        keep = ("patients", "events", "photos")
+        exposure = self.provenance
+        return {
+            "format": FORMAT,
+            "version": __version__,
+            "config": self.config,
+            "cohort": {k: getattr(self.flow, k) for k in keep},
+            "latents": self.latents_info,
+            "provenance": {**to_json(exposure), "seen": len(exposure.seen)},
+            "performance": self.metrics["models"],
+            "horizons": self.metrics["settings"]["horizons"],
+        }
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """A Parquet file whose metadata hold the format version."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    about = json.dumps({"format": FORMAT, "version": __version__})
+    arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), b"stylegan_surv": about.encode()})
+    with whole(path) as unfinished:
+        pq.write_table(arrow, unfinished)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file of a study."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise InputError(
+            f"there is no {path.name} in {path.parent}; give a folder that `fit` wrote"
+        ) from fault
+    except ValueError as fault:
+        raise InputError(f"{path} is damaged ({fault}); run `fit` again") from fault
+    if not isinstance(record, dict):
+        raise InputError(f"{path} holds a {type(record).__name__}, expected an object; run `fit` again")
+    check_format(record.get("format"), FORMAT, path)
+    return record
