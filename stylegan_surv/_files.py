@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 from stylegan_surv.errors import InputError
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from torch import Tensor
 
 LEFTOVERS = "_*.partial"  # glob of what a killed process may leave in a folder
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a text begins that spreadsheets run; OWASP, CSV injection
 PROBE = bytes(4096)  # one block: an empty file can be made on a full disk
 ESCAPED = re.compile("<([0-9a-f]{2})>")  # a byte that is not of the text, as `as_text` writes it
 
@@ -94,6 +96,36 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Any], metadata: Mapping[
 
     with whole(path) as partial:
         save_file(dict(arrays), partial, metadata=dict(metadata))
+
+
+def write_csv(path: str | Path, table: DataFrame) -> None:
+    """Write a table as CSV without its index, :func:`whole`.
+
+    Spreadsheets run a text that begins with = + - @ (or a tab or carriage return) as a formula: it gets an apostrophe
+    before it, which :func:`unescaped` takes away. Numbers stay numbers.
+    """
+    safe = table.copy()
+    for place, name in enumerate(table.columns):
+        if not table[name].map(type).isin([str]).any():
+            continue
+        safe.isetitem(place, [escaped(cell) if isinstance(cell, str) else cell for cell in table[name]])
+    safe.columns = safe.columns.map(lambda name: escaped(str(name)))
+    with whole(path) as partial:
+        safe.to_csv(partial, index=False)
+
+
+def escaped(text: str) -> str:
+    """A text that no spreadsheet takes for a formula.
+
+    >>> escaped("=1+1"), escaped("a=1"), escaped("'@me")
+    ("'=1+1", 'a=1', "''@me")
+    """
+    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
+
+
+def unescaped(text: str) -> str:
+    """The text of which :func:`escaped` made ``text``."""
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text
 
 
 def check_folder(path: str | Path) -> Path:

@@ -47,6 +47,15 @@ def unused(wish: str, used: set[str]) -> str:
     return name
 
 
+def is_file_safe(photo_id: object) -> bool:
+    """Whether something that was read back can name a file of a folder, and no other one.
+
+    >>> is_file_safe("p1"), is_file_safe("../p1"), is_file_safe("_p1"), is_file_safe(None)
+    (True, False, False, False)
+    """
+    return isinstance(photo_id, str) and re.fullmatch(r"[^\\/\x00._][^\\/\x00]*", photo_id) is not None
+
+
 def _safe(name: str) -> str:
     name = composed(name)
     safe = re.sub(r"[^\w.-]+", "_", name).strip("_.-") or "photo"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stylegan_surv._files import composed
+from stylegan_surv._files import composed, unescaped
 from stylegan_surv._numbers import Number, settle_marks
 from stylegan_surv._types import Bools
 from stylegan_surv._workbook import is_workbook, not_a_table, read_workbook
@@ -149,8 +149,9 @@ def _from_csv(source: str, data: bytes) -> RawTable:
         raise InputError(
             f"{source}, row {row}: {error}; a quotation mark was probably not closed."
         ) from error
-    header = [name.strip() for name in rows[0]] if rows else []
-    return _from_rows(source, header, rows[1:], numbers[1:], IN_FILE, separator)
+    header = [unescaped(name.strip()) for name in rows[0]] if rows else []
+    lines_of_text = [[unescaped(cell) for cell in line] for line in rows[1:]]
+    return _from_rows(source, header, lines_of_text, numbers[1:], IN_FILE, separator)
 
 
 def _from_rows(

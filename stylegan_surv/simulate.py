@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from stylegan_surv._files import write_csv
 from stylegan_surv.errors import InputError
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def simulate_cohort(
     )
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / "clinical.csv", index=False)
+    write_csv(folder / "clinical.csv", table)
     shift = confound * log_hazard / log_hazard.std()
     photograph_all(generator, w, list(table["patient_id"]), folder / "chips", seed, camera, shift, progress)
     cohort = read_cohort(

@@ -36,7 +36,9 @@ def test_align_all_well(
     words = ["align", tmp_path, "-o", tmp_path / "chips", "--size", 64, "--workers", 1, "--json"]
     code, out, _ = run(monkeypatch, capfd, *words)
     assert code == 0
-    assert json.loads(out) == {"photos": 1, "aligned": 1, "failed": [], "chips": str(tmp_path / "chips")}
+    chips = str(tmp_path / "chips")
+    said = {"photos": 1, "aligned": 1, "failed": [], "review": [], "ignored": {}, "kept": 0, "sheet": None}
+    assert json.loads(out) == {**said, "chips": chips}
 
 
 def test_failed_photographs_are_listed_and_the_code_is_1(

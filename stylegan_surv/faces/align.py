@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from stylegan_surv._files import LEFTOVERS, as_text, check_folder, composed, write_json
-from stylegan_surv._photos import MANIFEST, photo_ids, unused
-from stylegan_surv._types import Progress
-from stylegan_surv.cohort import Cohort
+from stylegan_surv._files import LEFTOVERS, as_text, check_folder, write_json
+from stylegan_surv._photos import MANIFEST
+from stylegan_surv._types import Pixels, Progress
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.chips import (
     COLUMNS,
@@ -33,7 +32,7 @@ from stylegan_surv.faces.chips import (
 )
 from stylegan_surv.faces.detect import DETECTORS, DetectorName, FaceFinder, NoFace
 from stylegan_surv.faces.ffhq import crop, ffhq_square
-from stylegan_surv.faces.folder import list_photographs
+from stylegan_surv.faces.jobs import Job, Photos, Row, jobs_of, named_as_before
 from stylegan_surv.faces.landmarks import pose
 from stylegan_surv.faces.load import load_image
 from stylegan_surv.faces.quality import image_quality
@@ -46,19 +45,12 @@ NO_PLACE = {
     errno.EDQUOT,
     errno.EROFS,
     errno.EIO,
+    errno.EFBIG,
 }  # faults of the disk: the next photograph has them too
 
-Photos = str | Path | Cohort | Sequence[str | Path]
-Row = dict[str, Any]
 
-
-@dataclass(frozen=True)
-class _Job:
-    """A photograph that is asked for; ``file`` may hold bytes that are no text, the names may not."""
-
-    photo_id: str
-    source_name: str
-    file: str
+class _NoPlace(InputError):
+    """The disk is full, or may no longer be written."""
 
 
 def align(
@@ -109,10 +101,10 @@ def align(
     """
     _check(size, workers, detector, sheet)
     folder = check_folder(out)
-    jobs, ignored = _jobs(photos, folder)
+    jobs, ignored = jobs_of(photos, folder)
     _check_settings(folder, {"size": size, "detector": detector, "method": METHOD})
     earlier = read_rows(folder)
-    jobs = _named_as_before(jobs, earlier, prune)
+    jobs = named_as_before(jobs, earlier, prune)
     done = {
         job.photo_id: row for job in jobs if (row := _still_valid(earlier.get(job.photo_id), job, folder))
     }
@@ -131,9 +123,7 @@ def align(
     kept = [] if prune else [row for photo_id, row in earlier.items() if photo_id not in given]
     chips = _finish(folder, [done[job.photo_id] for job in jobs], kept, strict, sheet)
     with _disk(folder):
-        _tidy(
-            folder, {row["photo_id"] for row in (*chips.ok.to_dict("records"), *kept)}, earlier.keys() | given
-        )
+        _tidy(folder, {*chips.ok["photo_id"], *(row["photo_id"] for row in kept)}, earlier.keys() | given)
     return replace(chips, ignored=ignored)
 
 
@@ -155,71 +145,12 @@ def _disk(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"nothing more can be written to {folder} ({error.strerror or error}); what is done is kept: make room, then "
-            "give the same command again."
+            f"nothing more can be written to {folder} ({error.strerror or error}); what is done is kept: make room, "
+            "then give the same command again."
         ) from error
 
 
 # ---- what is to be done ----------------------------------------------------------------------------------
-
-
-def _jobs(photos: Photos, out: Path) -> tuple[list[_Job], dict[str, int]]:
-    """The photographs that are asked for, and which files of a folder are none."""
-    ignored: dict[str, int] = {}
-    if isinstance(photos, Cohort):
-        table = photos.table
-        if photos.photos_dir is not None and Chips.is_folder(photos.photos_dir):
-            raise InputError(f"{photos.photos_dir} holds chips that are aligned already.")
-        if table["path"].isna().any():
-            raise InputError(
-                "The cohort does not know where its photographs are; read it with photos=FOLDER."
-            )
-        return [_Job(*row) for row in table[["photo_id", "photo", "path"]].itertuples(index=False)], ignored
-    if isinstance(photos, str | Path):
-        root = Path(photos)
-        listing = list_photographs(root)
-        files, ignored = list(listing.files), listing.ignored
-        names = [file.relative_to(root).as_posix() for file in files]
-        if root.resolve() == out.resolve():
-            raise InputError(f"{out} is the folder of the photographs; chips need a folder of their own.")
-    else:
-        files = [Path(photo) for photo in photos]
-        names = [file.name for file in files]
-        if len(set(names)) < len(names):
-            names = [file.as_posix() for file in files]
-        if not files:
-            raise InputError("No photographs were given.")
-    names = _distinct(names)
-    resolved = (str(file.resolve()) for file in files)
-    return [_Job(*job) for job in zip(photo_ids(names), names, resolved)], ignored
-
-
-def _distinct(names: list[str]) -> list[str]:
-    """Names as text, in composed form unless that would make two the same."""
-    texts = [as_text(name) for name in names]
-    exact, used, tidy = set(texts), set[str](), []
-    for text in texts:
-        wish = composed(text)
-        if wish != text and (wish in exact or wish in used):
-            wish = text
-        tidy.append(wish)
-        used.add(wish)
-    return tidy
-
-
-def _named_as_before(jobs: list[_Job], earlier: dict[str, Row], prune: bool) -> list[_Job]:
-    """A photograph keeps the photo_id that it has here; a new one takes none that stands for another."""
-    known = {row["source_name"]: photo_id for photo_id, row in earlier.items()}
-    wanted = {job.source_name for job in jobs}
-    used = {
-        photo_id.casefold() for photo_id, row in earlier.items() if row["source_name"] in wanted or not prune
-    }
-    named = []
-    for job in jobs:
-        photo_id = known.get(job.source_name) or unused(job.photo_id, used)
-        used.add(photo_id.casefold())
-        named.append(replace(job, photo_id=photo_id))
-    return named
 
 
 def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
@@ -237,7 +168,7 @@ def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
         raise InputError(f"{folder} holds chips with {found}; asked for {settings}. Choose another folder.")
 
 
-def _still_valid(row: Row | None, job: _Job, folder: Path) -> Row | None:
+def _still_valid(row: Row | None, job: Job, folder: Path) -> Row | None:
     """An earlier row, if it is complete and of this very file and its chip is still there."""
     if row is None or not set(COLUMNS) >= row.keys() or row["source_name"] != job.source_name:
         return None
@@ -266,8 +197,10 @@ def _tidy(folder: Path, with_chip: set[str], known: set[str]) -> None:
 
 
 def _run(
-    jobs: list[_Job], folder: Path, size: int, detector: DetectorName, workers: int | None
+    jobs: list[Job], folder: Path, size: int, detector: DetectorName, workers: int | None
 ) -> Iterator[Row]:
+    from concurrent.futures.process import BrokenProcessPool
+
     from joblib import Parallel, cpu_count, delayed
 
     count = workers or cpu_count()
@@ -275,7 +208,13 @@ def _run(
         yield from (_align_one(job, folder, size, detector) for job in jobs)
         return
     pool = Parallel(n_jobs=min(count, len(jobs)), return_as="generator_unordered")
-    yield from pool(delayed(_align_one)(job, folder, size, detector) for job in jobs)
+    try:
+        yield from pool(delayed(_align_one)(job, folder, size, detector) for job in jobs)
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"one of {count} processes was ended from outside, most often because memory ran out; what is done is "
+            "kept: give the same command again with fewer workers."
+        ) from error
 
 
 @lru_cache(maxsize=1)
@@ -284,17 +223,16 @@ def _finder(detector: DetectorName) -> FaceFinder:
     return FaceFinder(detector)
 
 
-def _align_one(job: _Job, folder: Path, size: int, detector: DetectorName) -> Row:
-    """Align one photograph; whatever is wrong with it becomes a failed row, what is wrong with the disk does not."""
+def _align_one(job: Job, folder: Path, size: int, detector: DetectorName) -> Row:
+    """Align one photograph; whatever is wrong with it becomes a failed row, a disk that takes no more does not."""
     row: Row = {"photo_id": job.photo_id, "source_name": job.source_name, "source_path": as_text(job.file)}
     row |= {"source_sha256": None, "status": "failed"}
     try:
         row["source_sha256"] = _digest(Path(job.file))
         return {**row, "status": "ok", "error": None, **_cut(job, folder, size, detector)}
+    except _NoPlace:
+        raise
     except (InputError, NoFace) as error:
-        fault = error.__cause__
-        if isinstance(fault, OSError) and fault.errno in NO_PLACE:
-            raise
         return {**row, "error": str(error)}
     except RuntimeError as error:  # how dlib reports its own failures
         return {**row, "error": f"the detector failed: {' '.join(str(error).split())}"}
@@ -310,13 +248,13 @@ def _digest(path: Path) -> str | None:
         return None
 
 
-def _cut(job: _Job, folder: Path, size: int, detector: DetectorName) -> Row:
+def _cut(job: Job, folder: Path, size: int, detector: DetectorName) -> Row:
     """Write the chip of one photograph; what the manifest says of it."""
     image = load_image(job.file)
     face = _finder(detector).find(image)
     square = ffhq_square(face.landmarks)
     chip, padded = crop(image, square, size)
-    save_png(folder / f"{job.photo_id}.png", chip)
+    _save(folder / f"{job.photo_id}.png", chip)
     lies = pose(face.landmarks)
     landmarks = square.to_chip(face.landmarks, size)
     geometry = {
@@ -332,6 +270,17 @@ def _cut(job: _Job, folder: Path, size: int, detector: DetectorName) -> Row:
         "landmarks": [round(float(value), 2) for value in landmarks.ravel()],
     }
     return {**geometry, **image_quality(chip), **grade(chip, landmarks, square, image.size)}
+
+
+def _save(path: Path, chip: Pixels) -> None:
+    """Write a chip; a disk that takes no more chips is no fault of the photograph."""
+    try:
+        save_png(path, chip)
+    except InputError as error:
+        fault = error.__cause__
+        if isinstance(fault, OSError) and fault.errno in NO_PLACE:
+            raise _NoPlace(str(error)) from error
+        raise
 
 
 def _finish(folder: Path, rows: list[Row], kept: list[Row], strict: bool, sheet: str | Path | None) -> Chips:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from PIL import Image
 
 from stylegan_surv._files import whole
-from stylegan_surv._photos import MANIFEST
+from stylegan_surv._photos import MANIFEST, is_file_safe
 from stylegan_surv._types import Floats, Pixels
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.quality import QUALITY, image_quality
@@ -63,7 +63,6 @@ class Chips:
         try:
             table = pd.read_parquet(folder / MANIFEST, columns=wanted)
             pa.default_memory_pool().release_unused()  # of a long table it keeps as much as the table takes
-            return cls(folder, table)
         except FileNotFoundError as error:
             hint = (
                 "the alignment was not finished: run it again" if (folder / JOURNAL).exists() else "run align"
@@ -71,6 +70,8 @@ class Chips:
             raise InputError(f"{folder} is no folder of chips (it has no {MANIFEST}); {hint}.") from error
         except (OSError, ValueError) as error:
             raise InputError(f"{folder / MANIFEST} cannot be read: {error}") from error
+        _check_manifest(table, folder, wanted or IDENTITY)
+        return cls(folder, table)
 
     @staticmethod
     def is_folder(path: str | Path) -> bool:
@@ -146,6 +147,21 @@ class Chips:
         return read_chip(self.path(photo_id))
 
 
+def _check_manifest(table: pd.DataFrame, folder: Path, expected: Sequence[str]) -> None:
+    """Refuse a table that is no manifest, or whose identifiers are no names of files in this folder."""
+    if missing := [name for name in expected if name not in table]:
+        raise InputError(f"{folder / MANIFEST} has no column {missing[0]}; align the photographs again.")
+    if "photo_id" not in table:
+        return
+    if wrong := [name for name in table["photo_id"] if not is_file_safe(name)]:
+        raise InputError(
+            f"{folder / MANIFEST} names a chip {wrong[0]!r}; expected the name of a file in the folder. Align the "
+            "photographs again."
+        )
+    if table["photo_id"].duplicated().any():
+        raise InputError(f"{folder / MANIFEST} names a chip twice; align the photographs again.")
+
+
 def read_settings(folder: Path) -> dict[str, Any] | None:
     """How the faces of a folder were cut; None where they were not aligned from photographs."""
     path = folder / SETTINGS
@@ -183,13 +199,22 @@ def read_rows(folder: Path) -> dict[str, dict[str, Any]]:
         records: list[Any] = Chips.open(folder).table.to_dict("records")
         rows = {row["photo_id"]: row for row in records}
     if (folder / JOURNAL).exists():
-        for line in (folder / JOURNAL).read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
+        for line in (folder / JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines():
+            row = _journal_row(line)
+            if row is not None:
                 rows[row["photo_id"]] = row
-            except (ValueError, KeyError, TypeError):  # the line that was being written
-                continue
     return rows
+
+
+def _journal_row(line: str) -> dict[str, Any] | None:
+    """A row of the journal; None for the line that was being written when the run was killed, or damaged since."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    whole_row = isinstance(row, dict) and set(IDENTITY) <= row.keys() <= set(COLUMNS)
+    named = whole_row and is_file_safe(row["photo_id"]) and isinstance(row["source_name"], str)
+    return row if named and row["status"] in ("ok", "failed") else None
 
 
 def write_manifest(folder: Path, rows: Sequence[dict[str, Any]]) -> None:

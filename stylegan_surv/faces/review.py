@@ -28,6 +28,7 @@ BAR = 0.98  # share of such pixels in a row or column of a bar
 EVEN = 1.0  # SD, in 8-bit levels, of 3 × 3 pixels without grain
 BLOCK = 1024  # hashes that are compared at a time
 DOUBLE = "the same picture as"
+DOUBLES = f"{DOUBLE} another"  # how the list calls them together
 SHEETS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 CELL, CAPTION, COLUMNS, SHOWN = (
     128,
@@ -155,7 +156,7 @@ def review(chips: Chips, limits: Limits = LIMITS) -> pd.DataFrame:
 
 def kind(reason: str) -> str:
     """A reason without the photograph that it names."""
-    return DOUBLE if reason.startswith(DOUBLE) else reason
+    return DOUBLES if reason.startswith(DOUBLE) else reason
 
 
 def _checks(table: pd.DataFrame, limits: Limits) -> Iterator[tuple[str, Floats, Bools]]:
