@@ -57,19 +57,20 @@ def list_photographs(root: Path) -> Listing:
         raise InputError(f"There is no folder of photographs {root}.")
     if (root / MANIFEST).is_file():
         raise InputError(f"{root} holds chips that are aligned already.")
-    files, ignored = [], Counter[str]()
-    for path in _walk(root, ignored):
+    files, counted = [], Counter[str]()
+    for path in _walk(root, counted):
         label = _label(path)
         if label is None:
             files.append(path)
         else:
-            ignored[label] += 1
+            counted[label] += 1
+    ignored = dict(counted.most_common())
     if not files:
         also = f" ({ignored_in_words(ignored)})" if ignored else ""
         raise InputError(
             f"{root} holds no photographs{also}; expected files such as {', '.join(SUFFIXES[:4])}."
         )
-    return Listing(tuple(sorted(files)), dict(ignored.most_common()))
+    return Listing(tuple(sorted(files)), ignored)
 
 
 def ignored_in_words(ignored: dict[str, int]) -> str:
