@@ -25,7 +25,7 @@ from stylegan_surv.faces.quality import LUMA, REFERENCE
 
 BLACK = 12  # a pixel of a bar, in 8-bit levels: JPEG leaves a few above 0
 BAR = 0.98  # share of such pixels in a row or column of a bar
-EVEN = 1.0  # SD, in 8-bit levels, of 3 × 3 pixels without grain
+EVEN = 0.4  # SD, in 8-bit levels, of 3 × 3 pixels without grain
 BLOCK = 1024  # hashes that are compared at a time
 DOUBLE = "the same picture as"
 DOUBLES = f"{DOUBLE} another"  # how the list calls them together
@@ -66,7 +66,7 @@ class Limits:
         Share of differing bits of two perceptual hashes up to which two chips are one picture.
     """
 
-    face_padded: float = 0.05
+    face_padded: float = 0.1
     rival: float = 0.7
     bars: float = 0.03
     sharpness: float = 0.1
@@ -74,7 +74,7 @@ class Limits:
     contrast: float = 0.04
     inter_eye_px: float = 20.0
     yaw: float = 0.5
-    flat: float = 0.8
+    flat: float = 0.2
     same_picture: float = SAME_PICTURE
 
 
@@ -99,14 +99,21 @@ def grade(chip: Pixels, landmarks: Floats, square: Square, size: tuple[int, int]
     dict of str to float or str
         ``face_padded``, ``bars``, ``flat`` as :class:`Limits` has them, and ``picture_hash``.
     """
-    on_grid = landmarks * GRID / len(chip)
-    face = face_mask(GRID, on_grid)
     return {
-        "face_padded": float(np.sum(face * outside(square, size)) / np.sum(face)),
+        "face_padded": _face_padded(landmarks * GRID / len(chip), outside(square, size)),
         "bars": _bars(chip),
         "flat": _flat(chip),
         "picture_hash": perceptual_hash(chip),
     }
+
+
+def _face_padded(landmarks: Floats, beyond: Bools) -> float:
+    """Share of the face beyond the photograph: where its landmarks are or, if that is more, where a face would be.
+
+    Landmarks of half a face crowd into the half that is there.
+    """
+    masks = (face_mask(GRID, landmarks), face_mask(GRID))
+    return max(float(np.sum(mask * beyond) / np.sum(mask)) for mask in masks)
 
 
 def _bars(chip: Pixels) -> float:
@@ -116,7 +123,7 @@ def _bars(chip: Pixels) -> float:
 
 
 def _flat(chip: Pixels) -> float:
-    """Share of the face whose 3 × 3 neighbourhoods vary by less than a level: no sensor is that quiet."""
+    """Share of the face whose 3 × 3 neighbourhoods hardly vary: no sensor is that quiet."""
     small = Image.fromarray(chip)
     if small.width > REFERENCE:
         small = small.resize((REFERENCE, REFERENCE), Image.Resampling.BOX)
