@@ -27,11 +27,11 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from cuda_ops import _dispatch, tune_allocator
 from stylegan_surv import embed, load_generator
+from stylegan_surv.faces import load_image
 from stylegan_surv.gan import LPIPS, Generator, GeneratorConfig
 from stylegan_surv.inversion import Latents, Schedule
 from stylegan_surv.inversion.identity import similarity
@@ -63,7 +63,7 @@ def photographs(pictures: Path, generator: Generator, n: int) -> Tensor:
     files = sorted(path for path in pictures.iterdir() if path.suffix in (".png", ".jpg"))
     chosen = np.random.default_rng(SEED).permutation(len(files))[: n // 2]
     size = generator.config.resolution
-    portraits = [to_tensor(resample(Image.open(files[i]).convert("RGB"), size)) for i in chosen]
+    portraits = [to_tensor(resample(load_image(files[i]), size)) for i in chosen]
     return torch.stack([image for pair in zip(samples, portraits) for image in pair])
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from stylegan_surv.cli._common import TableOptions, echo_json, progress_bar, table_options
+from stylegan_surv.cli._common import TableOptions, echo_json, table_options
+from stylegan_surv.cli._progress import progress_bar
 
 PATH = click.Path(path_type=Path)
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.chips import Chips, chip_path
+from stylegan_surv.faces.chips import Chips, chip_path, read_chip
 
 if TYPE_CHECKING:
     from stylegan_surv.cohort import Cohort
@@ -57,8 +57,8 @@ class ChipFolder:
     def load(self, photo: Photo, resolution: int) -> Tensor:
         if photo.folder is None or photo.chip_id is None:
             raise ValueError(photo.error or "no chip")
-        with Image.open(chip_path(photo.folder, photo.chip_id)) as image:
-            return to_tensor(resample(image.convert("RGB"), resolution))
+        chip = Image.fromarray(read_chip(chip_path(photo.folder, photo.chip_id)))
+        return to_tensor(resample(chip, resolution))
 
 
 class Arrays:
