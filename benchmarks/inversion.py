@@ -27,11 +27,11 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from cuda_ops import _dispatch, tune_allocator
 from stylegan_surv import embed, load_generator
+from stylegan_surv.faces import load_image
 from stylegan_surv.gan import LPIPS, Generator, GeneratorConfig
 from stylegan_surv.inversion import EmbedSettings, Latents, Pictures, Schedule
 from stylegan_surv.inversion.dataset import read_noise
@@ -63,7 +63,7 @@ def photographs(pictures: Path, generator: Generator, n: int) -> Tensor:
     files = sorted(path for path in pictures.iterdir() if path.suffix in (".png", ".jpg"))
     chosen = np.random.default_rng(SEED).permutation(len(files))[: n // 2]
     size = generator.config.resolution
-    portraits = [chip_tensor(Image.open(files[i]), size) for i in chosen]
+    portraits = [chip_tensor(load_image(files[i]), size) for i in chosen]
     return torch.stack([image for pair in zip(samples, portraits) for image in pair])
 
 

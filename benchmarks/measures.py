@@ -44,7 +44,7 @@ def jpeg(chip: Pixels, quality: int) -> Pixels:
     """The chip after JPEG compression."""
     buffer = io.BytesIO()
     Image.fromarray(chip).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    return np.asarray(Image.open(buffer, formats=["JPEG"]).convert("RGB"))
 
 
 def _jpegs(images: Tensor) -> Tensor:

@@ -6,17 +6,15 @@ collected and reported together, with row, column, value and what is expected.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from os.path import splitext
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from stylegan_surv._table import Faults, RawTable, numbers, read_table
+from stylegan_surv._photos import locate, photo_ids, relative_name
+from stylegan_surv._table import Faults, blank, identity, numbers, present, read_table
 from stylegan_surv.errors import InputError
 
 REQUIRED = ("patient_id", "photo", "time", "event")
@@ -24,7 +22,17 @@ OPTIONAL = ("entry", "photo_date", "origin_date")
 DERIVED = ("photo_id", "path", "photo_time", "n_photos")  # made here; ignored in a table that was read before
 NOMINAL = ("sex", "entity", "site", "camera", "era")  # labels even where they are coded as numbers
 NUMERIC = ("age",)
+LABELS = (
+    "patient_id",
+    "photo",
+    "photo_date",
+    "origin_date",
+    "photo_id",
+    "path",
+    *NOMINAL,
+)  # never read as numbers
 PER_PHOTO = ("camera",)  # may differ between photographs of one patient; every other covariate may not
+ISO_DATE = r"^(\d{4}-\d{2}-\d{2})(?:[T ].*)?$"
 DAYS = {"days": 1.0, "weeks": 7.0, "months": 365.25 / 12, "years": 365.25}  # length of a time unit in days
 
 
@@ -35,9 +43,10 @@ class Cohort:
     Attributes
     ----------
     table : DataFrame
-        One row per photograph: ``photo_id`` (safe as a file name, unique), ``patient_id``, ``photo`` (the
-        name as given), ``path`` (absolute, or None), ``time``, ``event`` (bool), ``entry`` (0 where nothing is
-        truncated), ``photo_time`` (photograph minus time zero, NaN where undated), then the covariates.
+        One row per photograph: ``photo_id`` (safe as a file name, unique), ``patient_id``, ``photo`` (its
+        name relative to the folder), ``path`` (absolute, or None), ``time``, ``event`` (bool), ``entry`` (0
+        where nothing is truncated), ``photo_time`` (photograph minus time zero, NaN where undated), then the
+        covariates.
     patients : DataFrame
         One row per patient, in order of first appearance: ``patient_id, time, event, entry``, the covariates
         and ``n_photos``.
@@ -117,21 +126,22 @@ def read_cohort(
 
     Parameters
     ----------
-    table : path or DataFrame
-        CSV (comma, or semicolon with decimal comma; UTF-8), Parquet or a frame with the columns
-        ``patient_id``, ``photo``, ``time`` (> 0) and ``event`` (0/1); optionally ``entry``
-        (0 ≤ entry < time), ``photo_date`` and ``origin_date`` (YYYY-MM-DD) and any covariate.
-    photos : path, optional
-        Folder that the names in ``photo`` are relative to; or a folder of aligned chips, whose manifest knows
-        the original names.
-    columns : mapping, optional
+    table : str, Path or DataFrame
+        CSV (UTF-8; comma, semicolon or tab), Excel, Parquet or a frame with the columns ``patient_id``,
+        ``photo``, ``time`` (> 0) and ``event`` (0/1); optionally ``entry`` (0 ≤ entry < time), ``photo_date``
+        and ``origin_date`` (YYYY-MM-DD) and any covariate.
+    photos : str or Path, optional
+        Folder that the names in ``photo`` are relative to, and lie in; or a folder of aligned chips, whose
+        manifest knows the original names.
+    columns : mapping of str to str, optional
         Our name → the table's name, for columns that are called otherwise.
     time_unit : {"years", "months", "weeks", "days"}
         Unit of ``time`` and ``entry``.
     time_origin : str
         What time zero is ("first radiotherapy").
     check_photos : bool
-        Whether a photograph that is not in `photos` is a fault.
+        Whether a photograph that is not in `photos` is a fault of its own; of a table that has other faults it
+        is always told with them.
 
     Returns
     -------
@@ -150,18 +160,24 @@ def read_cohort(
     """
     if time_unit not in DAYS:
         raise InputError(f"time_unit is '{time_unit}'; expected one of {', '.join(DAYS)}.")
-    raw = read_table(table)
-    frame = _rename(raw.frame, columns or {}, raw.source)
+    named = columns or {}
+    raw = read_table(table, labels=[named.get(name, name) for name in LABELS])
+    given = _rename(raw.frame, named, raw.source)
     faults = Faults(raw)
-    out = _outcome(frame, raw, faults, time_unit)
+    names = _names(given, faults, None if photos is None else _folder(photos))
+    frame = given.apply(blank).assign(**names)
+    out = _outcome(frame, faults, time_unit)
     covariates = [name for name in frame.columns.astype(str) if name not in (*REQUIRED, *OPTIONAL, *DERIVED)]
     flags = []
     for name in covariates:
-        out[name], flag = _covariate(frame[name], raw, faults)
+        out[name], flag = _covariate(frame[name], faults)
         flags += flag
-    folder = _photo_paths(out, photos, faults, check_photos)
+    folder, absent = _photo_paths(out, photos)
     constant = [name for name in covariates if name not in PER_PHOTO]
     _check_agreement(out, frame, constant, faults)
+    if check_photos or faults.found:
+        for position, expected in absent.items():
+            faults.add_one(position, "photo", given["photo"].iloc[position], expected)
     faults.report()
 
     out["entry"] = out.groupby("patient_id")["entry"].transform("max")
@@ -182,7 +198,7 @@ def split_cohort(
 
     Parameters
     ----------
-    fractions : mapping
+    fractions : mapping of str to float, optional
         Set → share of the patients; they sum to 1. Default: half ``finetune``, half ``evaluate``.
     seed : int
         The same seed and patients give the same sets, whatever the order of the rows.
@@ -219,41 +235,17 @@ def split_cohort(
 
 def read_split(path: str | Path) -> pd.DataFrame:
     """Read what `split_cohort` wrote: ``patient_id, set``, each patient once."""
-    raw = read_table(path)
+    raw = read_table(path, labels=("patient_id", "set"))
     faults = Faults(raw)
     if missing := [name for name in ("patient_id", "set") if name not in raw.frame]:
         raise InputError(f"{raw.source} has no column {missing[0]}; expected patient_id,set.")
-    frame = raw.frame[["patient_id", "set"]]
-    for name in ("patient_id", "set"):
-        faults.add(frame[name].isna(), name, frame[name], "a value")
-    faults.add(frame["patient_id"].duplicated(), "patient_id", frame["patient_id"], "each patient once")
+    given = raw.frame[["patient_id", "set"]]
+    frame = given.assign(patient_id=identity(given["patient_id"], faults))
+    faults.add(frame["set"].isna(), "set", frame["set"], "a value")
+    twice = frame["patient_id"].duplicated() & frame["patient_id"].notna()
+    faults.add(twice, "patient_id", given["patient_id"], "each patient once")
     faults.report()
     return frame
-
-
-def photo_ids(names: Sequence[str]) -> list[str]:
-    """Unique names that are safe as files, one per photograph: its stem, or its whole name where stems clash.
-
-    >>> photo_ids(["a.jpg", "b/c.png", "d/c.png"])
-    ['a', 'b_c.png', 'd_c.png']
-    """
-    short = [_safe(re.split(r"[\\/]", name)[-1].rsplit(".", 1)[0]) for name in names]
-    count = Counter(stem.casefold() for stem in short)  # some file systems ignore case
-    used: set[str] = set()
-    ids = []
-    for name, stem in zip(names, short):
-        wish = base = stem if count[stem.casefold()] == 1 else _safe(name)
-        suffix = 1
-        while wish.casefold() in used:
-            suffix += 1
-            wish = f"{base}-{suffix}"
-        used.add(wish.casefold())
-        ids.append(wish)
-    return ids
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name).strip("_.-")[-150:] or "photo"
 
 
 def _rename(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> pd.DataFrame:
@@ -267,7 +259,9 @@ def _rename(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> pd.
     if missing := [name for name in REQUIRED if name not in frame]:
         raise InputError(
             f"{source} has no column {', '.join(missing)}; it has {', '.join(frame.columns)}. Expected "
-            f"{', '.join(REQUIRED)}; other names can be mapped (columns={{'time': 'os_years'}})."
+            f"{', '.join(REQUIRED)}; other names can be mapped:",
+            python="columns={'time': 'os_years'}.",
+            command="--column time=os_years.",
         )
     if frame.empty:
         raise InputError(f"{source} has a header but no rows.")
@@ -275,22 +269,30 @@ def _rename(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> pd.
 
 
 def _dates(text: pd.Series, faults: Faults) -> pd.Series:
-    iso = text.where(text.astype("string").str.match(r"\d{4}-\d{2}-\d{2}", na=False))
-    dates = pd.to_datetime(iso, format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
+    """Days as they are written: the time of day and its zone, if there are any, move nothing."""
+    days = text.astype("string").str.extract(ISO_DATE)[0]
+    dates = pd.to_datetime(days, format="%Y-%m-%d", errors="coerce")
     faults.add(text.notna() & dates.isna(), str(text.name), text, "a date as YYYY-MM-DD")
-    return dates.dt.normalize()
+    return dates
 
 
-def _outcome(frame: pd.DataFrame, raw: RawTable, faults: Faults, unit: str) -> pd.DataFrame:
+def _names(given: pd.DataFrame, faults: Faults, folder: Path | None) -> dict[str, pd.Series]:
+    """Patients and photographs by the one name that each of them has."""
+    patients = identity(given["patient_id"], faults)
+    photo = present(given["photo"], faults)
+    tidy = photo.map(lambda name: None if name is None else relative_name(name, folder)).astype(object)
+    outside = "a name relative to the folder of photographs, and inside it"
+    faults.add(photo.notna() & tidy.isna(), "photo", photo, outside)
+    twice = tidy.duplicated() & tidy.notna()
+    faults.add(twice, "photo", given["photo"], "each photograph once")
+    return {"patient_id": patients, "photo": tidy}
+
+
+def _outcome(frame: pd.DataFrame, faults: Faults, unit: str) -> pd.DataFrame:
     """Identity, outcome and time zero of every row, as typed columns."""
-    for name in ("patient_id", "photo"):
-        faults.add(frame[name].isna(), name, frame[name], "a value")
-    faults.add(
-        frame["photo"].duplicated() & frame["photo"].notna(), "photo", frame["photo"], "each photograph once"
-    )
     out = frame[["patient_id", "photo"]].copy()
 
-    out["time"] = numbers(frame["time"], raw).astype(float)
+    out["time"] = numbers(frame["time"]).astype(float)
     good_time = np.isfinite(out["time"]) & (out["time"] > 0)
     faults.add(~good_time, "time", frame["time"], f"{unit} of follow-up, a number above 0")
 
@@ -305,7 +307,7 @@ def _outcome(frame: pd.DataFrame, raw: RawTable, faults: Faults, unit: str) -> p
     out["event"] = event == 1
 
     given = frame["entry"] if "entry" in frame else pd.Series([None] * len(frame), dtype=object)
-    out["entry"] = numbers(given, raw).astype(float)
+    out["entry"] = numbers(given).astype(float)
     wrong = given.notna() & ~(out["entry"] >= 0)
     faults.add(wrong | (out["entry"] == np.inf), "entry", given, f"{unit} at entry, a number from 0")
     late = good_time & (out["entry"] >= out["time"]) & (out["entry"] < np.inf)
@@ -334,10 +336,10 @@ def _time_zero(
     return out
 
 
-def _covariate(text: pd.Series, raw: RawTable, faults: Faults) -> tuple[pd.Series, list[str]]:
+def _covariate(text: pd.Series, faults: Faults) -> tuple[pd.Series, list[str]]:
     """A clinical column as numbers where all its values are, as text otherwise; and what to say about it."""
     name = str(text.name)
-    values = numbers(text, raw)
+    values = numbers(text)
     odd = text.notna() & ~np.isfinite(values.astype(float))
     if name in NUMERIC:
         faults.add(odd, name, text, "a number")
@@ -350,41 +352,24 @@ def _covariate(text: pd.Series, raw: RawTable, faults: Faults) -> tuple[pd.Serie
     return values, []
 
 
-def _photo_paths(out: pd.DataFrame, photos: str | Path | None, faults: Faults, check: bool) -> Path | None:
-    """Fill photo_id and path; look for every photograph in the folder, or in a chips folder's manifest."""
+def _photo_paths(out: pd.DataFrame, photos: str | Path | None) -> tuple[Path | None, dict[int, str]]:
+    """Fill photo_id and path; the folder, and position → expectation of every photograph that is not there."""
     names = out["photo"].fillna("")
-    out["photo_id"] = photo_ids(list(names))
     if photos is None:
-        absolute = [str(Path(name)) if Path(name).is_absolute() else None for name in names]
+        out["photo_id"] = photo_ids(list(names))
+        absolute = [name if Path(name).is_absolute() else None for name in names]
         out["path"] = pd.Series(absolute, dtype=object, index=out.index)
-        return None
+        return None, {}
+    folder = _folder(photos)
+    places, absent = locate(names, folder)
+    out[["photo_id", "path"]] = places
+    return folder, absent
+
+
+def _folder(photos: str | Path) -> Path:
     folder = Path(photos).resolve()
     if not folder.is_dir():
         raise InputError(f"There is no folder of photographs {photos}.")
-    if (manifest := folder / "_chips.parquet").exists():
-        chips = pd.read_parquet(manifest, columns=["photo_id", "source_name"])
-        known = dict(zip(chips["source_name"], chips["photo_id"]))
-        stem = {
-            splitext(name)[0]: chip for name, chip in known.items()
-        }  # a chip of q.jpg may be called q.png
-        others = set(chips["photo_id"])  # a photograph that has no chip must not pass for one that has
-        own = [f"{own}-unaligned" if own in others else own for own in out["photo_id"]]
-        out["photo_id"] = [
-            known.get(name) or stem.get(splitext(name)[0], other) for name, other in zip(names, own)
-        ]
-        out["path"] = pd.Series([None] * len(out), dtype=object, index=out.index)
-        absent = ~names.isin(list(known))
-        where = f"a photograph that was aligned into {folder.name}"
-    else:
-        out["path"] = [str(folder / name) for name in names]
-        absent = pd.Series([not Path(path).is_file() for path in out["path"]], index=out.index)
-        where = f"a file in {folder.name}"
-    if check and absent.any():
-        near = {Path(file).stem.casefold(): file.name for file in folder.iterdir()}
-        for position in np.flatnonzero(absent & out["photo"].notna()):
-            like = near.get(Path(names.iloc[position]).stem.casefold())
-            hint = f" (there is {like})" if like else ""
-            faults.add_one(int(position), "photo", names.iloc[position], where + hint)
     return folder
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from stylegan_surv._files import write_csv
 from stylegan_surv._images import to_pixels
 from stylegan_surv._types import Bools, Floats, Ints, Pixels, Progress
 from stylegan_surv.errors import InputError
@@ -185,7 +186,7 @@ def simulate_cohort(
     table = clinical_table(drawn, time, event, rng)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / "clinical.csv", index=False)
+    write_csv(folder / "clinical.csv", table)
     shift = confound * drawn.log_hazard / drawn.log_hazard.std()
     photograph_all(generator, w, list(table["patient_id"]), folder / "chips", seed, camera, shift, progress)
     cohort = read_cohort(

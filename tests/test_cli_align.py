@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from drawn_face import draw_face, draw_landscape
@@ -32,11 +33,16 @@ def run(
 def test_align_all_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    draw_face(160).save(tmp_path / "a.png")
+    noise = np.random.default_rng(0).normal(
+        0, 4, (160, 160, 3)
+    )  # without grain it would be on the review list
+    Image.fromarray(np.clip(draw_face(160) + noise, 0, 255).astype(np.uint8)).save(tmp_path / "a.png")
     words = ["align", tmp_path, "-o", tmp_path / "chips", "--size", 64, "--workers", 1, "--json"]
     code, out, _ = run(monkeypatch, capfd, *words)
     assert code == 0
-    assert json.loads(out) == {"photos": 1, "aligned": 1, "failed": [], "chips": str(tmp_path / "chips")}
+    chips = str(tmp_path / "chips")
+    said = {"photos": 1, "aligned": 1, "failed": [], "review": [], "ignored": {}, "kept": 0, "sheet": None}
+    assert json.loads(out) == {**said, "chips": chips}
 
 
 def test_failed_photographs_are_listed_and_the_code_is_1(

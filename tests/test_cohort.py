@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stylegan_surv.cohort import photo_ids, read_cohort, read_split, split_cohort
+from stylegan_surv._photos import photo_ids
+from stylegan_surv.cohort import read_cohort, read_split, split_cohort
 from stylegan_surv.errors import InputError
 
 GOOD = """patient_id,photo,time,event,age,sex,stage
@@ -142,7 +143,7 @@ def test_a_photograph_without_chip_does_not_pass_for_one_of_another_folder(tmp_p
     table = "patient_id,photo,time,event\n001,site2/IMG_0.jpg,1,1\n002,site1/IMG_1.jpg,2,0\n003,q.jpg,2,0\n"
     (tmp_path / "table.csv").write_text(table)
     cohort = read_cohort(tmp_path / "table.csv", tmp_path, check_photos=False)
-    assert list(cohort.table["photo_id"]) == ["IMG_0-unaligned", "IMG_1", "q"]
+    assert list(cohort.table["photo_id"]) == ["IMG_0-unaligned", "IMG_1", "q-unaligned"]
     text = message(
         tmp_path, "patient_id,photo,time,event\n001,,1,1\n002,site1/IMG_1.jpg,2,0\n", photos=tmp_path
     )

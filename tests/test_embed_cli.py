@@ -243,7 +243,7 @@ def test_train_encoder_learns_from_the_patients_of_one_set(place, capsys, monkey
     pictures = [rng.integers(0, 255, (32, 32, 3)).astype(np.uint8) for _ in range(24)]
     Chips.create(tmp_path / "chips", pictures, [f"q{i}" for i in range(24)])
     patients = [f"P{i}" for i in range(24)]
-    rows = [f"P{i},q{i}.jpg,{i + 1},1" for i in range(24)]
+    rows = [f"P{i},q{i}.png,{i + 1},1" for i in range(24)]
     (tmp_path / "clinical.csv").write_text("\n".join(["patient_id,photo,time,event", *rows]))
     sets = [f"P{i},{'finetune' if i < 20 else 'evaluate'}" for i in range(24)]
     (tmp_path / "split.csv").write_text("\n".join(["patient_id,set", *sets]))

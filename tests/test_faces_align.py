@@ -158,7 +158,7 @@ def test_an_interrupted_run_goes_on(
         Chips.open(tmp_path)
     with (tmp_path / "_journal.jsonl").open("a") as journal:
         journal.write('{"photo_id": "p5", "sta')  # killed while writing
-    (tmp_path / "_99-p3.png.tmp").touch()
+    (tmp_path / "_99-0123456789ab.partial").touch()
     counter = Counter(monkeypatch)
     done = align(photos, tmp_path, size=64, workers=1, detector="hog")
     assert counter.read == ["p3.png", "p4.png", "p5.png"]
@@ -181,7 +181,26 @@ def test_only_what_has_changed_is_done_again(
     chips = align(source, out, size=64, workers=1, detector="hog")
     assert counter.read == ["p0.png", "p2.png"]
     assert list(chips.table["photo_id"]) == ["p0", "p2"]
-    assert {file.name for file in out.glob("*.png")} == {"p2.png"}
+    assert chips.kept == 1
+    assert list(Chips.open(out).table["photo_id"]) == ["p0", "p2", "p1"]
+    assert {file.name for file in out.glob("*.png")} == {"p1.png", "p2.png"}
+
+
+def test_chips_of_photographs_that_are_not_given_go_when_they_are_pruned(tmp_path: Path) -> None:
+    source, out = tmp_path / "photos", tmp_path / "chips"
+    source.mkdir()
+    for i in (0, 1):
+        draw_face(160, SKINS[i]).save(source / f"p{i}.png")
+    (source / "ward").mkdir()
+    first = align(source, out, size=64, workers=1, detector="hog")
+    (source / "p0.png").rename(source / "ward" / "p0.png")  # another photograph of the same stem
+    both = align(source, out, size=64, workers=1, detector="hog")
+    assert list(Chips.open(out).table["photo_id"]) == ["p1", "p0-2", "p0"]
+    assert both.path("p0-2").read_bytes() == first.path("p0").read_bytes()
+    pruned = align(source, out, size=64, workers=1, detector="hog", prune=True)
+    assert pruned.kept == 0
+    assert list(Chips.open(out).table["source_name"]) == ["p1.png", "ward/p0.png"]
+    assert len(list(out.glob("*.png"))) == 2
 
 
 def test_a_killed_process_loses_nothing(photos: Path, chips: Chips, tmp_path: Path) -> None:

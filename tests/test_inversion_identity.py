@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from stylegan_surv.gan import load_generator
-from stylegan_surv.inversion import embed
+from stylegan_surv.inversion import EmbedSettings, embed
 from stylegan_surv.inversion.identity import similarity
 
 
@@ -16,6 +16,6 @@ def test_identity_grades_faces():
         faces = generator(z, truncation_psi=0.7).clamp(-1, 1)
     assert torch.allclose(similarity(faces, faces), torch.ones(3), atol=1e-5)
     assert similarity(faces[:1], faces[1:2]).item() < 0.97
-    graded = embed(faces, method="encoder", batch=3, identity=True).frame["identity"]
+    graded = embed(faces, settings=EmbedSettings(method="encoder", batch=3, identity=True)).frame["identity"]
     assert graded.between(0.5, 1.0).all()
-    assert embed(faces, method="encoder", batch=3).frame["identity"].isna().all()
+    assert embed(faces, settings=EmbedSettings(method="encoder", batch=3)).frame["identity"].isna().all()

@@ -153,7 +153,7 @@ def rewrite(
         ({"about": "{}"}, "risk_sd is missing"),
         ({"about": '{"risk_sd": NaN}'}, "risk_sd is nan"),
         ({"about": '{"risk_sd": 1, "origin": {"num_ws": 2}}'}, "w_dim is missing"),
-        ({"number": None}, "has the format without a number"),
+        ({"number": None}, "has the format None"),
         ({"number": "0"}, "has the format 0; expected 1. Fit the study again"),
         ({"number": "9"}, "A newer stylegan-surv has written it: upgrade"),
     ],

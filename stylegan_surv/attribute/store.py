@@ -11,11 +11,12 @@ from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from stylegan_surv._files import write_arrays
+from stylegan_surv._records import check_format, first_fault
 from stylegan_surv._types import Array
 from stylegan_surv.attribute.direction import HealthAttribute
 from stylegan_surv.attribute.pattern import KINDS, NOTE
 from stylegan_surv.errors import InputError
-from stylegan_surv.inversion.origin import Origin, check_format, first_fault
+from stylegan_surv.inversion.origin import Origin
 
 FILE = "direction.safetensors"
 FORMAT = 1  # of that file
@@ -66,7 +67,7 @@ def load_attribute(folder: str | Path) -> HealthAttribute:
         with safe_open(path, "np") as file:
             written: dict[str, str] = file.metadata() or {}
             arrays: dict[str, Array] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        check_format(written.get("format"), FORMAT, str(path), REMEDY)
+        check_format(written.get("format"), FORMAT, path, REMEDY)
         about = _About.model_validate(json.loads(written.get("attribute", "null")))
     except (SafetensorError, OSError, json.JSONDecodeError) as fault:
         raise InputError(f"{path} is damaged ({fault}). {REMEDY}") from fault

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
 
 from cuda_ops import tune_allocator
 from stylegan_surv import __version__
+from stylegan_surv._files import printable
 from stylegan_surv.errors import InputError
 
 # command -> (module under this package, one line for the overview); a module is imported when it is used
@@ -32,6 +34,8 @@ COMMANDS = {
     "zoo": ("zoo", "List the bundled networks with their cards."),
     "doctor": ("doctor", "Tell what this machine runs and why."),
 }
+RESUMING = ("align", "embed", "train", "finetune", "grow", "train-encoder")  # what was interrupted goes on
+LIKE = 0.6  # similarity from which a name is suggested, as Python's difflib has it
 
 
 class _Lazy(click.Group):
@@ -43,6 +47,16 @@ class _Lazy(click.Group):
             return None
         command: click.Command = import_module(f"{__name__}.{COMMANDS[name][0]}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, with a suggestion where the name is unknown."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            like = get_close_matches(args[0], COMMANDS, n=1, cutoff=LIKE)
+            hint = f" Did you mean '{like[0]}'?" if like else ""
+            ctx.fail(f"No such command '{args[0]}'.{hint}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -64,11 +78,17 @@ def main() -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.Abort:
-        click.echo("Interrupted. The same command goes on where it stopped.", err=True)
+        goes_on = (
+            " The same command goes on where it stopped." if sys.argv[1:2] and sys.argv[1] in RESUMING else ""
+        )
+        click.echo(f"Interrupted.{goes_on}", err=True)
         sys.exit(130)
     except click.ClickException as wrong:
         wrong.show()
         sys.exit(2)
     except InputError as wrong:
-        click.echo(f"Error: {wrong}", err=True)
+        click.echo(f"Error: {printable(wrong.for_command_line())}", err=True)
+        sys.exit(2)
+    except OSError as wrong:  # a disk that is full or gone, wherever it was noticed
+        click.echo(f"Error: {printable(str(wrong))}", err=True)
         sys.exit(2)

@@ -1,10 +1,9 @@
-"""What several commands share: the progress bar, JSON output, options of tables, defaults of settings."""
+"""What several commands share: JSON output, options of tables, defaults of settings."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from pathlib import Path
@@ -12,31 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from stylegan_surv._types import Progress as Report
-
 if TYPE_CHECKING:
     from stylegan_surv.cohort import Cohort
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 TIME_UNITS = ("years", "months", "weeks", "days")
-
-
-@contextmanager
-def progress_bar(description: str) -> Iterator[Report]:
-    """Yield ``report(done, total)``; draws a bar with rate and remaining time on standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    rate = TextColumn("{task.fields[rate]}")
-    with Progress(*columns, rate, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=None, rate="")
-
-        def report(done: int, total: int) -> None:
-            speed = bar.tasks[task].speed
-            bar.update(task, completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
-
-        yield report
 
 
 def echo_json(record: dict[str, Any]) -> None:

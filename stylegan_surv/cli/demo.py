@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from stylegan_surv._types import Progress
-from stylegan_surv.cli._common import echo_json, gathered, progress_bar, setting
+from stylegan_surv.cli._common import echo_json, gathered, setting
+from stylegan_surv.cli._progress import progress_bar
 from stylegan_surv.cli.fit import echo_models
 from stylegan_surv.demo import DemoSettings
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from stylegan_surv.cli._common import progress_bar
+from stylegan_surv.cli._progress import progress_bar
 from stylegan_surv.errors import InputError
 
 PATH = click.Path(path_type=Path)

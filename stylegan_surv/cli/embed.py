@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from stylegan_surv.cli._common import TableOptions, echo_json, progress_bar, setting, table_options
+from stylegan_surv.cli._common import TableOptions, echo_json, setting, table_options
+from stylegan_surv.cli._progress import progress_bar
 from stylegan_surv.inversion.settings import GENERATOR, METHODS, PRESETS, EmbedSettings
 
 PATH = click.Path(path_type=Path)

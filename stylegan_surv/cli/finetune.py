@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from stylegan_surv.cli._common import TableOptions, progress_bar
+from stylegan_surv.cli._common import TableOptions
+from stylegan_surv.cli._progress import progress_bar
 from stylegan_surv.cli._training import echo_run, patient_options, patients_of, run_options
 from stylegan_surv.errors import InputError
 

@@ -16,10 +16,10 @@ from stylegan_surv.cli._common import (
     echo_json,
     gathered,
     names,
-    progress_bar,
     setting,
     table_options,
 )
+from stylegan_surv.cli._progress import progress_bar
 from stylegan_surv.study.settings import MODELS, StudySettings
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from stylegan_surv.cli._common import echo_json, progress_bar
+from stylegan_surv.cli._common import echo_json
+from stylegan_surv.cli._progress import progress_bar
 
 PATH = click.Path(path_type=Path)
 

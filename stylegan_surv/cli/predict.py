@@ -20,12 +20,11 @@ PATH = click.Path(path_type=Path)
 @other_networks_option
 def command(model_dir: Path, latents: Path, out: Path, other_networks: bool) -> None:
     """Write patient_id, n_photos, risk and S(t) of every patient with an embedded photograph."""
-    from stylegan_surv._files import whole
+    from stylegan_surv._files import write_csv
     from stylegan_surv.inversion import Latents
     from stylegan_surv.study import predict
 
     table = predict(model_dir, Latents.open(latents), other_networks=other_networks)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with whole(out) as unfinished:
-        table.to_csv(unfinished, index=False)
+    write_csv(out, table)
     click.echo(f"{out}: {len(table)} patients. Risk scores of one cohort's model; high is worse.")

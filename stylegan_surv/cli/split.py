@@ -8,10 +8,12 @@ import click
 
 from stylegan_surv.cli._common import TableOptions, echo_json, table_options
 
+PATH = click.Path(path_type=Path)
+
 
 @click.command("split")
-@click.argument("table", metavar="CSV", type=click.Path())
-@click.option("-o", "--out", required=True, type=click.Path(), help="Write patient_id,set to this CSV.")
+@click.argument("table", metavar="CSV", type=PATH)
+@click.option("-o", "--out", required=True, type=PATH, help="Write patient_id,set to this CSV.")
 @click.option(
     "--sets",
     default="finetune=0.5,evaluate=0.5",
@@ -25,26 +27,28 @@ from stylegan_surv.cli._common import TableOptions, echo_json, table_options
 @click.option("--seed", default=0, show_default=True, help="Divide by this seed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
-    table: str, out: str, sets: str, stratify: str, reading: TableOptions, seed: int, as_json: bool
+    table: Path, out: Path, sets: str, stratify: str, reading: TableOptions, seed: int, as_json: bool
 ) -> None:
     """Divide the patients of the clinical table CSV into sets; all photographs of a patient stay together."""
+    from stylegan_surv._files import check_file, write_csv
     from stylegan_surv.cohort import split_cohort
     from stylegan_surv.errors import InputError
 
-    if Path(out).exists():
+    if out.exists():
         raise InputError(
             f"{out} exists already; a split that is in use must not change. Choose another name."
         )
-    if not Path(out).parent.is_dir():
-        raise InputError(f"There is no folder {Path(out).parent}.")
+    if not out.parent.is_dir():
+        raise InputError(f"There is no folder {out.parent}.")
+    check_file(out)
     cohort = reading.read(table)
     balanced = [name for name in stratify.split(",") if name]
     split = split_cohort(cohort, _shares(sets), seed, balanced)
-    split.to_csv(out, index=False)
+    write_csv(out, split)
     events = cohort.patients["event"].groupby(split["set"])
     counts = {str(name): {"patients": len(group), "events": int(group.sum())} for name, group in events}
     if as_json:
-        echo_json({"split": out, "seed": seed, "sets": counts})
+        echo_json({"split": str(out), "seed": seed, "sets": counts})
         return
     for name, count in counts.items():
         click.echo(f"{name}: {count['patients']} patients, {count['events']} events")

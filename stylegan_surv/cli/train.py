@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from stylegan_surv.cli._common import progress_bar
+from stylegan_surv.cli._progress import progress_bar
 from stylegan_surv.cli._training import echo_run, run_options
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from stylegan_surv.cli._common import TableOptions, echo_json, progress_bar
+from stylegan_surv.cli._common import TableOptions, echo_json
+from stylegan_surv.cli._progress import progress_bar
 from stylegan_surv.cli._training import (
     PATH,
     TABLE_SETTINGS,

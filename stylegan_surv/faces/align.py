@@ -6,43 +6,51 @@ on where it was: finished photographs stand in a journal until the manifest is w
 
 from __future__ import annotations
 
+import errno
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from stylegan_surv.cohort import Cohort, photo_ids
+from stylegan_surv._files import LEFTOVERS, as_text, check_folder, write_json
+from stylegan_surv._photos import MANIFEST
+from stylegan_surv._types import Pixels, Progress
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.chips import (
+    COLUMNS,
     JOURNAL,
-    MANIFEST,
     SETTINGS,
     Chips,
     read_rows,
+    read_settings,
     save_png,
     sha256,
     write_manifest,
 )
 from stylegan_surv.faces.detect import DETECTORS, DetectorName, FaceFinder, NoFace
 from stylegan_surv.faces.ffhq import crop, ffhq_square
+from stylegan_surv.faces.jobs import Job, Photos, Row, jobs_of, named_as_before
 from stylegan_surv.faces.landmarks import pose
-from stylegan_surv.faces.load import SUFFIXES, load_image
+from stylegan_surv.faces.load import load_image
 from stylegan_surv.faces.quality import image_quality
+from stylegan_surv.faces.review import check_sheet, grade, in_words, review, write_sheet
 
 METHOD = 2  # raised when the same photograph would give another chip
+REVIEWED = "to be looked at: "  # how the error of a photograph begins that only `strict` has failed
+NO_PLACE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EIO,
+    errno.EFBIG,
+}  # faults of the disk: the next photograph has them too
 
-Photos = str | Path | Cohort | Sequence[str | Path]
-Row = dict[str, Any]
 
-
-@dataclass(frozen=True)
-class _Job:
-    photo_id: str
-    source_name: str
-    source_path: str
+class _NoPlace(InputError):
+    """The disk is full, or may no longer be written."""
 
 
 def align(
@@ -52,24 +60,32 @@ def align(
     size: int = 256,
     workers: int | None = None,
     detector: DetectorName = "hog+cnn",
-    progress: Callable[[int, int], None] | None = None,
+    prune: bool = False,
+    strict: bool = False,
+    sheet: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Chips:
     """Find the best-scored face of every photograph and cut the FFHQ crop.
 
     Parameters
     ----------
-    photos : folder, Cohort or list of files
+    photos : str, Path, Cohort or sequence of Path
         A folder is searched with its subfolders; of a cohort every photograph is aligned.
-    out : path
+    out : str or Path
         Folder of the chips; by default ``chips`` in the working directory. Photographs that were aligned there
-        before, with the same settings and unchanged content, are not done again; chips of photographs that are
-        no longer given are removed.
+        before, with the same settings and unchanged content, are not done again.
     size : int
         Side of the chips in pixels, 32–2048.
     workers : int, optional
         Processes; default: one per core that this process may use.
     detector : {"hog+cnn", "hog", "cnn"}
         ``hog+cnn`` asks the slower CNN only where HOG finds nothing.
+    prune : bool
+        Remove chips of photographs that are not given this time; otherwise they stay.
+    strict : bool
+        Fail the photographs that :func:`~stylegan_surv.faces.review.review` finds.
+    sheet : str or Path, optional
+        Picture to write of the chips on the review list; it shows faces.
     progress : callable, optional
         Called with (done, total).
 
@@ -81,29 +97,21 @@ def align(
     Raises
     ------
     InputError
-        No photographs, wrong settings, or a folder that holds chips of other settings.
+        No photographs, wrong settings, or a folder that cannot be written or holds chips of other settings.
     """
-    if not 32 <= size <= 2048:
-        raise InputError(f"size is {size}; expected 32 to 2048 pixels.")
-    if workers is not None and workers < 1:
-        raise InputError(f"workers is {workers}; expected at least 1.")
-    if detector not in DETECTORS:
-        raise InputError(f"detector is '{detector}'; expected one of {', '.join(DETECTORS)}.")
-    folder = Path(out)
-    jobs = _jobs(photos, folder)
+    _check(size, workers, detector, sheet)
+    folder = check_folder(out)
+    jobs, ignored = jobs_of(photos, folder)
     _check_settings(folder, {"size": size, "detector": detector, "method": METHOD})
     earlier = read_rows(folder)
-    done: dict[str, Row] = {}
-    todo: list[_Job] = []
-    for job in jobs:
-        row = earlier.get(job.photo_id)
-        if row is not None and _still_valid(row, job, folder):
-            done[job.photo_id] = {**row, "source_path": job.source_path}
-        else:
-            todo.append(job)
+    jobs = named_as_before(jobs, earlier, prune)
+    done = {
+        job.photo_id: row for job in jobs if (row := _still_valid(earlier.get(job.photo_id), job, folder))
+    }
+    todo = [job for job in jobs if job.photo_id not in done]
     if progress:
         progress(len(done), len(jobs))
-    with (folder / JOURNAL).open("a", encoding="utf-8") as journal:
+    with _disk(folder), (folder / JOURNAL).open("a", encoding="utf-8") as journal:
         journal.write("\n")  # a killed run may have left half a line
         for row in _run(todo, folder, size, detector, workers):
             journal.write(json.dumps(row) + "\n")
@@ -111,93 +119,77 @@ def align(
             done[row["photo_id"]] = row
             if progress:
                 progress(len(done), len(jobs))
-    write_manifest(folder, [done[job.photo_id] for job in jobs])
-    _tidy(folder, earlier, done)
-    return Chips.open(folder)
+    given = {job.photo_id for job in jobs}
+    kept = [] if prune else [row for photo_id, row in earlier.items() if photo_id not in given]
+    chips = _finish(folder, [done[job.photo_id] for job in jobs], kept, strict, sheet)
+    with _disk(folder):
+        _tidy(folder, {*chips.ok["photo_id"], *(row["photo_id"] for row in kept)}, earlier.keys() | given)
+    return replace(chips, ignored=ignored)
+
+
+def _check(size: int, workers: int | None, detector: str, sheet: str | Path | None) -> None:
+    if not 32 <= size <= 2048:
+        raise InputError(f"size is {size}; expected 32 to 2048 pixels.")
+    if workers is not None and workers < 1:
+        raise InputError(f"workers is {workers}; expected at least 1.")
+    if detector not in DETECTORS:
+        raise InputError(f"detector is '{detector}'; expected one of {', '.join(DETECTORS)}.")
+    if sheet is not None:
+        check_sheet(sheet)
+
+
+@contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    """One message for a folder in which the work cannot go on."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"nothing more can be written to {folder} ({error.strerror or error}); what is done is kept: make room, "
+            "then give the same command again."
+        ) from error
 
 
 # ---- what is to be done ----------------------------------------------------------------------------------
 
 
-def _jobs(photos: Photos, out: Path) -> list[_Job]:
-    if isinstance(photos, Cohort):
-        table = photos.table
-        if photos.photos_dir is not None and Chips.is_folder(photos.photos_dir):
-            raise InputError(f"{photos.photos_dir} holds chips that are aligned already.")
-        if table["path"].isna().any():
-            raise InputError(
-                "The cohort does not know where its photographs are; read it with photos=FOLDER."
-            )
-        return [_Job(*row) for row in table[["photo_id", "photo", "path"]].itertuples(index=False)]
-    if isinstance(photos, str | Path):
-        root = Path(photos)
-        files = _listed(root)
-        names = [file.relative_to(root).as_posix() for file in files]
-        if root.resolve() == out.resolve():
-            raise InputError(f"{out} is the folder of the photographs; chips need a folder of their own.")
-    else:
-        files = [Path(photo) for photo in photos]
-        names = [file.name for file in files]
-        if len(set(names)) < len(names):
-            names = [file.as_posix() for file in files]
-        if not files:
-            raise InputError("No photographs were given.")
-    ids = photo_ids(names)
-    return [_Job(*job) for job in zip(ids, names, (str(file.resolve()) for file in files))]
-
-
-def _listed(root: Path) -> list[Path]:
-    """Photographs in a folder and its subfolders, sorted, without hidden ones and folders of chips."""
-    if not root.is_dir():
-        raise InputError(f"There is no folder of photographs {root}.")
-    if Chips.is_folder(root):
-        raise InputError(f"{root} holds chips that are aligned already.")
-    chips = {file.parent for name in (SETTINGS, MANIFEST) for file in root.rglob(name)}
-    files = sorted(
-        file
-        for file in root.rglob("*")
-        if file.suffix.lower() in SUFFIXES
-        and file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(root).parts)
-        and chips.isdisjoint(file.parents)
-    )
-    if not files:
-        raise InputError(f"{root} holds no photographs; expected files such as {', '.join(SUFFIXES[:4])}.")
-    return files
-
-
 def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
     """Refuse to mix chips of different settings in one folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / SETTINGS
-    if not path.exists():
+    with _disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    found = read_settings(folder)
+    if found is None:
         if (folder / MANIFEST).exists():
             raise InputError(
                 f"{folder} holds chips that were not aligned from photographs; choose another folder."
             )
-        temporary = folder / f"_{os.getpid()}.tmp"
-        temporary.write_text(json.dumps(settings))
-        os.replace(temporary, path)
-        return
-    found = json.loads(path.read_text())
-    if found != settings:
+        write_json(folder / SETTINGS, settings, indent=None)
+    elif found != settings:
         raise InputError(f"{folder} holds chips with {found}; asked for {settings}. Choose another folder.")
 
 
-def _still_valid(row: Row, job: _Job, folder: Path) -> bool:
-    """Whether an earlier row is of this very file and its chip is still there."""
-    path = Path(job.source_path)
-    if row["source_name"] != job.source_name or not path.is_file() or sha256(path) != row["source_sha256"]:
-        return False
-    return row["status"] == "failed" or (folder / f"{job.photo_id}.png").exists()
+def _still_valid(row: Row | None, job: Job, folder: Path) -> Row | None:
+    """An earlier row, if it is complete and of this very file and its chip is still there."""
+    if row is None or not set(COLUMNS) >= row.keys() or row["source_name"] != job.source_name:
+        return None
+    failed = row["status"] == "failed"
+    if failed and str(row["error"]).startswith(REVIEWED):
+        return None
+    if not failed and (row.get("picture_hash") is None or not (folder / f"{job.photo_id}.png").exists()):
+        return None
+    try:
+        if sha256(Path(job.file)) != row["source_sha256"]:
+            return None
+    except OSError:
+        return None
+    return {**row, "source_path": as_text(job.file)}
 
 
-def _tidy(folder: Path, earlier: dict[str, Row], done: dict[str, Row]) -> None:
+def _tidy(folder: Path, with_chip: set[str], known: set[str]) -> None:
     """Remove chips that the manifest no longer stands for, and what killed runs have left."""
-    for photo_id in earlier.keys() | done.keys():
-        if photo_id not in done or done[photo_id]["status"] == "failed":
-            (folder / f"{photo_id}.png").unlink(missing_ok=True)
-    for file in (folder / JOURNAL, *folder.glob("_*.tmp")):
+    for photo_id in known - with_chip:
+        (folder / f"{photo_id}.png").unlink(missing_ok=True)
+    for file in (folder / JOURNAL, *folder.glob(LEFTOVERS)):
         file.unlink(missing_ok=True)
 
 
@@ -205,8 +197,10 @@ def _tidy(folder: Path, earlier: dict[str, Row], done: dict[str, Row]) -> None:
 
 
 def _run(
-    jobs: list[_Job], folder: Path, size: int, detector: DetectorName, workers: int | None
+    jobs: list[Job], folder: Path, size: int, detector: DetectorName, workers: int | None
 ) -> Iterator[Row]:
+    from concurrent.futures.process import BrokenProcessPool
+
     from joblib import Parallel, cpu_count, delayed
 
     count = workers or cpu_count()
@@ -214,7 +208,13 @@ def _run(
         yield from (_align_one(job, folder, size, detector) for job in jobs)
         return
     pool = Parallel(n_jobs=min(count, len(jobs)), return_as="generator_unordered")
-    yield from pool(delayed(_align_one)(job, folder, size, detector) for job in jobs)
+    try:
+        yield from pool(delayed(_align_one)(job, folder, size, detector) for job in jobs)
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"one of {count} processes was ended from outside, most often because memory ran out; what is done is "
+            "kept: give the same command again with fewer workers."
+        ) from error
 
 
 @lru_cache(maxsize=1)
@@ -223,31 +223,88 @@ def _finder(detector: DetectorName) -> FaceFinder:
     return FaceFinder(detector)
 
 
-def _align_one(job: _Job, folder: Path, size: int, detector: DetectorName) -> Row:
-    """Align one photograph; whatever is wrong with it becomes a failed row."""
-    path = Path(job.source_path)
-    row: Row = {"photo_id": job.photo_id, "source_name": job.source_name, "source_path": job.source_path}
-    row["source_sha256"] = sha256(path) if path.is_file() else None
+def _align_one(job: Job, folder: Path, size: int, detector: DetectorName) -> Row:
+    """Align one photograph; whatever is wrong with it becomes a failed row, a disk that takes no more does not."""
+    row: Row = {"photo_id": job.photo_id, "source_name": job.source_name, "source_path": as_text(job.file)}
+    row |= {"source_sha256": None, "status": "failed"}
     try:
-        image = load_image(path)
-        face = _finder(detector).find(image)
+        row["source_sha256"] = _digest(Path(job.file))
+        return {**row, "status": "ok", "error": None, **_cut(job, folder, size, detector)}
+    except _NoPlace:
+        raise
     except (InputError, NoFace) as error:
-        return {**row, "status": "failed", "error": str(error)}
+        return {**row, "error": str(error)}
     except RuntimeError as error:  # how dlib reports its own failures
-        return {**row, "status": "failed", "error": f"the detector failed: {' '.join(str(error).split())}"}
+        return {**row, "error": f"the detector failed: {' '.join(str(error).split())}"}
+    except Exception as error:  # a photograph that nobody has thought of must not end the run of all others
+        return {**row, "error": f"it cannot be aligned ({type(error).__name__}: {error})"}
+
+
+def _digest(path: Path) -> str | None:
+    """SHA-256 of a photograph; None where there is no file that can be read, which loading it then explains."""
+    try:
+        return sha256(path) if path.is_file() else None
+    except OSError:
+        return None
+
+
+def _cut(job: Job, folder: Path, size: int, detector: DetectorName) -> Row:
+    """Write the chip of one photograph; what the manifest says of it."""
+    image = load_image(job.file)
+    face = _finder(detector).find(image)
     square = ffhq_square(face.landmarks)
     chip, padded = crop(image, square, size)
-    save_png(folder / f"{job.photo_id}.png", chip)
+    _save(folder / f"{job.photo_id}.png", chip)
     lies = pose(face.landmarks)
+    landmarks = square.to_chip(face.landmarks, size)
     geometry = {
         "score": face.score,
         "detector": face.detector,
         "n_faces": face.n_faces,
+        "rival": face.rival,
         "inter_eye_px": lies.inter_eye_px,
         "roll_deg": lies.roll_deg,
         "yaw": lies.yaw,
         "crop_scale": square.side / size,
         "padded": padded,
-        "landmarks": [round(float(value), 2) for value in square.to_chip(face.landmarks, size).ravel()],
+        "landmarks": [round(float(value), 2) for value in landmarks.ravel()],
     }
-    return {**row, "status": "ok", "error": None, **geometry, **image_quality(chip)}
+    return {**geometry, **image_quality(chip), **grade(chip, landmarks, square, image.size)}
+
+
+def _save(path: Path, chip: Pixels) -> None:
+    """Write a chip; a disk that takes no more chips is no fault of the photograph."""
+    try:
+        save_png(path, chip)
+    except InputError as error:
+        fault = error.__cause__
+        if isinstance(fault, OSError) and fault.errno in NO_PLACE:
+            raise _NoPlace(str(error)) from error
+        raise
+
+
+def _finish(folder: Path, rows: list[Row], kept: list[Row], strict: bool, sheet: str | Path | None) -> Chips:
+    """Write the manifest; the chips that were asked for, of which ``strict`` fails those on the review list."""
+    write_manifest(folder, [*rows, *kept])
+    chips = Chips.open(folder)
+    asked = replace(chips, table=chips.table.iloc[: len(rows)], kept=len(kept))
+    if sheet is None and not strict:
+        return asked
+    found = review(asked)
+    if sheet is not None:
+        write_sheet(asked, found, sheet)
+    if not strict or found.empty:
+        return asked
+    reasons = in_words(found)
+    failed = [_failed(row, reasons.get(row["photo_id"])) for row in rows]
+    write_manifest(folder, [*failed, *kept])
+    chips = Chips.open(folder)
+    return replace(chips, table=chips.table.iloc[: len(rows)], kept=len(kept))
+
+
+def _failed(row: Row, reason: str | None) -> Row:
+    """A row as it is without a reason; failed with one."""
+    if reason is None:
+        return row
+    known = ("photo_id", "source_name", "source_path", "source_sha256")
+    return {**{name: row[name] for name in known}, "status": "failed", "error": f"{REVIEWED}{reason}"}

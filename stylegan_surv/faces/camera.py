@@ -11,18 +11,16 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import affine_transform
 
+from stylegan_surv._types import Floats, Pixels
 from stylegan_surv.faces.mask import FACE, HEAD, ellipse, smoothstep
 
 NECKLINE = (0.84, 0.94)  # where clothing fades in, as fractions of the height
 CONFOUND_BACKGROUND = 0.12  # shift of the background's brightness per unit of the confounder
 GAMMA = 2.2  # of a display, near enough to sRGB
 CONFOUND_EXPOSURE = 0.12  # shift of the exposure, in stops, per unit of the confounder
-
-Pixels = NDArray[np.float64]  # [H, W, 3] in 0-1
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,7 @@ class Camera:
     jpeg: float = 1.0
     jitter: float = 1.0
 
-    def photograph(
-        self, face: NDArray[np.uint8], *, seed: int, index: int, confound: float = 0.0
-    ) -> NDArray[np.uint8]:
+    def photograph(self, face: Pixels, *, seed: int, index: int, confound: float = 0.0) -> Pixels:
         """Photograph one face.
 
         Every factor has its own random numbers, keyed by (`seed`, `index`): switching one off leaves the others
@@ -57,7 +53,7 @@ class Camera:
 
         Parameters
         ----------
-        face : array ``[H, W, 3]``, uint8, square
+        face : array of uint8, shape (side, side, 3)
             An aligned face (FFHQ geometry).
         seed, index : int
             The study's seed and the number of the photograph, both >= 0.
@@ -66,13 +62,13 @@ class Camera:
 
         Returns
         -------
-        array of the same shape, uint8
+        array of uint8, shape (side, side, 3)
         """
         face = np.asarray(face)
         if face.ndim != 3 or face.shape[0] != face.shape[1] or face.shape[2] != 3 or face.dtype != np.uint8:
             raise ValueError(f"face is {face.dtype} {face.shape}; expected uint8 [size, size, 3]")
         rng = [np.random.default_rng([seed, index, factor]) for factor in range(5)]
-        image = face / 255.0
+        image: Floats = face / 255.0
         image = _tint_background(image, self.background, confound, rng[0])
         image = _dress(image, self.clothing, rng[1])
         image = _frame(image, self.jitter, rng[2])
@@ -82,14 +78,14 @@ class Camera:
 
 
 def photograph(
-    face: NDArray[np.uint8], *, seed: int, index: int, confound: float = 0.0, strength: float = 1.0
-) -> NDArray[np.uint8]:
+    face: Pixels, *, seed: int, index: int, confound: float = 0.0, strength: float = 1.0
+) -> Pixels:
     """Photograph one face with every factor at the same `strength`; see `Camera.photograph`."""
     camera = Camera(strength, strength, strength, strength, strength)
     return camera.photograph(face, seed=seed, index=index, confound=confound)
 
 
-def _tint_background(image: Pixels, strength: float, confound: float, rng: np.random.Generator) -> Pixels:
+def _tint_background(image: Floats, strength: float, confound: float, rng: np.random.Generator) -> Floats:
     tone = rng.uniform(0.15, 0.85) + CONFOUND_BACKGROUND * confound
     tint = np.clip(tone + rng.normal(0, 0.08, 3), 0, 1)
     slope = rng.normal(0, 0.1, 2)  # an uneven wall
@@ -100,7 +96,7 @@ def _tint_background(image: Pixels, strength: float, confound: float, rng: np.ra
     return _cover(image, wall, rng.uniform(0.5, 1.0) * strength * (1 - ellipse(size, HEAD, softness=0.3)))
 
 
-def _dress(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+def _dress(image: Floats, strength: float, rng: np.random.Generator) -> Floats:
     colour = rng.uniform(0.05, 0.95, 3)
     size = image.shape[0]
     top, full = NECKLINE
@@ -109,12 +105,12 @@ def _dress(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
     return _cover(image, colour, rng.uniform(0.5, 1.0) * strength * below)
 
 
-def _cover(image: Pixels, colour: Pixels, opacity: NDArray) -> Pixels:
-    covered: Pixels = image + np.minimum(opacity, 1.0)[..., None] * (colour - image)
+def _cover(image: Floats, colour: Floats, opacity: Floats) -> Floats:
+    covered: Floats = image + np.minimum(opacity, 1.0)[..., None] * (colour - image)
     return covered
 
 
-def _frame(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+def _frame(image: Floats, strength: float, rng: np.random.Generator) -> Floats:
     if strength == 0:
         return image
     size = image.shape[0]
@@ -125,25 +121,25 @@ def _frame(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
     centre = np.full(2, (size - 1) / 2)
     offset = centre - turn @ (centre + shift)
     channels = [affine_transform(image[..., c], turn, offset, order=3, mode="mirror") for c in range(3)]
-    framed: Pixels = np.clip(np.stack(channels, axis=-1), 0, 1)
+    framed: Floats = np.clip(np.stack(channels, axis=-1), 0, 1)
     return framed
 
 
-def _light(image: Pixels, strength: float, confound: float, rng: np.random.Generator) -> Pixels:
+def _light(image: Floats, strength: float, confound: float, rng: np.random.Generator) -> Floats:
     stops = strength * rng.normal(0, 0.35) + CONFOUND_EXPOSURE * confound
     warmth = strength * rng.normal(0, 0.06)  # red up, blue down, in log gain
     side = strength * rng.normal(0, 0.25)  # from one side of the picture to the other, in stops
     at = np.linspace(-0.5, 0.5, image.shape[1])[None, :, None]
     gain = 2.0 ** (stops + side * at) * np.exp([warmth, 0.0, -warmth])
     linear = np.clip(image, 0, 1) ** GAMMA  # exposure acts on light, not on coded values
-    lit: Pixels = np.clip(linear * gain, 0, 1) ** (1 / GAMMA)
+    lit: Floats = np.clip(linear * gain, 0, 1) ** (1 / GAMMA)
     return lit
 
 
-def _compress(pixels: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _compress(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
     if strength == 0:
         return pixels
     quality = round(95 - 55 * min(strength, 1.0) * rng.uniform())
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    return np.asarray(Image.open(buffer, formats=["JPEG"]).convert("RGB"))

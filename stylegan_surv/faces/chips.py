@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 from PIL import Image
 
+from stylegan_surv._files import whole
+from stylegan_surv._photos import MANIFEST, is_file_safe
+from stylegan_surv._types import Floats, Pixels
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.quality import QUALITY, image_quality
 
-MANIFEST = "_chips.parquet"
 JOURNAL = "_journal.jsonl"  # rows of a run under way
 SETTINGS = "_settings.json"  # what `align` was asked for
 IDENTITY = ("photo_id", "source_name", "source_path", "source_sha256", "status", "error")
 GEOMETRY = ("score", "detector", "n_faces", "inter_eye_px", "roll_deg", "yaw", "crop_scale", "padded")
-COLUMNS = (*IDENTITY, *GEOMETRY, *QUALITY, "landmarks")
+GRADED = ("face_padded", "rival", "bars", "flat", "picture_hash")  # for the review list
+COLUMNS = (*IDENTITY, *GEOMETRY, *QUALITY, *GRADED, "landmarks")
+TEXTS = (*IDENTITY, "detector", "grey", "picture_hash", "landmarks")  # columns of objects
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +44,16 @@ class Chips:
         One row per photograph, in the order they were given: ``photo_id, source_name, source_path,
         source_sha256, status`` ("ok" or "failed"), ``error`` (the reason or None), and the quality columns
         that docs/faces.md explains (NaN for failed rows).
+    ignored : dict of str to int
+        After an alignment: what else the folder of photographs holds, by extension → how many files.
+    kept : int
+        After an alignment: photographs of earlier runs that the manifest holds as well.
     """
 
     folder: Path
     table: pd.DataFrame
+    ignored: dict[str, int] = field(default_factory=dict)
+    kept: int = 0
 
     @classmethod
     def open(cls, folder: str | Path, columns: Sequence[str] | None = None) -> Chips:
@@ -55,7 +63,6 @@ class Chips:
         try:
             table = pd.read_parquet(folder / MANIFEST, columns=wanted)
             pa.default_memory_pool().release_unused()  # of a long table it keeps as much as the table takes
-            return cls(folder, table)
         except FileNotFoundError as error:
             hint = (
                 "the alignment was not finished: run it again" if (folder / JOURNAL).exists() else "run align"
@@ -63,6 +70,8 @@ class Chips:
             raise InputError(f"{folder} is no folder of chips (it has no {MANIFEST}); {hint}.") from error
         except (OSError, ValueError) as error:
             raise InputError(f"{folder / MANIFEST} cannot be read: {error}") from error
+        _check_manifest(table, folder, wanted or IDENTITY)
+        return cls(folder, table)
 
     @staticmethod
     def is_folder(path: str | Path) -> bool:
@@ -73,7 +82,7 @@ class Chips:
     def create(
         cls,
         folder: str | Path,
-        images: Iterable[NDArray[np.uint8]],
+        images: Iterable[Pixels],
         photo_ids: Sequence[str],
         source: str = "generated",
     ) -> Chips:
@@ -81,7 +90,7 @@ class Chips:
 
         Parameters
         ----------
-        images : iterable of arrays ``[H, W, 3]``, uint8, square
+        images : iterable of array of uint8, shape (side, side, 3)
         photo_ids : sequence of str
             One per image, unique, safe as file names; the source name is ``<photo_id>.png``.
         source : str
@@ -116,36 +125,71 @@ class Chips:
     @property
     def settings(self) -> dict[str, Any] | None:
         """How the faces were cut; None where they were not aligned from photographs."""
-        path = self.folder / SETTINGS
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_settings(self.folder)
 
     def __len__(self) -> int:
         """Number of photographs, failed ones included."""
         return len(self.table)
 
     def path(self, photo_id: str) -> Path:
-        """File of one chip."""
+        """File of a chip."""
         return chip_path(self.folder, photo_id)
 
-    def landmarks(self, photo_id: str) -> NDArray[np.float64] | None:
+    def landmarks(self, photo_id: str) -> Floats | None:
         """The 68 landmarks of one chip in its pixels, ``[68, 2]``; None if it was made without detection."""
         found = self.table.loc[self.table["photo_id"] == photo_id, "landmarks"]
         if found.empty:
             raise InputError(f"{self.folder} has no photograph '{photo_id}'.")
         return None if found.item() is None else np.asarray(found.item(), dtype=float).reshape(68, 2)
 
-    def load(self, photo_id: str) -> NDArray[np.uint8]:
+    def load(self, photo_id: str) -> Pixels:
         """One chip as an array ``[H, W, 3]``, uint8."""
-        try:
-            with Image.open(self.path(photo_id)) as image:
-                return np.asarray(image.convert("RGB"))
-        except OSError as error:
-            raise InputError(f"The chip {self.path(photo_id)} cannot be read: {error}") from error
+        return read_chip(self.path(photo_id))
+
+
+def _check_manifest(table: pd.DataFrame, folder: Path, expected: Sequence[str]) -> None:
+    """Refuse a table that is no manifest, or whose identifiers are no names of files in this folder."""
+    if missing := [name for name in expected if name not in table]:
+        raise InputError(f"{folder / MANIFEST} has no column {missing[0]}; align the photographs again.")
+    if "photo_id" not in table:
+        return
+    if wrong := [name for name in table["photo_id"] if not is_file_safe(name)]:
+        raise InputError(
+            f"{folder / MANIFEST} names a chip {wrong[0]!r}; expected the name of a file in the folder. Align the "
+            "photographs again."
+        )
+    if table["photo_id"].duplicated().any():
+        raise InputError(f"{folder / MANIFEST} names a chip twice; align the photographs again.")
+
+
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """How the faces of a folder were cut; None where they were not aligned from photographs."""
+    path = folder / SETTINGS
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); align into another folder.") from error
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{path} holds {found!r}; expected the settings of an alignment. Align into another folder."
+        )
+    return found
 
 
 def chip_path(folder: Path, photo_id: str) -> Path:
     """File of one chip in a folder of chips."""
     return folder / f"{photo_id}.png"
+
+
+def read_chip(path: Path) -> Pixels:
+    """The pixels of a chip, ``[side, side, 3]``; what a PNG file is not raises an InputError."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"The chip {path} cannot be read: {error}") from error
 
 
 def read_rows(folder: Path) -> dict[str, dict[str, Any]]:
@@ -155,30 +199,37 @@ def read_rows(folder: Path) -> dict[str, dict[str, Any]]:
         records: list[Any] = Chips.open(folder).table.to_dict("records")
         rows = {row["photo_id"]: row for row in records}
     if (folder / JOURNAL).exists():
-        for line in (folder / JOURNAL).read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:  # the line that was being written
-                continue
-            rows[row["photo_id"]] = row
+        for line in (folder / JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines():
+            row = _journal_row(line)
+            if row is not None:
+                rows[row["photo_id"]] = row
     return rows
+
+
+def _journal_row(line: str) -> dict[str, Any] | None:
+    """A row of the journal; None for the line that was being written when the run was killed, or damaged since."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    whole_row = isinstance(row, dict) and set(IDENTITY) <= row.keys() <= set(COLUMNS)
+    named = whole_row and is_file_safe(row["photo_id"]) and isinstance(row["source_name"], str)
+    return row if named and row["status"] in ("ok", "failed") else None
 
 
 def write_manifest(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write ``_chips.parquet`` with all its columns, at once or not at all."""
     table = pd.DataFrame(list(rows)).reindex(columns=list(COLUMNS))
-    for name in (*IDENTITY, "detector", "grey", "landmarks"):
+    for name in TEXTS:
         table[name] = table[name].astype(object).where(table[name].notna(), None)
-    temporary = folder / f"_{os.getpid()}.tmp"
-    table.to_parquet(temporary, index=False)
-    os.replace(temporary, folder / MANIFEST)
+    with whole(folder / MANIFEST) as partial:
+        table.to_parquet(partial, index=False)
 
 
-def save_png(path: Path, image: NDArray[np.uint8]) -> None:
+def save_png(path: Path, image: Pixels) -> None:
     """Write a chip; it appears under its name only when it is complete."""
-    temporary = path.with_name(f"_{os.getpid()}-{path.name}.tmp")
-    Image.fromarray(image).save(temporary, "PNG", compress_level=4)
-    os.replace(temporary, path)
+    with whole(path, flush=False) as partial:
+        Image.fromarray(image).save(partial, "PNG", compress_level=4)
 
 
 def sha256(path: Path) -> str:

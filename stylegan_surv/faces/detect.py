@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from stylegan_surv._types import Pixels
 from stylegan_surv.faces.landmarks import Points, pose
 
 DetectorName = Literal["hog+cnn", "hog", "cnn"]
@@ -22,6 +22,8 @@ CNN_SIDE = 480  # 0.7–1.3 s per photograph on one core; the cost grows with th
 CNN_FACE = 80  # smallest face of the CNN, pixels
 MAX_ENLARGE = 4.5  # beyond this a larger picture holds nothing new
 SURE = 0.5  # a HOG score from which no further scale is searched
+BYSTANDER_SIDE = HOG_SIDES[1]  # where faces are counted, those of which HOG is sure
+SAME_FACE = 0.3  # overlap (intersection over union) of two boxes of one face
 FACE_PX = 256  # width of the face in the picture that the landmarks are found in
 EYE_MOUTH = (0.5, 2.5)  # plausible eye–mouth over inter-eye distance
 
@@ -39,15 +41,18 @@ class Face:
     detector : str
         ``hog`` or ``cnn``.
     n_faces : int
-        Number of faces found at the same scale.
-    landmarks : array ``[68, 2]``
+        Number of faces found at the same scale, with those of which HOG is sure at a long side of 960 pixels.
+    landmarks : array of float, shape (68, 2)
         x and y in the photograph, continuous coordinates.
+    rival : float
+        Width of the widest other face over this one's; 0 where there is none.
     """
 
     score: float
     detector: str
     n_faces: int
     landmarks: Points
+    rival: float = 0.0
 
 
 class NoFace(Exception):
@@ -73,21 +78,35 @@ class FaceFinder:
         low, high = EYE_MOUTH
         if not low < pose(landmarks).eye_mouth < high:
             raise NoFace("face in profile or badly lit: its landmarks are not plausible")
-        return Face(score, name, len(found), landmarks)
+        others = [other for _, other in found[1:]]
+        if name == "hog":
+            others += self._bystanders(image, [place for _, place in found])
+        rival = max((_width(other) for other in others), default=0.0) / _width(box)
+        return Face(score, name, 1 + len(others), landmarks, rival)
 
     def _search_hog(self, image: Image.Image) -> list[tuple[float, Box]]:
         """Faces, best first: at the first scale that is sure of one, else at the best-scored scale."""
         best: list[tuple[float, Box]] = []
         largest = max(*image.size, HOG_SIDES[1])
         for side in (side for side in HOG_SIDES if side <= largest):
-            scaled, scale = _resized(image, side)
-            boxes, scores, _ = self._hog.run(scaled, 0, 0.0)
-            found = _sorted(zip(scores, boxes), scale)
+            found = self._hog_at(image, side, 0.0)
             if found and (not best or found[0][0] > best[0][0]):
                 best = found
             if best and best[0][0] >= SURE:
                 break
         return best
+
+    def _hog_at(self, image: Image.Image, side: int, threshold: float) -> list[tuple[float, Box]]:
+        scaled, scale = _resized(image, side)
+        boxes, scores, _ = self._hog.run(scaled, 0, threshold)
+        return _sorted(zip(scores, boxes), scale)
+
+    def _bystanders(self, image: Image.Image, known: list[Box]) -> list[Box]:
+        """Faces from a twelfth of the photograph's length up that are not among the known ones."""
+        if max(image.size) < BYSTANDER_SIDE:  # enlarging shows nothing new
+            return []
+        found = self._hog_at(image, BYSTANDER_SIDE, SURE)
+        return [box for _, box in found if all(_overlap(box, other) < SAME_FACE for other in known)]
 
     def _search_cnn(self, image: Image.Image) -> list[tuple[float, Box]]:
         scaled, scale = _resized(image, CNN_SIDE)
@@ -140,11 +159,24 @@ class FaceFinder:
         return dlib.shape_predictor(pose_predictor_model_location())
 
 
-def _resized(image: Image.Image, side: int) -> tuple[NDArray[np.uint8], float]:
+def _resized(image: Image.Image, side: int) -> tuple[Pixels, float]:
     """Picture with the long side `side` (enlarged at most 4.5 times), and its scale."""
     scale = min(side / max(image.size), MAX_ENLARGE)
     width, height = (max(round(extent * scale), 1) for extent in image.size)
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC)), scale
+
+
+def _width(box: Box) -> float:
+    return box[2] - box[0]
+
+
+def _overlap(first: Box, second: Box) -> float:
+    """Intersection of two boxes over their union."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    common = max(width, 0.0) * max(height, 0.0)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
+    return common / (areas - common)
 
 
 def _sorted(found: Any, scale: float) -> list[tuple[float, Box]]:

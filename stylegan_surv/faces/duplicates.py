@@ -6,7 +6,7 @@ amount. A perceptual hash recognises the same *picture*, a face-recognition embe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
 
+from stylegan_surv._files import whole
+from stylegan_surv._types import Floats, Pixels, Progress
+from stylegan_surv.errors import InputError
 from stylegan_surv.faces.chips import Chips, sha256
 from stylegan_surv.faces.detect import FaceFinder
 
@@ -29,7 +31,7 @@ SAME_PERSON = 0.4  # distance of embeddings; dlib's own 0.6 takes too many stran
 HOG_BOX = (0.26, 0.32, 0.77, 0.83)  # what HOG frames in an FFHQ crop: left, top, right, bottom
 
 
-def perceptual_hash(chip: NDArray[np.uint8]) -> str:
+def perceptual_hash(chip: Pixels) -> str:
     """Signs of the 255 lowest DCT coefficients of a chip against their median, as 64 hexadecimal digits.
 
     It survives rescaling, compression, greying and changes of brightness; not mirroring, nor another crop. Shorter
@@ -42,20 +44,20 @@ def perceptual_hash(chip: NDArray[np.uint8]) -> str:
     return np.packbits(low > np.median(low)).tobytes().hex()
 
 
-def hash_distances(first: Sequence[str], second: Sequence[str]) -> NDArray[np.float32]:
+def hash_distances(first: Sequence[str], second: Sequence[str]) -> Floats:
     """Share of differing bits of perceptual hashes, ``[len(first), len(second)]``."""
     x, y = (
         np.array([_bits(text) for text in side], np.float32).reshape(-1, BITS + 1) for side in (first, second)
     )
-    differing: NDArray[np.float32] = np.divide(x @ (1 - y).T + (1 - x) @ y.T, BITS, dtype=np.float32)
+    differing: Floats = np.divide(x @ (1 - y).T + (1 - x) @ y.T, BITS, dtype=np.float32)
     return differing
 
 
-def _bits(text: str) -> NDArray[np.uint8]:
+def _bits(text: str) -> Pixels:
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8))
 
 
-def face_embedding(chip: NDArray[np.uint8]) -> NDArray[np.float64]:
+def face_embedding(chip: Pixels) -> Floats:
     """dlib's 128-d face-recognition embedding of an aligned chip, ``[128]``; about 0.1 s."""
     import dlib
 
@@ -68,9 +70,7 @@ def face_embedding(chip: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.array(_recogniser().compute_face_descriptor(np.ascontiguousarray(chip), shape))
 
 
-def face_embeddings(
-    chips: Chips, photo_ids: Sequence[str], progress: Callable[[int, int], None] | None = None
-) -> NDArray[np.float32]:
+def face_embeddings(chips: Chips, photo_ids: Sequence[str], progress: Progress | None = None) -> Floats:
     """`face_embedding` of several chips, ``[n, 128]``.
 
     They are kept beside the chips, in ``_recognition.parquet``, so that the next study of them need not wait: like the
@@ -92,7 +92,7 @@ def face_embeddings(
     return np.array([kept[key] for key in keys], np.float32).reshape(-1, 128)
 
 
-def _read_kept(file: Path) -> dict[str, NDArray[np.float32]]:
+def _read_kept(file: Path) -> dict[str, Floats]:
     try:
         table = pd.read_parquet(file)
         return {str(k): np.asarray(v, np.float32) for k, v in zip(table["chip_sha256"], table["embedding"])}
@@ -100,14 +100,12 @@ def _read_kept(file: Path) -> dict[str, NDArray[np.float32]]:
         return {}
 
 
-def _keep(file: Path, kept: dict[str, NDArray[np.float32]]) -> None:
+def _keep(file: Path, kept: dict[str, Floats]) -> None:
     table = pd.DataFrame(
         {"chip_sha256": list(kept), "embedding": [list(map(float, v)) for v in kept.values()]}
     )
-    partial = file.with_name(f"{file.name}.partial")
-    with suppress(OSError):  # a folder that may only be read
+    with suppress(InputError), whole(file) as partial:  # a folder that may only be read
         table.to_parquet(partial, index=False)
-        partial.replace(file)
 
 
 def same_picture(chips: Chips, limit: float = SAME_PICTURE) -> pd.DataFrame:
@@ -117,9 +115,7 @@ def same_picture(chips: Chips, limit: float = SAME_PICTURE) -> pd.DataFrame:
     return _pairs(ids, hash_distances(hashes, hashes), limit)
 
 
-def same_person(
-    chips: Chips, limit: float = SAME_PERSON, progress: Callable[[int, int], None] | None = None
-) -> pd.DataFrame:
+def same_person(chips: Chips, limit: float = SAME_PERSON, progress: Progress | None = None) -> pd.DataFrame:
     """Pairs of chips that seem to show one person: ``photo_id, other_id, distance``, nearest first.
 
     To be looked at by someone who may see the photographs: siblings and blurred pictures come out as well.
@@ -128,7 +124,7 @@ def same_person(
     return alike(ids, face_embeddings(chips, ids, progress), limit)
 
 
-def alike(ids: Sequence[str], embedded: NDArray, limit: float = SAME_PERSON) -> pd.DataFrame:
+def alike(ids: Sequence[str], embedded: Floats, limit: float = SAME_PERSON) -> pd.DataFrame:
     """As `same_person`, from face embeddings ``[n, 128]`` that are there already."""
     x = np.asarray(embedded, float).reshape(-1, 128)
     square = (x**2).sum(axis=1)
@@ -136,7 +132,7 @@ def alike(ids: Sequence[str], embedded: NDArray, limit: float = SAME_PERSON) -> 
     return _pairs(ids, distance, limit)
 
 
-def _pairs(ids: Sequence[str], distance: NDArray, limit: float) -> pd.DataFrame:
+def _pairs(ids: Sequence[str], distance: Floats, limit: float) -> pd.DataFrame:
     first, second = np.nonzero(np.triu(distance <= limit, k=1))
     rows = [(ids[int(i)], ids[int(j)], float(distance[i, j])) for i, j in zip(first, second)]
     table = pd.DataFrame(rows, columns=["photo_id", "other_id", "distance"])

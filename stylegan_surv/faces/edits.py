@@ -6,12 +6,11 @@ import io
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from stylegan_surv._types import Floats, Pixels
 from stylegan_surv.faces.mask import HEAD, ellipse, smoothstep
 
-Pixels = NDArray[np.uint8]
 CHIN = 0.90  # the FFHQ crop ends a frontal chin above this height
 GREY = 128.0
 QUALITY, GAIN, DEGREES = 30, 1.25, 5.0
@@ -34,7 +33,7 @@ def jpeg(chip: Pixels) -> Pixels:
     """Saved as JPEG of quality 30."""
     buffer = io.BytesIO()
     Image.fromarray(chip).save(buffer, "JPEG", quality=QUALITY)
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    return np.asarray(Image.open(buffer, formats=["JPEG"]).convert("RGB"))
 
 
 def brighter(chip: Pixels) -> Pixels:
@@ -56,12 +55,12 @@ def rotated(chip: Pixels) -> Pixels:
     return np.asarray(turned)[border:-border, border:-border]
 
 
-def _blend(chip: Pixels, fill: NDArray[np.floating], weight: NDArray[np.floating]) -> Pixels:
+def _blend(chip: Pixels, fill: Floats, weight: Floats) -> Pixels:
     w = weight[..., None]
     return _round(chip * (1 - w) + fill * w)
 
 
-def _round(image: NDArray[np.floating]) -> Pixels:
+def _round(image: Floats) -> Pixels:
     rounded: Pixels = np.clip(np.rint(image), 0, 255).astype(np.uint8)
     return rounded
 

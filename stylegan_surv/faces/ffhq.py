@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import affine_transform
 
+from stylegan_surv._types import Bools, Floats, Ints, Pixels
 from stylegan_surv.faces.landmarks import Points, anchors
 
+GRID = 64  # points each way in which the share beyond the photograph is measured
 MARGIN = 0.02  # of the square's side: what cubic interpolation sees beyond the edge
 EYES_TO_CENTRE = 0.1  # the centre lies this share of the eye–mouth distance below the eyes
 EYE_WIDTHS, MOUTH_HEIGHTS = 4.0, 3.6  # side of the square in inter-eye and eye–mouth distances
@@ -25,23 +26,23 @@ class Square:
 
     Attributes
     ----------
-    centre : array ``[2]``
-    axis : array ``[2]``
+    centre : array of float, shape (2,)
+    axis : array of float, shape (2,)
         Unit vector along the upper edge, left to right.
     side : float
         In pixels of the photograph.
     """
 
-    centre: NDArray[np.float64]
-    axis: NDArray[np.float64]
+    centre: Floats
+    axis: Floats
     side: float
 
     @property
-    def down(self) -> NDArray[np.float64]:
+    def down(self) -> Floats:
         """Unit vector along the left edge, from top to bottom."""
         return np.array([-self.axis[1], self.axis[0]])
 
-    def corners(self) -> NDArray[np.float64]:
+    def corners(self) -> Floats:
         """Upper left, upper right, lower right, lower left, as ``[4, 2]``."""
         x, y = self.axis * self.side / 2, self.down * self.side / 2
         return np.stack([self.centre - x - y, self.centre + x - y, self.centre + x + y, self.centre - x + y])
@@ -49,7 +50,8 @@ class Square:
     def to_chip(self, points: Points, size: int) -> Points:
         """Points of the photograph in the pixels of a chip of side `size`."""
         relative = (points - self.centre) @ np.stack([self.axis, self.down], axis=1)
-        return (relative / self.side + 0.5) * size
+        pixels: Points = (relative / self.side + 0.5) * size
+        return pixels
 
 
 def ffhq_square(points: Points) -> Square:
@@ -63,19 +65,20 @@ def ffhq_square(points: Points) -> Square:
     return Square((left + right) / 2 - EYES_TO_CENTRE * up, axis, float(side))
 
 
-def crop(image: Image.Image, square: Square, size: int) -> tuple[NDArray[np.uint8], float]:
+def crop(image: Image.Image, square: Square, size: int) -> tuple[Pixels, float]:
     """Cut the square out of a photograph: an area filter when shrinking, then cubic; reflected outside.
 
     Parameters
     ----------
-    image : PIL image, RGB
+    image : Image
+        RGB.
     square : Square
     size : int
         Side of the chip in pixels.
 
     Returns
     -------
-    chip : array ``[size, size, 3]``, uint8
+    chip : array of uint8, shape (size, size, 3)
     padded : float
         Share of the chip that lies outside the photograph.
     """
@@ -99,10 +102,10 @@ def crop(image: Image.Image, square: Square, size: int) -> tuple[NDArray[np.uint
         for band in small.split()
     ]
     chip = np.round(np.clip(np.stack(channels, axis=-1), 0, 255)).astype(np.uint8)
-    return chip, _outside(square, image.size)
+    return chip, float(np.mean(outside(square, image.size)))
 
 
-def _cut_reflected(pixels: NDArray[np.uint8], low: NDArray, high: NDArray) -> NDArray[np.uint8]:
+def _cut_reflected(pixels: Pixels, low: Ints, high: Ints) -> Pixels:
     """Rows and columns low…high of a picture that is mirrored at its edges for ever."""
     height, width = pixels.shape[:2]
     columns = _mirror(np.arange(low[0], high[0]), width)
@@ -110,15 +113,16 @@ def _cut_reflected(pixels: NDArray[np.uint8], low: NDArray, high: NDArray) -> ND
     return np.ascontiguousarray(pixels[rows[:, None], columns[None, :]])
 
 
-def _mirror(index: NDArray[np.int_], length: int) -> NDArray[np.int_]:
+def _mirror(index: Ints, length: int) -> Ints:
     folded = np.mod(index, 2 * length)
-    mirrored: NDArray[np.int_] = np.minimum(folded, 2 * length - 1 - folded)
+    mirrored: Ints = np.minimum(folded, 2 * length - 1 - folded)
     return mirrored
 
 
-def _outside(square: Square, size: tuple[int, int]) -> float:
-    """Share of the square beyond a picture of (width, height), on a grid of 64 × 64 points."""
-    at = (np.arange(64) + 0.5) / 64 - 0.5
+def outside(square: Square, size: tuple[int, int]) -> Bools:
+    """Which points of a grid of 64 × 64 in the square lie beyond a picture of (width, height)."""
+    at = (np.arange(GRID) + 0.5) / GRID - 0.5
     x, y = np.meshgrid(at, at)
     points = square.centre + square.side * (x[..., None] * square.axis + y[..., None] * square.down)
-    return float(np.mean(((points < 0) | (points > np.array(size))).any(axis=-1)))
+    beyond: Bools = np.any((points < 0) | (points > np.array(size)), axis=-1)
+    return beyond

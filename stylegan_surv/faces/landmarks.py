@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+
+from stylegan_surv._types import Floats
 
 JAW, NOSE_TIP = slice(0, 17), 30
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)  # left and right in the picture
 MOUTH_LEFT, MOUTH_RIGHT = 48, 54
 
-Points = NDArray[np.float64]  # [68, 2], x and y in pixels
+Points: TypeAlias = Floats  # [68, 2], x and y in pixels
 
 
 @dataclass(frozen=True)

@@ -3,97 +3,119 @@
 from __future__ import annotations
 
 import io
-import struct
+import os
+import stat
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
+from stylegan_surv._files import as_text
 from stylegan_surv.errors import InputError, Refused
+from stylegan_surv.faces.formats import recognise
 
 MAX_PIXELS = 128_000_000  # above today's phones (108 MP); 384 MB decoded
 MIN_SIDE = 16
 BACKDROP = (128, 128, 128)  # mid-grey behind transparent pixels: neither a white nor a black wall
-SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".tif",
-    ".tiff",
-    ".bmp",
-    ".webp",
-    ".gif",
-    ".heic",
-    ".heif",
-    ".avif",
-    ".jp2",
-)
-HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what decoders raise
+ORIENTATION = 0x0112  # EXIF tag
+UPRIGHT = {  # EXIF orientation → what makes the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def load_image(path: str | Path) -> Image.Image:
-    """Read a photograph as upright RGB.
+    """Read a photograph as upright RGB; the one loader of every stage.
 
     EXIF orientation is applied; embedded colour profiles are converted to sRGB, for skin colour is a finding;
     grey, CMYK, palette and 16-bit pictures become 8-bit RGB; transparency lies on mid-grey; of several frames
-    the first counts.
+    the first counts. What the file is follows from its content: JPEG, PNG, TIFF, WebP, BMP, GIF, JPEG 2000, AVIF,
+    PPM, TGA, and HEIC with pillow-heif.
 
     Raises
     ------
     InputError
-        The file does not exist, is no picture, is truncated, or needs a package that is not installed.
+        The file does not exist or cannot be read, is no picture, is truncated, or needs a package that is not
+        installed.
     Refused
         The picture would unpack to more than 128 megapixels.
     """
     path = Path(path)
+    name = as_text(path.name)
     try:
+        decoders = _decoders(path, name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's notes on size and EXIF: checked here instead
-            _register_heif(path)
-            with Image.open(path) as image:
-                _check_size(path, *image.size)
+            with Image.open(path, formats=decoders) as image:
+                _check_size(name, *image.size)
                 image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+                return _to_rgb(_upright(image))
     except InputError:
         raise
     except FileNotFoundError as error:
-        raise InputError(f"{path.name} does not exist.") from error
+        raise InputError(f"{name} does not exist.") from error
     except Image.DecompressionBombError as error:
-        raise Refused(f"{path.name} is a decompression bomb: {error}") from error
+        raise Refused(f"{name} is a decompression bomb: {error}") from error
     except UnidentifiedImageError as error:
-        empty = path.stat().st_size == 0
-        raise InputError(
-            f"{path.name} is {'empty' if empty else 'not a picture that can be read'}."
-        ) from error
-    except UNREADABLE as error:
-        raise InputError(f"{path.name} is truncated or damaged: {error}") from error
+        raise InputError(f"{name} is not a picture that can be read.") from error
+    except MemoryError as error:
+        raise InputError(f"{name} needs more memory than there is.") from error
+    except OSError as error:
+        if error.errno is None:  # a decoder's
+            raise InputError(f"{name} is truncated or damaged: {error}") from error
+        raise InputError(f"{name} cannot be read: {error.strerror}.") from error
+    except Exception as error:  # decoders of damaged files raise whatever their arithmetic does
+        raise InputError(f"{name} is truncated or damaged: {str(error) or type(error).__name__}") from error
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
+def _decoders(path: Path, name: str) -> tuple[str, ...]:
+    """The decoders that may open a file, registered with Pillow."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{name} is not a file; expected a photograph.")
+    kind = recognise(path)
+    if kind.foreign:
+        raise InputError(f"{name} is {kind.foreign}, which is not opened; export it as PNG or JPEG.")
+    if not kind.decoders:
+        raise InputError(f"{name} is {'not a picture that can be read' if status.st_size else 'empty'}.")
+    if "HEIF" in kind.decoders:
+        _register_heif(name)
+    return kind.decoders
+
+
+def _check_size(name: str, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise Refused(
-            f"{path.name} is a decompression bomb: {width} × {height} pixels; at most {MAX_PIXELS // 10**6} "
+            f"{name} is a decompression bomb: {width} × {height} pixels; at most {MAX_PIXELS // 10**6} "
             "megapixels are accepted. Shrink the photograph if it is genuine."
         )
     if min(width, height) < MIN_SIDE:
-        raise InputError(f"{path.name} has {width} × {height} pixels; expected at least {MIN_SIDE} each way.")
+        raise InputError(f"{name} has {width} × {height} pixels; expected at least {MIN_SIDE} each way.")
 
 
-def _register_heif(path: Path) -> None:
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[4:8] != b"ftyp" or head[8:12] not in HEIF_BRANDS:
-        return
+def _register_heif(name: str) -> None:
     try:
         import pillow_heif
     except ImportError as error:
         raise InputError(
-            f"{path.name} is a HEIC photograph; reading it needs pillow-heif: pip install 'stylegan-surv[heif]'."
+            f"{name} is a HEIC photograph; reading it needs pillow-heif: pip install 'stylegan-surv[heif]'."
         ) from error
     pillow_heif.register_heif_opener()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as EXIF says; where EXIF is damaged, as it is: the picture is good."""
+    try:
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # Pillow reads EXIF as TIFF, and a damaged one raises whatever its arithmetic does
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

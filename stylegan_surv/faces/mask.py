@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import ConvexHull
+
+from stylegan_surv._types import Array, Floats
 
 # The FFHQ crop puts the eyes at .47 and the mouth at .75 of the height, the eyes .25 of the width apart; the
 # ellipse runs from the hairline to the chin and from ear to ear (fractions of the side).
@@ -15,19 +16,21 @@ HEAD = (0.5, 0.50, 0.40, 0.52)  # with hair
 FOREHEAD = 0.55  # height of the forehead above the brows over the distance from brows to mouth
 
 
-def ellipse(
-    size: int, shape: tuple[float, float, float, float] = FACE, softness: float = 0.1
-) -> NDArray[np.float32]:
-    """Soft ellipse in a square: 1 inside, 0 outside, float32 ``[size, size]``.
+def ellipse(size: int, shape: tuple[float, float, float, float] = FACE, softness: float = 0.1) -> Floats:
+    """Soft ellipse in a square: 1 inside, 0 outside.
 
     Parameters
     ----------
     size : int
         Side in pixels.
-    shape : tuple
+    shape : tuple of float
         Centre and radii as fractions of the side.
     softness : float
         Width of the edge over the radius.
+
+    Returns
+    -------
+    array of float32, shape (size, size)
     """
     centre_x, centre_y, radius_x, radius_y = shape
     at = (np.arange(size) + 0.5) / size
@@ -35,21 +38,21 @@ def ellipse(
     return smoothstep((1 + softness / 2 - radius) / softness)
 
 
-def smoothstep(t: NDArray) -> NDArray[np.float32]:
+def smoothstep(t: Array) -> Floats:
     """3t² − 2t³, held at 0 below 0 and at 1 above 1."""
     t = np.clip(t, 0.0, 1.0).astype(np.float32)
-    step: NDArray[np.float32] = t * t * (3 - 2 * t)
+    step: Floats = t * t * (3 - 2 * t)
     return step
 
 
-def face_mask(size: int, landmarks: NDArray | None = None, *, softness: float = 0.03) -> NDArray[np.float32]:
+def face_mask(size: int, landmarks: Floats | None = None, *, softness: float = 0.03) -> Floats:
     """Soft mask of the face in an aligned chip.
 
     Parameters
     ----------
     size : int
         Side of the chip in pixels.
-    landmarks : array ``[68, 2]``, optional
+    landmarks : array of float, shape (68, 2), optional
         iBUG landmarks (x, y) in chip pixels: the mask is their convex hull with a forehead above the brows.
         Without them, the ellipse where the FFHQ crop puts a frontal face.
     softness : float
@@ -57,7 +60,8 @@ def face_mask(size: int, landmarks: NDArray | None = None, *, softness: float = 
 
     Returns
     -------
-    array ``[size, size]``, float32 in 0–1
+    array of float32, shape (size, size)
+        Between 0 and 1.
     """
     if landmarks is None:
         return ellipse(size)
@@ -71,5 +75,5 @@ def face_mask(size: int, landmarks: NDArray | None = None, *, softness: float = 
     canvas = Image.new("L", (size, size))
     ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in hull], fill=255)
     filled = np.asarray(canvas, dtype=np.float32) / 255.0
-    mask: NDArray[np.float32] = np.clip(gaussian_filter(filled, softness * size), 0.0, 1.0)
+    mask: Floats = np.clip(gaussian_filter(filled, softness * size), 0.0, 1.0)
     return mask

@@ -6,10 +6,10 @@ These are a study's nuisance variables. A model that predicts from them alone ha
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import laplace
 
+from stylegan_surv._types import Array, Floats, Pixels
 from stylegan_surv.faces.mask import HEAD, ellipse, face_mask
 
 QUALITY = ("sharpness", "brightness", "contrast", "background", "saturation", "warmth", "grey")
@@ -18,12 +18,16 @@ GREY = 0.02  # mean saturation below which a photograph counts as black and whit
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
-def image_quality(chip: NDArray[np.uint8]) -> dict[str, float | bool]:
-    """Measure one aligned chip ``[H, W, 3]``, uint8.
+def image_quality(chip: Pixels) -> dict[str, float | bool]:
+    """Measure one aligned chip.
+
+    Parameters
+    ----------
+    chip : array of uint8, shape (side, side, 3)
 
     Returns
     -------
-    dict
+    dict of str to float or bool
         ``sharpness``: SD of the Laplacian of the face at 128 px over its contrast (blurred < 0.3 < crisp);
         ``brightness``, ``contrast``: mean and SD of the face's luma, 0–1; ``background``: mean luma outside the
         head; ``saturation``: mean of max − min over channels, 0–1; ``warmth``: mean red minus mean blue of the
@@ -50,5 +54,5 @@ def image_quality(chip: NDArray[np.uint8]) -> dict[str, float | bool]:
     }
 
 
-def _mean(values: NDArray, weights: NDArray) -> float:
+def _mean(values: Array, weights: Floats) -> float:
     return float(np.sum(values * weights) / np.sum(weights))

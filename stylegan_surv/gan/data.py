@@ -16,7 +16,8 @@ from stylegan_surv._images import to_images
 from stylegan_surv._types import Ints, Pixels
 from stylegan_surv.cohort import Cohort, read_split
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.load import SUFFIXES, load_image
+from stylegan_surv.faces.formats import SUFFIXES
+from stylegan_surv.faces.load import load_image
 
 FINETUNE_SET = "finetune"  # the patients of a split that networks may see
 MIN_CHIPS = 16  # fewer cannot train anything; the message says so before hours are spent

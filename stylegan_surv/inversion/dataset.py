@@ -17,8 +17,9 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from stylegan_surv._records import check_format
 from stylegan_surv.errors import InputError
-from stylegan_surv.inversion.origin import FORMAT, Origin, check_format
+from stylegan_surv.inversion.origin import FORMAT, Origin
 
 METADATA_FILE = "_latents.json"
 SHARDS = "part-*.parquet"
@@ -89,7 +90,7 @@ def read_metadata(folder: str | Path) -> Metadata:
             f"{path} is damaged ({fault}); restore it from a copy, or embed the photographs again."
         ) from fault
     if isinstance(metadata, dict):
-        check_format(metadata.get("format"), FORMAT, str(path), "Embed the photographs again.")
+        check_format(metadata.get("format"), FORMAT, path, "Embed the photographs again.")
     Origin.from_metadata(metadata, str(path))
     known: Metadata = metadata
     return known

@@ -15,11 +15,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from stylegan_surv._files import write_tensors
+from stylegan_surv._records import check_format
 from stylegan_surv._types import Progress
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import LPIPS, Generator
 from stylegan_surv.inversion.inverter import DISPLAY_ONLY
-from stylegan_surv.inversion.origin import check_format, check_network, network_sha256
+from stylegan_surv.inversion.origin import check_network, network_sha256
 from stylegan_surv.inversion.projector import mapped, shrink, squared_error
 
 FORMAT = 1  # of a delta file
@@ -129,7 +130,7 @@ def load_delta(generator: Generator, path: str | Path, image: Tensor | None = No
             f"{path} is not a readable delta file ({fault}); name another file, or delete it to tune again."
         ) from fault
     again = "Name another file, or delete it to tune again."
-    check_format(bound.get("format"), FORMAT, str(path), again)
+    check_format(bound.get("format"), FORMAT, path, again)
     check_network("generator", generator, bound.get("generator_sha256", ""), f"{path} was tuned for", again)
     if image is not None and bound.get("photograph_sha256") != _hash(image):
         raise Refused(f"{path} was tuned for another photograph. {again}")

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from string import hexdigits
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stylegan_surv import __version__
+from stylegan_surv._records import first_fault
 from stylegan_surv._types import Array
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.inversion.settings import Method, Schedule, Settings
@@ -23,6 +25,7 @@ SPACE = ("generator_sha256", "encoder_sha256", "num_ws", "w_dim")
 # What makes two runs the same run; anything else in the metadata may differ between sessions.
 IDENTITY = (*SPACE[:2], "start_sha256", *SPACE[2:], "method", "settings")
 CUT = "chips"  # the metadata's name of how faces were cut
+SHA256 = 64  # digits
 SHOWN = 12  # digits of a hash that a message shows
 Role = Literal["generator", "encoder"]
 
@@ -241,8 +244,8 @@ def check_comparable(fitted: Origin, given: Origin) -> None:
 
 def _shown(value: Any) -> Any:
     """A hash by its first digits, everything else as it is."""
-    long = isinstance(value, str) and len(value) > SHOWN and value.isalnum() and not value.isalpha()
-    return f"{value[:SHOWN]}…" if long else value
+    is_hash = isinstance(value, str) and len(value) == SHA256 and set(value) <= set(hexdigits)
+    return f"{value[:SHOWN]}…" if is_hash else value
 
 
 def check_network(role: Role, net: Net, sha256: str | None, said: str, remedy: str) -> None:
@@ -268,43 +271,6 @@ def arrays_sha256(arrays: Mapping[str, Array]) -> str:
     for name, array in sorted(arrays.items()):
         digest.update(name.encode() + array.tobytes())
     return digest.hexdigest()
-
-
-def check_format(found: Any, expected: int, what: str, remedy: str) -> None:
-    """Refuse a file of another format version with one message.
-
-    Parameters
-    ----------
-    found : int or str, optional
-        As the file says; None where it says nothing.
-    expected : int
-        What this version of the package reads.
-    what, remedy : str
-        The file, and what to do about an older one.
-
-    Raises
-    ------
-    InputError
-        If they differ.
-    """
-    number = int(found) if str(found).isdecimal() else None
-    if number == expected:
-        return
-    if number is not None and number > expected:
-        remedy = "A newer stylegan-surv has written it: upgrade."
-    raise InputError(
-        f"{what} has the format {'without a number' if found is None else found}; expected {expected}. {remedy}"
-    )
-
-
-def first_fault(wrong: ValidationError) -> str:
-    """The first thing that is wrong with a file, in words."""
-    fault = wrong.errors()[0]
-    place = ".".join(str(part) for part in fault["loc"]) or "the whole"
-    if fault["type"] == "missing":
-        return f"{place} is missing"
-    got = repr(fault["input"])
-    return f"{place} is {got if len(got) < 60 else type(fault['input']).__name__} ({fault['msg']})"
 
 
 class _Settings(BaseModel):

@@ -17,15 +17,16 @@ from PIL import Image
 from torch import Tensor
 
 from stylegan_surv._images import to_images
+from stylegan_surv._photos import MANIFEST
 from stylegan_surv._types import Array, Pixels
 from stylegan_surv.cohort import Cohort
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces import align
 from stylegan_surv.faces.align import METHOD
-from stylegan_surv.faces.chips import MANIFEST, Chips, chip_path
+from stylegan_surv.faces.chips import Chips, chip_path, read_chip
 from stylegan_surv.faces.detect import DetectorName, FaceFinder, NoFace
 from stylegan_surv.faces.ffhq import crop, ffhq_square
-from stylegan_surv.faces.load import SUFFIXES
+from stylegan_surv.faces.folder import list_photographs
 
 SLACK = 1e-3  # by which an array may leave [−1, 1], for rounding
 CHIP_SIDE = 256  # px; chips are never cut smaller, so that another generator can use them too
@@ -93,8 +94,7 @@ class ChipFolder:
     def load(self, photo: Photo, resolution: int) -> Tensor:
         if photo.folder is None or photo.chip_id is None:
             raise ValueError(photo.error or "no chip")
-        with Image.open(chip_path(photo.folder, photo.chip_id), formats=["PNG"]) as image:
-            return chip_tensor(image, resolution)
+        return chip_tensor(Image.fromarray(read_chip(chip_path(photo.folder, photo.chip_id))), resolution)
 
 
 class ArraySource:
@@ -198,7 +198,7 @@ def count(photos: Photographs, cohort: Cohort | None = None) -> int:
     folder = Path(str(photos))
     if Chips.is_folder(folder):
         return int(pq.read_metadata(folder / MANIFEST).num_rows)
-    return sum(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
+    return len(list_photographs(folder).files)
 
 
 def open_source(

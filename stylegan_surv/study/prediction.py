@@ -40,9 +40,8 @@ def predict(model_dir: str | Path, latents: Latents, *, other_networks: bool = F
         The folder holds no model, or its latents have another shape; :class:`Refused` if they are of other networks.
     """
     model, card = load_model(model_dir)
-    known = card.get("latents")
-    if not other_networks and isinstance(known, dict) and {"num_ws", "w_dim"} <= known.keys():
-        check_comparable(Origin.from_metadata(known, f"{model_dir}/card.json"), latents.origin)
+    if not other_networks and {"num_ws", "w_dim"} <= card.latents.keys():
+        check_comparable(Origin.from_metadata(card.latents, f"{model_dir}/card.json"), latents.origin)
     sums = pd.DataFrame(latents.w_plus.reshape(len(latents), -1)).groupby(latents.patient_ids, sort=False)
     x = sums.mean().to_numpy(np.float32)
     expected = card.n_features or x.shape[1]
