@@ -29,7 +29,7 @@ def measure(architectures: list[str]) -> list[dict[str, Any]]:
     rows = []
     for name in architectures:
         kernels = []
-        for step in _build.cuda_recipe_for((name,), release).steps:
+        for step in _build.cuda_plan_for((name,), release).steps:
             if not step.inputs[0].endswith(".cu"):
                 continue
             with tempfile.TemporaryDirectory() as folder:

@@ -56,7 +56,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class BuildPlan:
     """Everything that decides what a library contains."""
 
     name: str
@@ -66,7 +66,7 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        """Digest of the recipe, and the name of its folder in the cache."""
+        """Digest of the plan, and the name of its folder in the cache."""
         commands = [" ".join((*step.words(), step.output)) for step in self.steps]
         digest = hashlib.sha256("\0".join((*commands, *self.identity)).encode()).hexdigest()
         return f"{self.name}-{digest[:16]}"
@@ -171,7 +171,7 @@ def _refusal(nvcc: str, name: str) -> str:
     return _tail(done.stdout + done.stderr) if done.returncode else ""
 
 
-def cpu_recipe() -> Recipe:
+def cpu_plan() -> BuildPlan:
     """How the kernels for this machine's processor are built."""
     cxx = find_compiler()
     native = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
@@ -182,19 +182,19 @@ def cpu_recipe() -> Recipe:
     library = "cuda_ops_cpu.so"
     libmvec = ("-Wl,--as-needed", "-lmvec") if _has_libmvec() else ()
     steps.append(link(library, steps, (cxx, "-shared"), ("-ltorch_cpu", "-lc10", *libmvec, "-lm")))
-    return Recipe("cpu", tuple(steps), (*identity(), version_of(cxx), _processor()))
+    return BuildPlan("cpu", tuple(steps), (*identity(), version_of(cxx), _processor()))
 
 
-def cuda_recipe() -> Recipe:
+def cuda_plan() -> BuildPlan:
     """How the kernels for the visible GPUs are built."""
     if torch.version.cuda is None:
         raise BuildError(f"this torch ({torch.__version__}) is built without CUDA")
     chosen = architectures(find_nvcc())
-    return replace(cuda_recipe_for(chosen.names, torch.version.cuda), remarks=chosen.remarks)
+    return replace(cuda_plan_for(chosen.names, torch.version.cuda), remarks=chosen.remarks)
 
 
-def cuda_recipe_for(names: tuple[str, ...], torch_cuda: str, libraries: Path | None = None) -> Recipe:
-    """Recipe for given architectures ("80", "90+PTX"); ``libraries`` is searched before torch's own."""
+def cuda_plan_for(names: tuple[str, ...], torch_cuda: str, libraries: Path | None = None) -> BuildPlan:
+    """BuildPlan for given architectures ("80", "90+PTX"); ``libraries`` is searched before torch's own."""
     cxx, nvcc = find_compiler(), find_nvcc()
     release = version_of(nvcc).partition("release ")[2].partition(",")[0]
     if release.partition(".")[0] != torch_cuda.partition(".")[0]:
@@ -214,7 +214,7 @@ def cuda_recipe_for(names: tuple[str, ...], torch_cuda: str, libraries: Path | N
     search = (f"-L{libraries}",) if libraries else ()
     linker = (nvcc, "-shared", *search)
     steps.append(link("cuda_ops_cuda.so", steps, linker, ("-ltorch_cuda", "-ltorch_cpu", "-lc10")))
-    return Recipe("cuda", tuple(steps), (*identity(), version_of(cxx), version_of(nvcc)))
+    return BuildPlan("cuda", tuple(steps), (*identity(), version_of(cxx), version_of(nvcc)))
 
 
 def _targets(name: str) -> tuple[str, ...]:
@@ -266,57 +266,57 @@ def _processor() -> str:
     return " ".join(sorted(words.split()))
 
 
-def build(recipe: Recipe) -> Path:
-    """Return the library of ``recipe``, compiling it if no process has done so before."""
-    target = cache_folder() / recipe.key
-    library = target / recipe.steps[-1].output
+def build(plan: BuildPlan) -> Path:
+    """Return the library of ``plan``, compiling it if no process has done so before."""
+    target = cache_folder() / plan.key
+    library = target / plan.steps[-1].output
     if library.exists():
         return library
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target.parent / f"{recipe.key}.lock"):
+        with _locked(target.parent / f"{plan.key}.lock"):
             if not library.exists():
-                _build_into(target, recipe)
+                _build_into(target, plan)
     except OSError as problem:
         raise BuildError(f"the cache folder {target.parent} cannot be used: {problem}") from problem
     return library
 
 
-def failure_log(recipe: Recipe) -> Path:
+def failure_log(plan: BuildPlan) -> Path:
     """Where the log of a failed build is kept; it stops further tries until it is removed."""
-    return cache_folder() / f"{recipe.key}.failed.log"
+    return cache_folder() / f"{plan.key}.failed.log"
 
 
-def build_log(recipe: Recipe) -> Path:
+def build_log(plan: BuildPlan) -> Path:
     """Log of the build in the cache, successful or failed."""
-    return failure_log(recipe) if failure_log(recipe).exists() else cache_folder() / recipe.key / "build.log"
+    return failure_log(plan) if failure_log(plan).exists() else cache_folder() / plan.key / "build.log"
 
 
-def forget(recipe: Recipe) -> None:
+def forget(plan: BuildPlan) -> None:
     """Remove a library and the memory of its failure, so that the next use builds it again."""
     try:
-        failure_log(recipe).unlink(missing_ok=True)
+        failure_log(plan).unlink(missing_ok=True)
     except OSError as problem:
         raise BuildError(f"the cache folder {cache_folder()} cannot be used: {problem}") from problem
     if cache_folder().is_dir():
-        with _locked(cache_folder() / f"{recipe.key}.lock"):
-            shutil.rmtree(cache_folder() / recipe.key, ignore_errors=True)
+        with _locked(cache_folder() / f"{plan.key}.lock"):
+            shutil.rmtree(cache_folder() / plan.key, ignore_errors=True)
 
 
-def _build_into(target: Path, recipe: Recipe) -> None:
-    if failure_log(recipe).exists():
-        tail = _tail(failure_log(recipe).read_text())
+def _build_into(target: Path, plan: BuildPlan) -> None:
+    if failure_log(plan).exists():
+        tail = _tail(failure_log(plan).read_text())
         raise BuildError(f"an earlier build failed (`stylegan-surv doctor --rebuild` tries again):\n{tail}")
-    for left in target.parent.glob(f"{recipe.key}.*.tmp"):  # of a killed build: we hold the lock
+    for left in target.parent.glob(f"{plan.key}.*.tmp"):  # of a killed build: we hold the lock
         shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{recipe.key}.", suffix=".tmp", dir=target.parent))
+    folder = Path(tempfile.mkdtemp(prefix=f"{plan.key}.", suffix=".tmp", dir=target.parent))
     try:
-        (folder / "build.ninja").write_text(ninja_file(recipe))
+        (folder / "build.ninja").write_text(ninja_file(plan))
         started = time.monotonic()
         code, output = _run([find_ninja(), "-v", "-C", str(folder)], BUILD_SECONDS)
-        output = "\n".join((output.rstrip(), *recipe.remarks)) + "\n"
+        output = "\n".join((output.rstrip(), *plan.remarks)) + "\n"
         if 0 < code < 128 and not any(words in output for words in _NOT_ITS_FAULT):
-            failure_log(recipe).write_text(output)
+            failure_log(plan).write_text(output)
         if code != 0:
             raise BuildError(f"the build ended with status {code}:\n{_tail(output)}")
         (folder / "build.log").write_text(f"{output}{time.monotonic() - started:.1f} s\n")
@@ -327,10 +327,10 @@ def _build_into(target: Path, recipe: Recipe) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def ninja_file(recipe: Recipe) -> str:
-    """The recipe in ninja's language."""
+def ninja_file(plan: BuildPlan) -> str:
+    """The plan in ninja's language."""
     text = ["ninja_required_version = 1.3"]
-    for number, step in enumerate(recipe.steps):
+    for number, step in enumerate(plan.steps):
         line = " ".join(map(shlex.quote, (*step.words(), "-o", step.output))).replace("$", "$$")
         text += [f"rule step{number}", f"  command = {line}", f"  description = {step.output}"]
         text.append(f"build {_escaped(step.output)}: step{number} {' '.join(map(_escaped, step.inputs))}")

@@ -62,7 +62,7 @@ def _load(device: str) -> Backend:
     try:
         from cuda_ops import _build, _native  # noqa: F401  (the schemas come before the kernels)
 
-        library = _build.build(_build.cpu_recipe() if device == "cpu" else _build.cuda_recipe())
+        library = _build.build(_build.cpu_plan() if device == "cpu" else _build.cuda_plan())
         if device not in _loaded:  # a process can register kernels only once
             torch.ops.load_library(str(library))
             _loaded.add(device)

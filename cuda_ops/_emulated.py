@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from cuda_ops import _build, _native
-from cuda_ops._build import Recipe, Step
+from cuda_ops._build import BuildPlan, Step
 
 NAMESPACE = "cuda_ops_emulated"
 _FLAGS = ("-std=c++20", "-fPIC", "-fopenmp-simd", "-Wno-unknown-pragmas", "-DCUDA_OPS_EMULATED")
@@ -23,30 +23,30 @@ _SANITIZERS = {
 }
 
 
-def recipe(sources: Path = _build.SOURCES) -> Recipe:
-    """Recipe of the emulated operations."""
+def emulated_plan(sources: Path = _build.SOURCES) -> BuildPlan:
+    """Plan to build the emulated operations."""
     cxx = _build.find_compiler()
     steps = [_compile(cxx, sources / name, ("-O1",)) for name in ("upfirdn2d.cu", "bias_act.cu")]
     binding = (*_build.torch_flags(), f"-DCUDA_OPS_NAMESPACE={NAMESPACE}")
     steps.append(_compile(cxx, sources / "binding.cpp", binding))
     steps.append(_build.link("cuda_ops_emulated.so", steps, (cxx, "-shared"), ("-ltorch_cpu", "-lc10")))
-    return Recipe("emulated", tuple(steps), (*_build.identity(sources), _build.version_of(cxx)))
+    return BuildPlan("emulated", tuple(steps), (*_build.identity(sources), _build.version_of(cxx)))
 
 
 def load() -> None:
     """Build and register the emulated operations; call once in a process."""
-    library = _build.build(recipe())
+    library = _build.build(emulated_plan())
     _native.define(NAMESPACE)
     torch.ops.load_library(str(library))
 
 
-def check_program(sanitizer: str, sources: Path = _build.SOURCES) -> Recipe:
-    """Recipe of the driver (`csrc/emulated_check.cpp`) under a sanitizer: none, thread or address."""
+def check_program(sanitizer: str, sources: Path = _build.SOURCES) -> BuildPlan:
+    """Plan to build the driver (`csrc/emulated_check.cpp`) under a sanitizer: none, thread or address."""
     cxx, flags = _build.find_compiler(), _SANITIZERS[sanitizer]
     names = ("upfirdn2d.cu", "bias_act.cu", "cpu_conv3x3.cpp", "emulated_check.cpp")
     steps = [_compile(cxx, sources / name, flags) for name in names]
     steps.append(_build.link("check", steps, (cxx, *flags), ("-pthread",)))
-    return Recipe(f"check-{sanitizer}", tuple(steps), (*_build.identity(sources), _build.version_of(cxx)))
+    return BuildPlan(f"check-{sanitizer}", tuple(steps), (*_build.identity(sources), _build.version_of(cxx)))
 
 
 def _compile(cxx: str, source: Path, flags: tuple[str, ...]) -> Step:

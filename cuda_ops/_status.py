@@ -69,9 +69,9 @@ def rebuild() -> Status:
 
     A library that this process has loaded stays in use until it ends.
     """
-    for recipe in (_build.cpu_recipe, _build.cuda_recipe):
+    for plan in (_build.cpu_plan, _build.cuda_plan):
         try:
-            _build.forget(recipe())
+            _build.forget(plan())
         except _build.BuildError:
             continue  # nothing that can be forgotten; the status tells why
     _dispatch.forget()
@@ -80,11 +80,11 @@ def rebuild() -> Status:
 
 def _device(device: str, build: bool) -> DeviceStatus:
     try:
-        recipe = _build.cpu_recipe() if device == "cpu" else _build.cuda_recipe()
+        plan = _build.cpu_plan() if device == "cpu" else _build.cuda_plan()
     except _build.BuildError as problem:
         return DeviceStatus(device, _fallback(), str(problem), None, False, "")
-    library = _build.cache_folder() / recipe.key / recipe.steps[-1].output
-    cached, log = library.exists(), _log(_build.build_log(recipe))
+    library = _build.cache_folder() / plan.key / plan.steps[-1].output
+    cached, log = library.exists(), _log(_build.build_log(plan))
     if _dispatch.mode in ("torch", "reference"):
         reason = f"STYLEGAN_SURV_OPS={_dispatch.mode}"
         return DeviceStatus(device, _dispatch.mode, reason, None, cached, log)
@@ -94,10 +94,10 @@ def _device(device: str, build: bool) -> DeviceStatus:
         backend = _dispatch.backend(device)
     except RuntimeError as problem:  # of STYLEGAN_SURV_OPS=require, which a report must survive
         backend = _dispatch.Backend(device, None, str(problem))
-    log = _log(_build.build_log(recipe))
+    log = _log(_build.build_log(plan))
     if backend.library is None:
         return DeviceStatus(device, _fallback(), backend.reason, None, False, log)
-    reason = "; ".join(("built and loaded", *recipe.remarks))
+    reason = "; ".join(("built and loaded", *plan.remarks))
     return DeviceStatus(device, "native", reason, str(backend.library), True, log)
 
 

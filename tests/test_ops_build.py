@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from cuda_ops import _build
-from cuda_ops._build import Recipe, Step
+from cuda_ops._build import BuildPlan, Step
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,12 +72,12 @@ def calls(folder):
     return len(path.read_text()) if path.exists() else 0
 
 
-def tiny_recipe(folder, cxx):
+def tiny_plan(folder, cxx):
     source = folder / "tiny.cpp"
     source.write_text("int answer() { return 42; }\n")
     compile_step = Step("tiny.o", (str(source),), (str(cxx), "-fPIC", "-c", "@in"))
     link_step = Step("tiny.so", ("tiny.o",), (str(cxx), "-shared", "@in"))
-    return Recipe("tiny", (compile_step, link_step), ("1",))
+    return BuildPlan("tiny", (compile_step, link_step), ("1",))
 
 
 def use(environment):
@@ -156,9 +156,9 @@ BUILD = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from test_ops_build import tiny_recipe
+from test_ops_build import tiny_plan
 from cuda_ops import _build
-print(_build.build(tiny_recipe(Path({folder!r}), {cxx!r})))
+print(_build.build(tiny_plan(Path({folder!r}), {cxx!r})))
 """
 
 
@@ -190,7 +190,7 @@ def test_a_killed_build_leaves_nothing_in_the_way(cache):
     assert len(left) == 1, "the kill came too late to mean anything"
     started = time.monotonic()
     (cache / "go").touch()  # lets the orphaned compiler end, and the next one run
-    library = _build.build(tiny_recipe(cache, cache / "cxx"))
+    library = _build.build(tiny_plan(cache, cache / "cxx"))
     assert library.exists()
     assert time.monotonic() - started < 30
     assert list(_build.cache_folder().glob("*.tmp")) == []
@@ -201,7 +201,7 @@ def test_a_build_that_takes_too_long_is_stopped_whole(cache, monkeypatch):
     started = time.monotonic()
     note = f"open({str(cache / 'pid')!r}, 'w').write(str(os.getpid())); "
     with pytest.raises(_build.BuildError, match="stopped after"):
-        _build.build(tiny_recipe(cache, compiler(cache, note + "time.sleep(60)")))
+        _build.build(tiny_plan(cache, compiler(cache, note + "time.sleep(60)")))
     assert time.monotonic() - started < 20
     stat = Path(f"/proc/{(cache / 'pid').read_text()}/stat")
     ended = not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] in "ZX"  # if not yet buried
@@ -209,41 +209,41 @@ def test_a_build_that_takes_too_long_is_stopped_whole(cache, monkeypatch):
 
 
 def test_a_library_that_somebody_has_removed_is_built_again(cache):
-    recipe = tiny_recipe(cache, compiler(cache))
-    _build.build(recipe).unlink()
-    assert _build.build(recipe).exists()
-    assert _build.build(recipe).parent.stat().st_mode & 0o055 == 0o055
+    plan = tiny_plan(cache, compiler(cache))
+    _build.build(plan).unlink()
+    assert _build.build(plan).exists()
+    assert _build.build(plan).parent.stat().st_mode & 0o055 == 0o055
 
 
 def test_a_compiler_that_was_killed_is_tried_again(cache):
     killed = "os.kill(os.getpid(), 9) if not os.path.exists(sys.argv[0] + '.again') else None"
-    recipe = tiny_recipe(cache, compiler(cache, killed))
+    plan = tiny_plan(cache, compiler(cache, killed))
     with pytest.raises(_build.BuildError, match="the build ended with status"):
-        _build.build(recipe)
+        _build.build(plan)
     (cache / "cxx.again").touch()
-    assert _build.build(recipe).exists()
+    assert _build.build(plan).exists()
 
 
 def test_paths_with_spaces_and_dollars_build(tmp_path, monkeypatch):
     folder = tmp_path / "a $folder: name"
     folder.mkdir()
     monkeypatch.setenv("STYLEGAN_SURV_CACHE", str(folder))
-    assert _build.build(tiny_recipe(folder, compiler(folder))).exists()
+    assert _build.build(tiny_plan(folder, compiler(folder))).exists()
 
 
 def test_the_key_tells_configurations_apart(cache, monkeypatch):
-    recipe = _build.cpu_recipe()
-    assert _build.cpu_recipe().key == recipe.key
-    keys = {recipe.key}
+    plan = _build.cpu_plan()
+    assert _build.cpu_plan().key == plan.key
+    keys = {plan.key}
     for name, other in (
         ("identity", lambda *a: ("other sources",)),
         ("_processor", lambda: "another processor"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(_build, name, other)
-            keys.add(_build.cpu_recipe().key)
+            keys.add(_build.cpu_plan().key)
     monkeypatch.setenv("CXX", str(compiler(cache)))
-    keys.add(_build.cpu_recipe().key)
+    keys.add(_build.cpu_plan().key)
     assert len(keys) == 4
 
 
@@ -269,9 +269,9 @@ def see_devices(monkeypatch, *capabilities):
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda i: capabilities[i])
 
 
-def code_of(recipe):
+def code_of(plan):
     """What the device sources are compiled to."""
-    words = next(step for step in recipe.steps if step.output == "bias_act.o").words()
+    words = next(step for step in plan.steps if step.output == "bias_act.o").words()
     return [word.partition(",code=")[2] for word in words if word.startswith("-gencode")]
 
 
@@ -304,10 +304,10 @@ def test_the_architectures_are_those_listed_known_and_visible(
     nvcc_that_knows(tmp_path, monkeypatch, ("80", "86", "87", "90", "90a"))
     see_devices(monkeypatch, *devices)
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", listed)
-    recipe = _build.cuda_recipe()
-    assert code_of(recipe) == code.split()
-    assert len(recipe.remarks) == len(remarks)
-    for got, wanted in zip(recipe.remarks, remarks, strict=True):
+    plan = _build.cuda_plan()
+    assert code_of(plan) == code.split()
+    assert len(plan.remarks) == len(remarks)
+    for got, wanted in zip(plan.remarks, remarks, strict=True):
         assert f"architecture {wanted}" in got
 
 
@@ -316,18 +316,18 @@ def test_without_a_known_architecture_the_reason_is_nvccs(tmp_path, monkeypatch)
     see_devices(monkeypatch)
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "5.2;Ampere")
     with pytest.raises(_build.BuildError, match=r"52 is left out: .*'compute_52'; .*'compute_Ampere'"):
-        _build.cuda_recipe()
+        _build.cuda_plan()
     monkeypatch.delenv("TORCH_CUDA_ARCH_LIST")
     with pytest.raises(_build.BuildError, match="TORCH_CUDA_ARCH_LIST is not set"):
-        _build.cuda_recipe()
+        _build.cuda_plan()
 
 
 @pytest.mark.parametrize("before", ["", "print('boom'); sys.exit(1)"])
 def test_the_log_ends_with_what_was_decided(cache, before):
-    recipe = replace(tiny_recipe(cache, compiler(cache, before)), remarks=("architecture 70 is left out",))
+    plan = replace(tiny_plan(cache, compiler(cache, before)), remarks=("architecture 70 is left out",))
     with pytest.raises(_build.BuildError, match="70 is left out") if before else nullcontext():
-        _build.build(recipe)
-    assert "architecture 70 is left out" in _build.build_log(recipe).read_text()
+        _build.build(plan)
+    assert "architecture 70 is left out" in _build.build_log(plan).read_text()
 
 
 def doctor(*options, **environment):

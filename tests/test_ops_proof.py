@@ -70,7 +70,7 @@ for name in ("upfirdn2d", "bias_act", "bias_act_grad", "bias_act_grad2"):
 
 def build_for(names, folder):
     version = _build.version_of(_build.find_nvcc()).partition("release ")[2].partition(",")[0]
-    return _build.build(_build.cuda_recipe_for(names, version, stub_libraries(folder / "stubs")))
+    return _build.build(_build.cuda_plan_for(names, version, stub_libraries(folder / "stubs")))
 
 
 @needs_nvcc
@@ -98,12 +98,12 @@ def test_nvcc_takes_the_architectures_that_are_asked_of_it(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", version)
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "2.0+PTX;8.0;9.0a;9.0+PTX")
-    recipe = _build.cuda_recipe()
+    plan = _build.cuda_plan()
     assert _build.architectures(nvcc).names == ("80", "90a", "90+PTX")
-    (remark,) = recipe.remarks
+    (remark,) = plan.remarks
     assert "20+PTX is left out" in remark
     assert "compute_20" in remark
-    step = next(step for step in recipe.steps if step.output == "bias_act.o")
+    step = next(step for step in plan.steps if step.output == "bias_act.o")
     dry = subprocess.run([*step.words(), "-o", step.output, "--dryrun"], capture_output=True, text=True)
     assert dry.returncode == 0, dry.stderr
     assert "compute_90" in dry.stderr

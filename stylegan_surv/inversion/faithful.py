@@ -82,7 +82,7 @@ def tune(
                 + locality * (perceptual(shrink(after), shrink(before)) + squared_error(after, before)).mean()
             )
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         if progress is not None:
             progress(step + 1, steps)

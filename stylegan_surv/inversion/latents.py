@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import ArrayLike, NDArray
 
+from stylegan_surv._types import Floats
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.inversion.dataset import (
     NUMBERS,
@@ -121,7 +122,7 @@ class Latents:
         photo_ids: Sequence[str] | None = None,
         patient_ids: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
-        **columns: Any,
+        **columns: Floats | pd.Index[Any] | pd.Series[Any] | Sequence[Any],
     ) -> Latents:
         """Latents that are already in memory.
 

@@ -34,7 +34,7 @@ from stylegan_surv.gan.data import ImageSet, hold_out, read_chips
 from stylegan_surv.gan.formats.provenance import record
 from stylegan_surv.gan.networks import ema_decay, update_ema
 from stylegan_surv.gan.training.precision import choose
-from stylegan_surv.gan.training.settings import Settings, check_settings, override
+from stylegan_surv.gan.training.settings import Setting, SettingsGroup, check_settings, override
 from stylegan_surv.gan.training.state import Stateful, load_state, read_numbers, save_state
 from stylegan_surv.gan.training.streams import Streams, drawn_from
 from stylegan_surv.gan.training.trainer import Diverged
@@ -51,7 +51,7 @@ WARM_UP = 0.02  # share of the run in which the rate rises
 MAX_RECOVERED = 32  # samples at a time
 
 
-class EncoderSettings(Settings):
+class EncoderSettings(SettingsGroup):
     """Settings of a run; all weights are per image."""
 
     images: PositiveInt = Field(
@@ -120,7 +120,7 @@ class EncoderSettings(Settings):
         return float(self.rate * min(1.0, (t + 1 / self.steps) / WARM_UP) * 0.5 * (1 + np.cos(np.pi * t)))
 
 
-def encoder_settings(overrides: Sequence[str] = (), **given: Any) -> EncoderSettings:
+def encoder_settings(overrides: Sequence[str] = (), **given: Setting) -> EncoderSettings:
     """Settings by name, with overrides as the command line gives them.
 
     Raises

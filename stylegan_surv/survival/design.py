@@ -136,7 +136,7 @@ def _one_stratum(spec: str, frame: pd.DataFrame) -> Array:
     return np.array(["missing" if np.isnan(a) else f"{a:g}-{a + step:g}" for a in low])
 
 
-class ClinicalDesign(TransformerMixin, BaseEstimator):
+class ClinicalDesign(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Clinical columns of a DataFrame as numbers; every quantity is learnt from the rows given to `fit`.
 
     Numeric columns are imputed by the mean and standardised; text, category and boolean columns become one

@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from stylegan_surv.gan.training.settings import Settings
+from stylegan_surv.gan.training.settings import SettingsGroup
 
 LUMA = 3**-0.5  # every component of the unit vector along grey
 
 
-class Ranges(Settings):
+class Ranges(SettingsGroup):
     """How far each transformation goes; 0 leaves it out."""
 
     flip: bool = False

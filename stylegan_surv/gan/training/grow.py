@@ -18,7 +18,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,7 @@ from stylegan_surv.gan.training.objective import Term, Terms, shifted, weighted_
 from stylegan_surv.gan.training.optimisers import BETAS
 from stylegan_surv.gan.training.recipe import FeatureAdversarial, Textures, read_settings
 from stylegan_surv.gan.training.runlog import RunLog
-from stylegan_surv.gan.training.settings import Settings, check_settings
+from stylegan_surv.gan.training.settings import Setting, SettingsGroup, check_settings
 from stylegan_surv.gan.training.state import Stateful, load_state, save_state
 from stylegan_surv.gan.training.streams import key
 from stylegan_surv.gan.training.textures import texture_distance
@@ -51,7 +51,7 @@ MAX_SHIFT = 3  # pixels; LPIPS is read on a grid of stride 4
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
-class GrowthRecipe(Settings):
+class GrowthRecipe(SettingsGroup):
     """All settings of growing a generator by a block."""
 
     name: str
@@ -94,7 +94,7 @@ class GrowthRecipe(Settings):
     check_images: PositiveInt = 16000
 
 
-def read_growth(path: str | Path, **changes: Any) -> GrowthRecipe:
+def read_growth(path: str | Path, **changes: Setting) -> GrowthRecipe:
     """Read a recipe for growing, by its path or the name of a shipped one; ``changes`` replace its settings.
 
     Raises

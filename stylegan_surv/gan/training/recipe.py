@@ -11,13 +11,13 @@ from pydantic import Field, PositiveInt, model_validator
 
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan.training.augment import Ranges
-from stylegan_surv.gan.training.settings import Settings, check_settings, override
+from stylegan_surv.gan.training.settings import Setting, SettingsGroup, check_settings, override
 
 CONFIGS = [Path(__file__).parents[k] / "configs" for k in (2, 3)]  # in a wheel, in the sources
 GROUP = 4  # images whose spread the discriminator looks at (Karras et al. 2018, section 3)
 
 
-class Networks(Settings):
+class Networks(SettingsGroup):
     """Sizes of networks that are made from scratch; those of a loaded base come from its card."""
 
     z_dim: PositiveInt = 512
@@ -29,7 +29,7 @@ class Networks(Settings):
     channel_max: PositiveInt = 512
 
 
-class Rates(Settings):
+class Rates(SettingsGroup):
     """Adam's learning rates; β = (0, 0.99)."""
 
     generator: float = Field(default=0.0025, ge=0)
@@ -43,7 +43,7 @@ class Rates(Settings):
     )
 
 
-class Reconstruction(Settings):
+class Reconstruction(SettingsGroup):
     """Encoder and generator as an autoencoder whose codes share the mapping's distribution."""
 
     pixel: float = Field(default=2.0, ge=0, description="weight of smooth L1 (beta 0.1)")
@@ -82,7 +82,7 @@ class Reconstruction(Settings):
     bank: PositiveInt = Field(default=4096, description="codes remembered for the matching")
 
 
-class Adversarial(Settings):
+class Adversarial(SettingsGroup):
     """The StyleGAN2 discriminator, on samples and reconstructions."""
 
     weight: float = Field(default=1.0, ge=0)
@@ -102,7 +102,7 @@ class Adversarial(Settings):
     freeze: int = Field(default=0, ge=0, description="freeze-D: so many of the highest blocks stay as loaded")
 
 
-class FeatureAdversarial(Settings):
+class FeatureAdversarial(SettingsGroup):
     """A second discriminator on fixed AlexNet features."""
 
     weight: float = Field(default=0.3, ge=0)
@@ -110,14 +110,14 @@ class FeatureAdversarial(Settings):
     rate: float = Field(default=0.002, gt=0)
 
 
-class Textures(Settings):
+class Textures(SettingsGroup):
     """Local features of samples, distributed as those of photographs (`gan.textures`)."""
 
     weight: float = Field(default=4.0, gt=0)
     projections: PositiveInt = Field(default=24, description="random directions of each feature level")
 
 
-class Recipe(Settings):
+class Recipe(SettingsGroup):
     """All settings of a training run."""
 
     name: str
@@ -194,7 +194,7 @@ class Recipe(Settings):
         return self
 
 
-def read_recipe(path: str | Path, overrides: Sequence[str] = (), **changes: Any) -> Recipe:
+def read_recipe(path: str | Path, overrides: Sequence[str] = (), **changes: Setting) -> Recipe:
     """A recipe from YAML.
 
     >>> read_recipe("finetune-64", images=2000).images
@@ -206,7 +206,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = (), **changes: Any)
         A file, or the name of a shipped recipe.
     overrides : sequence of str
         Settings to replace, ``GROUP.NAME=VALUE`` each (see :func:`stylegan_surv.gan.training.settings.override`).
-    **changes : Any
+    **changes : number, str, bool, sequence or mapping
         Settings of the first level to replace; None leaves the file's.
 
     Raises

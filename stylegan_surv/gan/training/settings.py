@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stylegan_surv.errors import InputError
 
+# a setting's value as YAML or Python gives it; `check_settings` decides whether it is one
+Setting: TypeAlias = "bool | int | float | str | Sequence[Setting] | Mapping[str, Setting] | None"
 SHOWN = 60  # characters of a wrong value that a message repeats
 SUGGESTED = 3  # names that are like an unknown one
 
 
-class Settings(BaseModel):
+class SettingsGroup(BaseModel):
     """A group of settings: nothing unknown is accepted, and nothing changes afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Model = TypeVar("Model", bound=Settings)
+Model = TypeVar("Model", bound=SettingsGroup)
 
 
 def check_settings(model: type[Model], raw: Mapping[str, Any], origin: str) -> Model:
@@ -29,7 +31,7 @@ def check_settings(model: type[Model], raw: Mapping[str, Any], origin: str) -> M
 
     Parameters
     ----------
-    model : type of Settings
+    model : type of SettingsGroup
         What is expected.
     raw : mapping of str to Any
         Settings by name, groups as mappings of their own.
@@ -82,7 +84,7 @@ def group_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
 
 
-def override(model: type[Settings], raw: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+def override(model: type[SettingsGroup], raw: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """Settings with some of them replaced, as the command line gives them.
 
     >>> from stylegan_surv.gan.training.recipe import Recipe
@@ -91,7 +93,7 @@ def override(model: type[Settings], raw: Mapping[str, Any], changes: Sequence[st
 
     Parameters
     ----------
-    model : type of Settings
+    model : type of SettingsGroup
         What the settings are of.
     raw : mapping of str to Any
         Settings by name.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stylegan_surv._types import Bools, Floats
+from stylegan_surv._types import Array, Bools, Floats
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.cox.partial import PartialLikelihood
 
@@ -41,7 +40,7 @@ def fit_cox(
     event: Bools,
     *,
     entry: Floats | None = None,
-    strata: NDArray | None = None,
+    strata: Array | None = None,
     weight: Floats | None = None,
     offset: Floats | None = None,
     ridge: float = 0.0,

@@ -128,7 +128,7 @@ class SurvivalForest(SurvivalModel):
         Z = principal_components(X, self.n_components, self.random_state).transform(X)
         return self._forecast(Z, coarsen(outcome.event, outcome.time, self.n_times))
 
-    def _make(self, **other: Any) -> Any:
+    def _make(self, **other: int) -> Any:
         from sksurv.ensemble import ExtraSurvivalTrees, RandomSurvivalForest
 
         kinds = {"rsf": RandomSurvivalForest, "extra-trees": ExtraSurvivalTrees}
