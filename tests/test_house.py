@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -193,3 +194,20 @@ def test_the_package_imports_neither_torch_nor_pandas():
     code = "import sys, stylegan_surv; print([m for m in ('torch', 'pandas', 'numpy') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "[]"
+
+
+def test_docstrings_give_types():
+    """In numpydoc the type stands behind the name: ``x : array, shape (n, p)``."""
+    bare = []
+    for module in modules():
+        for node in ast.walk(tree(module)):
+            text = ast.get_docstring(node) if isinstance(node, ast.FunctionDef | ast.ClassDef) else None
+            for section in re.finditer(
+                r"(?:Parameters|Attributes)\n-+\n(.*?)(?=\n\n\w|\Z)", text or "", re.DOTALL
+            ):
+                bare += [
+                    f"{module}.{node.name}: {line}"
+                    for line in section[1].splitlines()
+                    if line[:1].strip() and (" : " not in line or re.search(r" : .*\w \[\w", line))
+                ]
+    assert bare == []

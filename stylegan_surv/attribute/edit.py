@@ -97,7 +97,11 @@ def edit(
     steps : sequence of float
         In SD of the cohort's risk score; negative is towards lower risk.
     kind : {"pattern", "coefficient", "adjusted"}
-    aligned, latents, generator, encoder
+    aligned : bool, default False
+        As in :func:`begin`.
+    latents : path, optional
+        As in :func:`begin`.
+    generator, encoder : network, path or zoo name, optional
         As in :func:`begin`.
 
     Returns

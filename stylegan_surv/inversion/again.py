@@ -183,8 +183,10 @@ def beginning(
         Of the latents that the model was fitted to.
     latents : path, optional
         Their dataset. A photograph is found in it by its SHA-256, or by its name where its pixels are the stored ones.
-    encoder, aligned
-        As in :func:`inverter_of` and :func:`chip_of`.
+    encoder : Encoder, path or zoo name, optional
+        As in :func:`inverter_of`.
+    aligned : bool, default False
+        As in :func:`chip_of`.
 
     Raises
     ------

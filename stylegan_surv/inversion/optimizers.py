@@ -21,7 +21,7 @@ class Adam:
 
     Parameters
     ----------
-    like : Tensor [batch, values], of the parameters' shape, type and device.
+    like : Tensor, shape (batch, values), of the parameters' shape, type and device.
     """
 
     def __init__(self, like: Tensor) -> None:
@@ -55,7 +55,7 @@ class LBFGS:
 
     Parameters
     ----------
-    like : Tensor [batch, values], of the parameters' shape, type and device.
+    like : Tensor, shape (batch, values), of the parameters' shape, type and device.
     """
 
     def __init__(self, like: Tensor) -> None:

@@ -200,7 +200,9 @@ class Origin:
             How the message begins, such as "latents/ was begun with".
         remedy : str
             What to do, a whole sentence.
-        names, lenient
+        names : sequence of str
+            As in :meth:`differences`.
+        lenient : bool, default False
             As in :meth:`differences`.
 
         Raises

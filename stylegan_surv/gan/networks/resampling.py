@@ -28,7 +28,7 @@ def reduced(images: Tensor, size: int) -> Tensor:
 
     Parameters
     ----------
-    images : Tensor [n, c, h, h]
+    images : Tensor, shape (n, c, h, h)
     size : int
         The new side in pixels, at most h.
 

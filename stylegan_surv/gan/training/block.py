@@ -98,9 +98,9 @@ class Below:
 
     Attributes
     ----------
-    x : Tensor [n, channels, h, w]
-    image : Tensor [n, 3, h, w]
-    styles : Tensor [n, 3, w_dim]
+    x : Tensor, shape (n, channels, h, w)
+    image : Tensor, shape (n, 3, h, w)
+    styles : Tensor, shape (n, 3, w_dim)
     """
 
     x: Tensor
@@ -155,7 +155,7 @@ def above_window(
 
     Returns
     -------
-    picture : Tensor [n, 3, 2 side, 2 side]
+    picture : Tensor, shape (n, 3, 2 side, 2 side)
     inputs : Below
         The window of the inputs that the picture lies over.
     """

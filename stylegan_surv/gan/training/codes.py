@@ -30,9 +30,9 @@ class Codes:
 
     Attributes
     ----------
-    w : Tensor [n, w_dim]
+    w : Tensor, shape (n, w_dim)
         The encoder's w, without offsets.
-    w_plus : Tensor [n, num_ws, w_dim]
+    w_plus : Tensor, shape (n, num_ws, w_dim)
         With the encoder's offsets, and after the optimisation if there was one.
     """
 
@@ -68,7 +68,7 @@ def projected(
     generator : Generator
     start : Codes
         Where to start from.
-    images : Tensor [n, 3, resolution, resolution]
+    images : Tensor, shape (n, 3, resolution, resolution)
         The photographs, in [−1, 1].
     path : Path
         File of the optimised codes; what is there already is not computed again.

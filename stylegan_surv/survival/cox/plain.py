@@ -17,8 +17,8 @@ class SmallCox:
 
     Attributes
     ----------
-    coef : array [p]
-    covariance : array [p, p]
+    coef : array, shape (p,)
+    covariance : array, shape (p, p)
         Inverse observed information.
     log_likelihood, null : float
         At the coefficients, and at zero (the offset alone).
@@ -50,8 +50,8 @@ def fit_cox(
 
     Parameters
     ----------
-    x : array [n, p]
-    offset : array [n], optional
+    x : array, shape (n, p)
+    offset : array, shape (n,), optional
         Added to the linear predictor.
     ridge : float
         Penalty ridge/2 · ‖β‖² on the columns as given, for those that may separate; 0 for none.

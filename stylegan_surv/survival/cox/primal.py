@@ -55,7 +55,9 @@ class PrimalProblem:
     mean : array, shape (p,)
     scale : array, shape (p,)
         ``(alpha / alpha_g) ** 0.5`` for the columns of group g, 0 for those outside the penalty.
-    C, light
+    C : array, shape (n, q)
+        As for GramProblem.
+    light : float
         As for GramProblem.
     """
 

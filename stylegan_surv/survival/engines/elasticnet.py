@@ -44,7 +44,9 @@ class CoxElasticNet(LinearRisk):
         Columns outside the penalty.
     cv : int, splitter or list of (train, test), optional
         Choose alpha by cross-validated partial likelihood.
-    tol, max_iter
+    tol : float
+        Coxnet's tolerance.
+    max_iter : int
         Coxnet's.
 
     Attributes

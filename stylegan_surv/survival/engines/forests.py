@@ -64,7 +64,9 @@ class SurvivalForest(SurvivalModel):
     n_times : int
         Event times are rounded up to this many quantiles: a tree stores a curve in every leaf, and sorts
         by distinct time in every node.
-    n_estimators, min_samples_leaf, max_samples, random_state, n_jobs
+    n_estimators, min_samples_leaf, random_state, n_jobs : int
+        As in scikit-survival.
+    max_samples : int or float, optional
         As in scikit-survival.
 
     Attributes

@@ -41,9 +41,9 @@ def brier(survival: Floats, resamples: Resamples, t: float, weights: Floats) -> 
 
     Parameters
     ----------
-    survival : array [R, n]
+    survival : array, shape (R, n)
         Predicted S(t); NaN where a repeat did not score the patient.
-    weights : array [n, B]
+    weights : array, shape (n, B)
         ``resamples.status_weights(t)``.
     """
     _, alive = resamples.status(t)

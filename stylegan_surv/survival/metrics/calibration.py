@@ -25,13 +25,13 @@ class Calibration:
 
     Attributes
     ----------
-    oe : float or array [B]
+    oe : float or array of shape (B,)
         Observed (Kaplan–Meier) over mean predicted risk; 1 is ideal, above 1 means risk is underestimated.
-    slope : float or array [B]
+    slope : float or array of shape (B,)
         Coefficient of log(−log S(t)) in a Cox model; 1 is ideal, below 1 means predictions are too extreme.
-    ici, e50, e90 : float or array [B]
+    ici, e50, e90 : float or array of shape (B,)
         Mean, median and 90th percentile of |predicted − smoothed observed risk| (Austin et al. 2020).
-    predicted, observed : array [n]
+    predicted, observed : array, shape (n,)
         Predicted risk and its smoothed observed counterpart, for the curve.
     """
 
@@ -57,11 +57,11 @@ def calibration(
 
     Parameters
     ----------
-    survival : array-like [n]
+    survival : array-like, shape (n,)
         Predicted probability of being alive at `horizon`, in [0, 1].
-    time, event, entry : array-like [n]
+    time, event, entry : array-like, shape (n,)
     horizon : float
-    multiplicity : array [n, B], optional
+    multiplicity : array, shape (n, B), optional
         Bootstrap multiplicities; without them the values are those of the sample.
 
     Notes
@@ -175,9 +175,9 @@ def d_calibration(survival: ArrayLike, event: ArrayLike, *, cells: int = 10) -> 
 
     Parameters
     ----------
-    survival : array-like [n]
+    survival : array-like, shape (n,)
         Predicted S_i at the patient's own end of follow-up (divided by S_i at entry, with delayed entry).
-    event : array-like [n]
+    event : array-like, shape (n,)
     cells : int
 
     Notes
@@ -202,10 +202,10 @@ def a_calibration(
 
     Parameters
     ----------
-    cumulative_hazard : array-like [n]
+    cumulative_hazard : array-like, shape (n,)
         Predicted Λ_i at the patient's own end of follow-up.
-    event : array-like [n]
-    entry : array-like [n], optional
+    event : array-like, shape (n,)
+    entry : array-like, shape (n,), optional
         Λ_i at the patient's entry.
     cells : int
         Cells, equally probable without censoring; cells with fewer than 5 expected events are merged.

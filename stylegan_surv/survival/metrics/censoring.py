@@ -47,10 +47,10 @@ class Observation:
 
     Attributes
     ----------
-    group : int array [n]
+    group : array of int, shape (n,)
         Which of the curves is a patient's.
     curves : tuple of StepCurves
-    multiplier : array [n] or None
+    multiplier : array, shape (n,), optional
         Hazard ratio of being censored: G = curve ** multiplier (Cox model).
     """
 
@@ -91,7 +91,7 @@ def observation(
 
     Parameters
     ----------
-    weight : array [n] or [n, B], optional
+    weight : array, shape (n,) or (n, B), optional
         Case weights; one estimate per column. The Cox model is fitted once, without them.
     """
     if censoring == "cox":

@@ -35,7 +35,7 @@ class Concordance:
         Infinitesimal-jackknife standard error.
     pairs : float
         Weighted number of comparable pairs.
-    influence : array [n]
+    influence : array, shape (n,)
         What each patient adds to the estimate, to first order; ``se² = Σ influence²``. The difference of two
         scores on the same patients has standard error ``sqrt(Σ (influence_a − influence_b)²)``.
     tau : float or None
@@ -83,16 +83,16 @@ def concordance(
 
     Parameters
     ----------
-    time, event : array-like [n]
+    time, event : array-like, shape (n,)
         Follow-up (> 0) and whether it ended with the event.
-    risk : array-like [n]
+    risk : array-like, shape (n,)
         Score, higher = worse. Ties count one half.
-    entry : array-like [n], optional
+    entry : array-like, shape (n,), optional
         Time from which the patient is observed (left truncation): only those who have entered before an
         event time can be compared with it.
-    strata : array-like [n], optional
+    strata : array-like, shape (n,), optional
         Pairs are counted within strata only.
-    sample_weight : array-like [n], optional
+    sample_weight : array-like, shape (n,), optional
         Case weights; an integer weight equals repeating the row.
     weights : {"harrell", "uno"}
         "harrell": every comparable pair counts one (Harrell et al. 1996). "uno": 1/G(t−)², which makes the
@@ -102,7 +102,7 @@ def concordance(
     censoring : {"km", "stratified", "cox"}
         Estimate of G for "uno": one Kaplan–Meier curve, one per stratum, or a Cox model of the censoring
         time on `censoring_covariates`.
-    censoring_covariates : array-like [n, k], optional
+    censoring_covariates : array-like, shape (n, k), optional
         Columns for ``censoring="cox"``, e.g. the year of the photograph.
 
     Returns
@@ -242,11 +242,17 @@ def pooled_concordance(
     frame : DataFrame
         One model's rows: patient_id, repeat, fold, risk.
     outcome : Outcome
-    strata : array-like [n], optional
+    strata : array-like, shape (n,), optional
         Also within strata, in the order of the outcome.
-    weights, tau, censoring, censoring_covariates
+    weights : {"harrell", "uno"}
+        As in `concordance`.
+    tau : float, optional
+        As in `concordance`.
+    censoring : str or CensoringModel
         As in `concordance`; G is estimated once, on the whole outcome.
-    censoring_strata : array-like [n], optional
+    censoring_covariates : array-like, shape (n, k), optional
+        As in `concordance`.
+    censoring_strata : array-like, shape (n,), optional
         Strata of G where they are not those of the pairs.
 
     Returns

@@ -16,8 +16,8 @@ class StepCurves:
 
     Attributes
     ----------
-    times : array [k], increasing
-    values : array [k + 1, B]
+    times : array, shape (k,), increasing
+    values : array, shape (k + 1, B)
         ``values[0]`` before the first jump, ``values[i]`` from ``times[i - 1]`` on.
     """
 
@@ -48,9 +48,9 @@ def kaplan_meier(
 
     Parameters
     ----------
-    time, event : arrays [n]
-    entry : array [n] or None
-    weight : array [n] or [n, B] or None
+    time, event : array, shape (n,)
+    entry : array, shape (n,), optional
+    weight : array, shape (n,) or (n, B), optional
         Case weights, e.g. bootstrap multiplicities.
     """
     w = weight_columns(weight, len(time))

@@ -23,11 +23,11 @@ class Block:
 
     Attributes
     ----------
-    rows, cols : int arrays [r], [c]
+    rows, cols : array of int, shape (r,), (c,)
         Positions in the arrays given to `Pairs`.
-    at_risk : float array [r, c]
+    at_risk : array of float, shape (r, c)
         1 (or the later member's weight) where the pair is comparable.
-    score : float array [r, c]
+    score : array of float, shape (r, c)
         The same, where the one who died first has the higher risk; half of it where the risks tie; else 0.
     """
 
@@ -47,11 +47,11 @@ class Pairs:
 
     Parameters
     ----------
-    time, event, risk : arrays [n]
-    entry : array [n] or None
-    group : int array [n] or None
+    time, event, risk : array, shape (n,)
+    entry : array, shape (n,), optional
+    group : array of int, shape (n,), optional
         Pairs are counted within a group only (stratum, fold); −1 leaves the row out.
-    event_weight : array [n] or [n, B]
+    event_weight : array, shape (n,) or (n, B)
         Weight of a pair by its earlier member, e.g. 1/G(t)² (Uno et al. 2011); B of them when every resample
         has its own. Zero drops the row.
     other : Observation or None

@@ -31,8 +31,10 @@ class Resamples:
     ----------
     data : Outcome
         Its weights are the multiplicities, shape (n, B); its strata serve ``censoring="stratified"``.
-    censoring, covariates
+    censoring : str
         Model of G, as in `concordance`.
+    covariates : array-like, shape (n, k), optional
+        Of that model.
     """
 
     data: Outcome

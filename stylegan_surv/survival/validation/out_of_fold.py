@@ -92,13 +92,13 @@ class Scores:
 
     Attributes
     ----------
-    risk : array [R, n]
+    risk : array, shape (R, n)
         Higher = worse; NaN where the patient was not scored in a repeat.
-    fold : int array [R, n]
+    fold : array of int, shape (R, n)
         −1 where not scored. Risks are comparable within a fold only.
-    survival : array [R, n, H]
+    survival : array, shape (R, n, H)
         S(t) at the horizons.
-    horizons : array [H]
+    horizons : array, shape (H,)
     """
 
     risk: Floats
