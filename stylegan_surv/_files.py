@@ -176,7 +176,7 @@ def check_file(path: str | Path) -> Path:
 
 
 def as_text(name: str | Path) -> str:
-    """A file's name as text that every table and screen can hold; a byte that is no UTF-8 becomes ``<ff>``.
+    r"""A file's name as text that every table and screen can hold; a byte that is no UTF-8 becomes ``<ff>``.
 
     :func:`from_text` reverses it.
 

@@ -33,6 +33,7 @@ NO_NAME = MISSING | {
 INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}  # Unicode: control, format, surrogate, private, unassigned
 SHOWN = 20  # faults that one message lists
 SEPARATOR_LINE = re.compile(r"sep=([,;\t])", re.IGNORECASE)  # the first line that Excel writes and reads
+LONGEST_CELL = 100_000  # below the limit of the csv module, which other packages move
 UTF16 = (b"\xff\xfe", b"\xfe\xff")  # what Excel calls "Unicode text"
 IN_FILE = "rows are counted as in the file, the header is row 1"
 
@@ -141,6 +142,8 @@ def _from_csv(source: str, data: bytes) -> RawTable:
     numbers: list[int] = []
     try:
         for cells in reader:
+            if max(map(len, cells), default=0) > LONGEST_CELL:
+                raise csv.Error(f"a cell is longer than {LONGEST_CELL} characters")
             if any(cell.strip() for cell in cells):
                 rows.append(cells)
                 numbers.append(reader.line_num + skipped)

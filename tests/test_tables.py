@@ -260,7 +260,7 @@ def archive(**files: str) -> bytes:
         (
             "t.csv",
             b'patient_id,photo,time,event\n1,"' + b"x" * 140_000,
-            "row 2: field larger than field limit",
+            "row 2: a cell is longer than 100000 characters",
         ),
         ("t.parquet", b"PAR1", "not a readable Parquet file"),
         ("t.csv", b"PAR1....PAR1", "not a readable Parquet file"),
