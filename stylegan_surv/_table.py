@@ -143,14 +143,15 @@ def _from_csv(source: str, data: bytes) -> RawTable:
     try:
         for cells in reader:
             if max(map(len, cells), default=0) > LONGEST_CELL:
-                raise csv.Error(f"a cell is longer than {LONGEST_CELL} characters")
+                raise csv.Error("field limit")
             if any(cell.strip() for cell in cells):
                 rows.append(cells)
                 numbers.append(reader.line_num + skipped)
     except csv.Error as error:
         row = numbers[-1] + 1 if numbers else skipped + 1
+        fault = f"a cell is longer than {LONGEST_CELL} characters" if "field limit" in str(error) else error
         raise InputError(
-            f"{source}, row {row}: {error}; a quotation mark was probably not closed."
+            f"{source}, row {row}: {fault}; a quotation mark was probably not closed."
         ) from error
     header = [unescaped(name.strip()) for name in rows[0]] if rows else []
     lines_of_text = [[unescaped(cell) for cell in line] for line in rows[1:]]
