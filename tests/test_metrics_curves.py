@@ -18,7 +18,7 @@ from stylegan_surv.survival.metrics.curves import (
     survival_curve,
 )
 from stylegan_surv.survival.metrics.interval import Interval
-from stylegan_surv.survival.metrics.table import THRESHOLDS as SET_BEFOREHAND
+from stylegan_surv.survival.metrics.names import THRESHOLDS as SET_BEFOREHAND
 from stylegan_surv.survival.metrics.table import oof_metrics
 from stylegan_surv.survival.outcome import Outcome
 from stylegan_surv.survival.validation.out_of_fold import scores_of

@@ -360,7 +360,8 @@ def test_defaults_of_the_command_line_are_those_of_python() -> None:
     shown = {option.name: option.default for option in command.params}
     for setting in fields(ss.StudySettings):
         if setting.name in shown:
-            default = "" if setting.default == () else setting.default
+            given = setting.default
+            default = ",".join(map(str, given)) if isinstance(given, tuple) else given
             assert shown[setting.name] == default, setting.name
     assert shown["models"] == "cox-ridge"
     reading = inspect.signature(ss.read_cohort).parameters

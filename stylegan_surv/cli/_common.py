@@ -28,6 +28,14 @@ def names(_ctx: click.Context, _param: click.Parameter, text: str) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
+def numbers(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tuple[float, ...]:
+    """Callback: numbers with commas between, as a tuple."""
+    try:
+        return tuple(float(part) for part in (text or "").split(",") if part.strip())
+    except ValueError:
+        raise click.BadParameter(f"{text!r}; expected numbers with commas between, such as 1,3,5") from None
+
+
 def _pairs(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
     pairs = {}
     for text in given:

@@ -16,6 +16,7 @@ from stylegan_surv.cli._common import (
     echo_json,
     gathered,
     names,
+    numbers,
     setting,
     table_options,
 )
@@ -44,6 +45,17 @@ SETTINGS = (
     ),
     _option(
         "n_boot", "--boot", type=click.IntRange(0), help="Resample the patients so often for the intervals."
+    ),
+    _option(
+        "horizons",
+        callback=numbers,
+        help="Report at these times, in the table's unit, with commas between; the middle one serves calibration and "
+        "net benefit. [default: quartiles of the event times]",
+    ),
+    _option(
+        "thresholds",
+        callback=numbers,
+        help="Report net benefit at these predicted risks, set before results are seen, with commas between.",
     ),
     _option("seed", type=int, help="Start the random numbers here; the same seed gives the same study."),
     _option("strict", is_flag=True, help="Refuse patients whom the networks have, or may have, seen."),

@@ -70,6 +70,7 @@ def findings(
         *_tried(tried),
         *_permuted(controls),
         *_events(flow),
+        *_beyond_follow_up(metrics.get("settings", {})),
         *_calibrated(models),
         *_within(metrics),
         *_without_face(models),
@@ -214,6 +215,21 @@ def _events(flow: Mapping[str, Any]) -> Iterator[Finding]:
     if flow["events"] < FEW_EVENTS:
         text = f"{flow['events']} patients had the event; intervals are wide and calibration is uncertain."
         yield Finding("sure", "caution", "Few events", text)
+
+
+def _beyond_follow_up(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Horizons that were asked for and that the follow-up does not reach."""
+    missing = settings.get("not_followed", {})
+    if missing:
+        text = " ".join(f"At {t}: {why}." for t, why in missing.items())
+        yield Finding(
+            "sure", "caution", f"Nothing can be said at {_and(list(missing))}: follow-up ends before", text
+        )
+
+
+def _and(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _calibrated(models: Mapping[str, Any]) -> Iterator[Finding]:

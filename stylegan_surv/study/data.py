@@ -249,7 +249,7 @@ class StudyData:
 
     def horizons(self, settings: StudySettings) -> list[float]:
         """Times of S(t): those asked for, or the default ones."""
-        return default_horizons(self.outcome) if settings.horizons is None else list(settings.horizons)
+        return sorted(settings.horizons) if settings.horizons else default_horizons(self.outcome)
 
     def inversion_error(self, patients: Sequence[str]) -> Floats | None:
         """Mean LPIPS of each patient's photographs against their reconstructions; None where not measured."""

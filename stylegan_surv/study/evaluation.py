@@ -85,7 +85,7 @@ def evaluate(
     judged = judge(data, found, division[0], rivals, chips)
     table = oof_metrics(
         judged.oof, judged.outcome, strata=judged.strata, horizons=data.horizons(settings),
-        n_boot=settings.n_boot, seed=settings.seed,
+        thresholds=settings.thresholds, n_boot=settings.n_boot, seed=settings.seed,
     )  # fmt: skip
     curves = curves_of(judged.oof, judged.outcome, table)
     audited = audit(judged, n_permutations=settings.permutations, seed=settings.seed, progress=progress)

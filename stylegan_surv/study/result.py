@@ -249,7 +249,7 @@ class Study:
     def card(self) -> dict[str, Any]:
         """What travels with the fitted model; it names no patient."""
         keep = ("patients", "events", "photos")
-        exposure = self.provenance
+        exposure, settings = self.provenance, self.metrics["settings"]
         return {
             "format": FORMAT,
             "version": __version__,
@@ -258,7 +258,7 @@ class Study:
             "latents": self.latents_info,
             "provenance": {**to_json(exposure), "seen": len(exposure.seen)},
             "performance": self.metrics["models"],
-            "horizons": self.metrics["settings"]["horizons"],
+            "horizons": [t for t in settings["horizons"] if f"{t:g}" not in settings["not_followed"]],
         }
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stylegan_surv.errors import InputError
 from stylegan_surv.survival.metrics.interval import RESAMPLES
+from stylegan_surv.survival.metrics.names import THRESHOLDS
 
 MODELS = ("cox-ridge",)  # exact and fast at any number of latent dimensions; others are asked for by name
 
@@ -30,7 +32,10 @@ class StudySettings:
     n_boot : int
         Bootstrap resamples of patients for the intervals.
     horizons : sequence of float, optional
-        Times for S(t) in the cohort's unit; by default the quartiles of event time with at least 10 % at risk.
+        Times for S(t) in the cohort's unit, above 0; the middle one serves calibration and net benefit. By default
+        the quartiles of event time with at least 10 % at risk. Beyond the follow-up nothing is estimated.
+    thresholds : sequence of float
+        Predicted risks, between 0 and 1, at which one would act, for net benefit; to be set before results are seen.
     seed : int
         Everything random follows from it.
     strict : bool
@@ -58,6 +63,7 @@ class StudySettings:
     permutations: int = 199
     n_boot: int = RESAMPLES
     horizons: Sequence[float] | None = None
+    thresholds: Sequence[float] = THRESHOLDS
     seed: int = 0
     strict: bool = False
     n_jobs: int = -1
@@ -69,6 +75,16 @@ class StudySettings:
     plan_sha256: str | None = None
     final: bool = True
 
+    def __post_init__(self) -> None:
+        for t in self.horizons or ():
+            if not 0 < t < float("inf"):
+                raise InputError(f"horizons: got {t:g}; expected times above 0, in the unit of the table.")
+        for p in self.thresholds:
+            if not 0 < p < 1:
+                raise InputError(
+                    f"thresholds: got {p:g}; expected predicted risks between 0 and 1, such as 0.2."
+                )
+
     def stated(self) -> dict[str, Any]:
         """What a reader must know of the analysis, as the report and the model's card state it."""
         always = (
@@ -78,11 +94,18 @@ class StudySettings:
             "repeats",
             "permutations",
             "n_boot",
+            "thresholds",
             "seed",
             "compare",
             "edited",
         )
-        given = {"title": self.title, "tried": self.tried, "file": self.plan, "file_sha256": self.plan_sha256}
+        given = {
+            "horizons": self.horizons or None,
+            "title": self.title,
+            "tried": self.tried,
+            "file": self.plan,
+            "file_sha256": self.plan_sha256,
+        }
         return {name: getattr(self, name) for name in always} | {
             name: value for name, value in given.items() if value is not None
         }

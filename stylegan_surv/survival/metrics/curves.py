@@ -13,6 +13,7 @@ from stylegan_surv._types import Bools, Floats, Ints
 from stylegan_surv.survival.metrics import accuracy, names
 from stylegan_surv.survival.metrics.calibration import calibration
 from stylegan_surv.survival.metrics.concordance import checked
+from stylegan_surv.survival.metrics.followed import is_followed
 from stylegan_surv.survival.metrics.kaplan_meier import at_risk, kaplan_meier
 from stylegan_surv.survival.metrics.resamples import Resamples
 from stylegan_surv.survival.metrics.summary import THIRDS, round_ticks, thirds_within_fold
@@ -139,6 +140,8 @@ def curves_of(oof: pd.DataFrame, outcome: Outcome, metrics: Metrics) -> Curves:
     scores = {m: scores_of(oof[oof["model"] == m], outcome) for m in DRAWN if m in present}
     probable = {m: s for m, s in scores.items() if s.has_survival}
     horizon = metrics.settings.main_horizon
+    if not is_followed(outcome, [horizon])[0]:
+        probable = {}
     return Curves(
         {m: survival_by_third(s, outcome) for m, s in scores.items()},
         _auc_curves(metrics, list(scores)),

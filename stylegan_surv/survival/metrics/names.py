@@ -34,6 +34,8 @@ AUC = "auc"
 BRIER = "brier"
 NET_BENEFIT = "net_benefit"
 
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)  # of predicted risk, for net benefit; set before any result was seen
+
 
 def at(metric: str, where: float) -> str:
     """A metric at a horizon or threshold.

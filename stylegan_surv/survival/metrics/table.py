@@ -7,14 +7,15 @@ not in them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stylegan_surv._types import Array, Floats, Progress
+from stylegan_surv._types import Array, Bools, Floats, Progress
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.metrics import accuracy, names
 from stylegan_surv.survival.metrics.calibration import a_calibration, calibration, d_calibration
@@ -28,6 +29,7 @@ from stylegan_surv.survival.metrics.concordance import (
     pooled_concordance,
     repeat_pairs,
 )
+from stylegan_surv.survival.metrics.followed import LEAST_AT_RISK, is_followed, not_followed
 from stylegan_surv.survival.metrics.interval import LEVEL, RESAMPLES, Interval
 from stylegan_surv.survival.metrics.kaplan_meier import at_risk
 from stylegan_surv.survival.metrics.resamples import Resamples, multiplicities
@@ -53,7 +55,6 @@ __all__ = [
     "pooled_concordance",
 ]
 
-THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)  # of predicted risk, for net benefit; set before any result was seen
 PAIRS = (
     (names.BOTH, names.CLINICAL),
     (names.PHOTO, names.CLINICAL),
@@ -68,7 +69,7 @@ CELLS = 1_000_000  # patients × resamples handled at once: 8 MB per array
 
 
 def default_tau(outcome: Outcome, share: float = AT_RISK) -> float:
-    """Last event time with at least `share` of the patients under observation."""
+    """Last event time with at least `share` of the patients, and 10 of them, under observation."""
     if not outcome.event.any():
         raise InputError(
             f"outcome: none of the {len(outcome.time)} patients has an event, there is nothing to evaluate. "
@@ -77,7 +78,7 @@ def default_tau(outcome: Outcome, share: float = AT_RISK) -> float:
     n = len(outcome.time)
     events = np.unique(outcome.time[outcome.event])
     followed = at_risk(outcome.time, outcome.entry, np.ones((n, 1)), events)[:, 0]
-    enough = events[followed >= share * n]
+    enough = events[followed >= max(share * n, LEAST_AT_RISK)]
     return float(enough[-1] if len(enough) else events[-1])
 
 
@@ -140,6 +141,10 @@ class MetricSettings:
     g_tau : float
         Share that is still uncensored just before `tau`.
     n_boot, seed : int
+    thresholds : tuple of float
+        Predicted risks at which one would act, for net benefit.
+    not_followed : dict of str
+        Why nothing is estimated at a horizon, by the horizon as text.
     intervals : str
         What the intervals are, in words.
     """
@@ -150,6 +155,8 @@ class MetricSettings:
     g_tau: float
     n_boot: int
     seed: int
+    thresholds: tuple[float, ...] = names.THRESHOLDS
+    not_followed: Mapping[str, str] = field(default_factory=dict)
     intervals: str = "95 % percentile intervals over patients, conditional on the fitted models"
 
 
@@ -195,6 +202,11 @@ class _Setting:
     tau: float
     thresholds: Sequence[float]
     strata: Array | None
+    followed: Callable[[Floats], Bools]
+
+    def is_followed(self, t: float) -> bool:
+        """Whether the follow-up reaches to `t`."""
+        return bool(self.followed(np.array([t]))[0])
 
     @property
     def main(self) -> float:
@@ -223,10 +235,18 @@ class _Evaluation:
         if setting.strata is not None:
             values[names.STRATIFIED_C] = self._c(scores, self.harrell, setting.strata)
         for t in setting.horizons:
-            values[names.at(names.AUC, t)] = accuracy.auc(scores, self.resamples, t, self._at(t))
+            known = self.setting.is_followed(t)
+            values[names.at(names.AUC, t)] = (
+                accuracy.auc(scores, self.resamples, t, self._at(t)) if known else self._nothing
+            )
         if scores.has_survival:
             values |= self._brier(scores) | self._calibration(scores) | self._net_benefit(scores)
         return values
+
+    @property
+    def _nothing(self) -> Floats:
+        """No estimate: the follow-up does not reach so far, [B]."""
+        return np.full(self.resamples.m.shape[1], np.nan)
 
     def _at(self, t: float) -> Floats:
         if t not in self._weights:
@@ -243,11 +263,13 @@ class _Evaluation:
         r, tau = self.resamples, self.setting.tau
         values = {
             names.at(names.BRIER, t): accuracy.brier(scores.at(t), r, t, self._at(t))
+            if self.setting.is_followed(t)
+            else self._nothing
             for t in self.setting.horizons
         }
-        times = scores.horizons[scores.horizons <= tau]
+        times = scores.horizons[(scores.horizons <= tau) & self.setting.followed(scores.horizons)]
         if len(times) == 0:
-            return values
+            return values | {names.IBS: self._nothing, names.IBS_SKILL: self._nothing}
         reference = accuracy.out_of_fold_kaplan_meier(scores, r, times)
         model, null = (
             accuracy.integrated(
@@ -259,6 +281,9 @@ class _Evaluation:
 
     def _calibration(self, scores: Scores) -> dict[str, Floats]:
         data, t = self.resamples.data, self.setting.main
+        found = (names.OE, names.SLOPE, names.ICI, names.E50, names.E90)
+        if not self.setting.is_followed(t):
+            return {name: self._nothing for name in found}
         each = []
         for s in scores.at(t):
             k = np.isfinite(s)
@@ -270,13 +295,14 @@ class _Evaluation:
                     s[k], data.time[k], data.event[k], t, entry=entry, multiplicity=self.resamples.m[k]
                 )
             )
-        found = (names.OE, names.SLOPE, names.ICI, names.E50, names.E90)
         return {name: np.mean([getattr(c, name) for c in each], axis=0) for name in found}
 
     def _net_benefit(self, scores: Scores) -> dict[str, Floats]:
         t, r = self.setting.main, self.resamples
         return {
             names.at(names.NET_BENEFIT, p): accuracy.net_benefit(scores.at(t), r, t, p)
+            if self.setting.is_followed(t)
+            else self._nothing
             for p in self.setting.thresholds
         }
 
@@ -304,7 +330,7 @@ def metric_samples(
     strata: ArrayLike | None = None,
     horizons: Sequence[float] | None = None,
     tau: float | None = None,
-    thresholds: Sequence[float] = THRESHOLDS,
+    thresholds: Sequence[float] = names.THRESHOLDS,
     censoring: CensoringModel = CensoringModel(),
     n_boot: int = RESAMPLES,
     seed: int = 0,
@@ -321,7 +347,7 @@ def metric_samples(
         For ``stratified_c`` and stratified censoring; by default the outcome's own.
     horizons : sequence of float, optional
         Times of AUC(t) and Brier(t); the middle one serves calibration and net benefit. S(t) must be among
-        the columns. By default `default_horizons`.
+        the columns. By default `default_horizons`. Where the follow-up does not reach (`is_followed`), NaN.
     tau : float, optional
         Upper end of Uno's C and of the integrated Brier score; by default `default_tau`.
     thresholds : sequence of float
@@ -338,7 +364,8 @@ def metric_samples(
     models = [str(name) for name in oof["model"].unique()]
     scores = {name: scores_of(oof[oof["model"] == name], outcome) for name in models}
     data = checked(outcome.time, outcome.event, np.zeros(len(outcome.time)), outcome.entry, strata, None)
-    setting = _Setting(horizons, default_tau(outcome) if tau is None else tau, thresholds, data.strata)
+    tau = default_tau(outcome) if tau is None else tau
+    setting = _Setting(horizons, tau, thresholds, data.strata, partial(is_followed, outcome))
     parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in models}
     m = multiplicities(len(outcome.time), n_boot, seed)
     size = max(1, CELLS // len(m))
@@ -366,6 +393,7 @@ def oof_metrics(
     strata: ArrayLike | None = None,
     horizons: Sequence[float] | None = None,
     tau: float | None = None,
+    thresholds: Sequence[float] = names.THRESHOLDS,
     n_boot: int = RESAMPLES,
     seed: int = 0,
     progress: Progress | None = None,
@@ -374,12 +402,14 @@ def oof_metrics(
     horizons = default_horizons(outcome) if horizons is None else list(horizons)
     tau = default_tau(outcome) if tau is None else tau
     samples = metric_samples(
-        oof, outcome, strata=strata, horizons=horizons, tau=tau, n_boot=n_boot, seed=seed, progress=progress
-    )
+        oof, outcome, strata=strata, horizons=horizons, tau=tau, thresholds=thresholds, n_boot=n_boot,
+        seed=seed, progress=progress,
+    )  # fmt: skip
     g = censoring_survival(outcome.time, outcome.event, entry=outcome.entry).at(np.array([tau]), left=True)
     settings = MetricSettings(
-        tuple(map(float, horizons)), middle(horizons), float(tau), float(g[0, 0]), n_boot, seed
-    )
+        tuple(map(float, horizons)), middle(horizons), float(tau), float(g[0, 0]), n_boot, seed,
+        tuple(map(float, thresholds)), not_followed(outcome, horizons),
+    )  # fmt: skip
     return Metrics(samples.table(), paired_differences(samples), settings)
 
 
