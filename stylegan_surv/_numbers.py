@@ -19,6 +19,8 @@ NUMBER = re.compile(rf"[+-]?{DIGITS}(?:[eE][+-]?\d+)?")
 BLANKS = " \u00a0\u202f'’"  # between thousands, as ISO 80000 and the Swiss write them
 SPACES = re.compile(rf"(?<=\d)[{BLANKS}](?=\d{{3}}(?:\D|$))")
 GROUPS = re.compile(r"[+-]?\d{1,3}(?:([.,])\d{3})(?:\1\d{3})*")
+LIMIT = re.compile(r"([<>≤≥]=?)\s*(.*)")  # beyond what a laboratory can measure: <0.3
+MISSING = {"", "na", "n/a", "nan", "nat", "null", "<na>", "."}  # cells that say that nothing is known
 NAMES = {".": "point", ",": "comma"}
 OTHER = {".": ",", ",": "."}
 
@@ -74,7 +76,7 @@ def settle_marks(
     for name in numeric:
         frame[name] = frame[name].map(lambda cell: SPACES.sub("", cell) if _is_text(cell) else cell)
     marked = [
-        _Cell(cell, rows[k], name)
+        _Cell(_bare(cell), rows[k], name)
         for name in numeric
         for k, cell in enumerate(frame[name])
         if _has_mark(cell)
@@ -82,11 +84,21 @@ def settle_marks(
     if marked:
         decimal = _decide(marked, source, separator)
         for name in numeric:
-            frame[name] = frame[name].map(
-                lambda cell: _read(cell, decimal) or cell if _has_mark(cell) else cell
-            )
+            frame[name] = frame[name].map(lambda cell: _settled(cell, decimal) if _has_mark(cell) else cell)
     for name in frame.columns:
         frame[name] = [None if cell is None else str(cell) for cell in frame[name]]
+
+
+def beside_limit(cell: str) -> tuple[bool, float] | None:
+    """Whether a value lies below (rather than above) a limit, and that limit; None where the cell says no such thing.
+
+    >>> beside_limit("< 0.3"), beside_limit(">100"), beside_limit("0.3")
+    ((True, 0.3), (False, 100.0), None)
+    """
+    found = LIMIT.fullmatch(cell)
+    if found is None or NUMBER.fullmatch(found[2]) is None or "," in found[2]:
+        return None
+    return found[1][0] in "<≤", float(found[2])
 
 
 class Number(str):
@@ -99,16 +111,28 @@ def _is_text(cell: str | None) -> bool:
     return type(cell) is str
 
 
+def _bare(cell: str) -> str:
+    """The number of a cell, without a mark for a limit before it."""
+    found = LIMIT.fullmatch(cell)
+    return found[2] if found else cell
+
+
+def _settled(cell: str, decimal: str) -> str:
+    number = _bare(cell)
+    read = _read(number, decimal)
+    return cell if read is None else cell[: len(cell) - len(number)] + read
+
+
 def _holds_numbers(cells: pd.Series) -> bool:
     """Whether a column is numbers for the most part, and some of them are written with a mark."""
-    given = [cell for cell in cells if cell is not None]
+    given = [cell for cell in cells if cell is not None and cell.casefold() not in MISSING]
     if not any(_is_text(cell) and any(mark in cell for mark in f".,{BLANKS}") for cell in given):
         return False
-    return 2 * sum(NUMBER.fullmatch(SPACES.sub("", cell)) is not None for cell in given) > len(given)
+    return 2 * sum(NUMBER.fullmatch(SPACES.sub("", _bare(cell))) is not None for cell in given) > len(given)
 
 
 def _has_mark(cell: str | None) -> bool:
-    return type(cell) is str and ("." in cell or "," in cell) and NUMBER.fullmatch(cell) is not None
+    return type(cell) is str and ("." in cell or "," in cell) and NUMBER.fullmatch(_bare(cell)) is not None
 
 
 def _decide(marked: list[_Cell], source: str, separator: str) -> str:

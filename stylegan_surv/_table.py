@@ -16,12 +16,11 @@ import numpy as np
 import pandas as pd
 
 from stylegan_surv._files import composed, unescaped
-from stylegan_surv._numbers import Number, settle_marks
+from stylegan_surv._numbers import MISSING, Number, settle_marks
 from stylegan_surv._types import Bools
 from stylegan_surv._workbook import is_workbook, not_a_table, read_workbook
 from stylegan_surv.errors import InputError
 
-MISSING = {"", "na", "n/a", "nan", "nat", "null", "<na>", "."}
 NO_NAME = MISSING | {
     "none",
     "#n/a",

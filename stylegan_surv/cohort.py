@@ -7,12 +7,13 @@ collected and reported together, with row, column, value and what is expected.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from stylegan_surv._covariates import ISO_DATE, Reading, check_ages, read_covariate
 from stylegan_surv._photos import locate, photo_ids, relative_name
 from stylegan_surv._table import Faults, blank, identity, numbers, present, read_table
 from stylegan_surv.errors import InputError
@@ -32,7 +33,6 @@ LABELS = (
     *NOMINAL,
 )  # never read as numbers
 PER_PHOTO = ("camera",)  # may differ between photographs of one patient; every other covariate may not
-ISO_DATE = r"^(\d{4}-\d{2}-\d{2})(?:[T ].*)?$"
 DAYS = {"days": 1.0, "weeks": 7.0, "months": 365.25 / 12, "years": 365.25}  # length of a time unit in days
 
 
@@ -58,6 +58,8 @@ class Cohort:
         What a reader of the report must know about this table, in plain language.
     photos_dir : Path or None
         The folder of the photographs, or of their aligned chips.
+    readings : mapping of str to Reading
+        How each covariate was read, and why it cannot stand in a model, if so.
     """
 
     table: pd.DataFrame
@@ -67,6 +69,7 @@ class Cohort:
     time_origin: str = ""
     flags: tuple[str, ...] = ()
     photos_dir: Path | None = None
+    readings: Mapping[str, Reading] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of patients."""
@@ -168,10 +171,12 @@ def read_cohort(
     frame = given.apply(blank).assign(**names)
     out = _outcome(frame, faults, time_unit)
     covariates = [name for name in frame.columns.astype(str) if name not in (*REQUIRED, *OPTIONAL, *DERIVED)]
-    flags = []
+    readings: dict[str, Reading] = {}
     for name in covariates:
-        out[name], flag = _covariate(frame[name], faults)
-        flags += flag
+        out[name], readings[name] = read_covariate(frame[name], faults, nominal=NOMINAL, numeric=NUMERIC)
+    flags = [reading.flag for reading in readings.values() if reading.flag]
+    if "age" in out:
+        check_ages(out["age"], faults)
     folder, absent = _photo_paths(out, photos)
     constant = [name for name in covariates if name not in PER_PHOTO]
     _check_agreement(out, frame, constant, faults)
@@ -185,7 +190,8 @@ def read_cohort(
     dates = [name for name in ("photo_date", "origin_date") if name in out]
     out = out[[*first, *dates, *covariates]]
     flags = [*_time_flags(out, time_origin), *flags]
-    return Cohort(out, _patients(out, covariates), covariates, time_unit, time_origin, tuple(flags), folder)
+    patients = _patients(out, covariates)
+    return Cohort(out, patients, covariates, time_unit, time_origin, tuple(flags), folder, readings)
 
 
 def split_cohort(
@@ -334,22 +340,6 @@ def _time_zero(
     lag = out["photo_time"].where(_is_index(out), 0.0).fillna(0.0)
     out["entry"] = np.maximum(out["entry"], lag)
     return out
-
-
-def _covariate(text: pd.Series, faults: Faults) -> tuple[pd.Series, list[str]]:
-    """A clinical column as numbers where all its values are, as text otherwise; and what to say about it."""
-    name = str(text.name)
-    values = numbers(text)
-    odd = text.notna() & ~np.isfinite(values.astype(float))
-    if name in NUMERIC:
-        faults.add(odd, name, text, "a number")
-    if name in NOMINAL:
-        return text, []
-    if odd.any() and name not in NUMERIC:
-        few = odd.sum() < 0.1 * text.notna().sum()  # probably slips of the pen: worth a word in the report
-        flag = f"'{name}' is read as text because of {odd.sum()} values like '{text[odd].iloc[0]}'."
-        return text, [flag] if few else []
-    return values, []
 
 
 def _photo_paths(out: pd.DataFrame, photos: str | Path | None) -> tuple[Path | None, dict[int, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from types import SimpleNamespace
 
 import numpy as np
@@ -112,7 +113,50 @@ def test_everything_is_learnt_from_the_training_rows() -> None:
     X = pd.DataFrame(design.transform(other), columns=design.feature_names_out_)
     known = table["age"][:30]
     np.testing.assert_allclose(X["age"], (1000 - known.mean()) / known.std(ddof=0))
-    assert not X.drop(columns=["age"]).to_numpy().any()
+    share = {  # of the patients whose level is told apart: an average patient, not the reference
+        "sex=f": (table["sex"][:30] == "f").mean(),
+        "smoker=True": table["smoker"][:30].mean(),
+        "entity=skin": 7 / 27,
+    }
+    np.testing.assert_allclose(X[list(share)], np.tile(list(share.values()), (10, 1)))
+    assert not X["age=missing"].any()
+
+
+def test_rare_levels_are_pooled_into_other_and_never_into_the_reference() -> None:
+    values = ["lung"] * 20 + ["skin"] * 8 + [f"rare {i}" for i in range(6)] + [None] * 2
+    design = ClinicalDesign().fit(pd.DataFrame({"entity": values}))
+    assert design.levels_ == {"entity": ("lung", "other", "skin")}
+    X = pd.DataFrame(design.transform(pd.DataFrame({"entity": values})), columns=design.feature_names_out_)
+    assert X["entity=other"][28:34].tolist() == [1.0] * 6
+    assert not X["entity=skin"][28:34].any()
+    np.testing.assert_allclose(X.iloc[-1], [6 / 34, 8 / 34])  # too few missing ones for a coefficient
+    unseen = design.transform(pd.DataFrame({"entity": ["unheard of"]}))
+    assert unseen.tolist() == [[1.0, 0.0]]
+
+
+def test_a_few_rare_patients_have_the_coding_of_an_average_one() -> None:
+    values = ["lung"] * 20 + ["skin"] * 10 + ["brain"] * 2
+    design = ClinicalDesign().fit(pd.DataFrame({"entity": values}))
+    assert design.feature_names_out_ == ["entity=skin"]
+    assert design.transform(pd.DataFrame({"entity": ["brain"]})) == pytest.approx(10 / 30)
+
+
+def test_numbers_are_numbers_whatever_their_dtype() -> None:
+    plain = pd.Series([5.4, 6.1, None, 7.0, 4.2] * 4)
+    expected = ClinicalDesign(min_count=2).fit(plain.to_frame("x"))
+    texts = plain.map(lambda x: None if pd.isna(x) else f"{x:.1f}")
+    kinds = [
+        plain.astype(object), texts.astype(object), texts.astype("string"), plain.astype("Float64"),
+        plain.map(lambda x: None if pd.isna(x) else Decimal(f"{x:.1f}")).astype(object),
+    ]  # fmt: skip
+    for column in kinds:
+        design = ClinicalDesign(min_count=2).fit(column.to_frame("x"))
+        assert design.feature_names_out_ == expected.feature_names_out_, column.dtype
+        np.testing.assert_allclose(
+            design.transform(column.to_frame("x")), expected.transform(plain.to_frame("x"))
+        )
+    sites = pd.DataFrame({"site": pd.Series(["1", "2"] * 10, dtype="string")})
+    assert ClinicalDesign().fit(sites).feature_names_out_ == ["site=2"]
 
 
 def test_columns_without_information_are_left_out() -> None:

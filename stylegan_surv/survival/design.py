@@ -13,6 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from stylegan_surv._types import Array
 from stylegan_surv.errors import InputError
 
+OTHER = "other"  # the level of rare levels
+
 
 def patient_matrix(latents: Any, cohort: Any) -> tuple[Array, Array]:
     """One row of W+ per patient: the mean over the photographs of the index date that were embedded.
@@ -140,19 +142,23 @@ class ClinicalDesign(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
     """Clinical columns of a DataFrame as numbers; every quantity is learnt from the rows given to `fit`.
 
     Numeric columns are imputed by the mean and standardised; text, category and boolean columns become one
-    indicator per level that was seen at least `min_count` times (rarer, missing and unseen levels: all zero).
-    A column with missing values gets a further indicator ``<column>=missing``.
+    indicator per level that was seen at least `min_count` times, but for the most frequent one, the reference.
+    Rarer levels are pooled into "other"; where these are fewer than `min_count` patients together, and where a
+    level is missing or was never seen, the indicators are the shares of the levels, as of an average patient: never
+    the reference. A column with missing values gets a further indicator ``<column>=missing``.
 
     Parameters
     ----------
     columns : list of str, optional
         Which columns to use; all of them by default.
     min_count : int
-        Levels seen less often than this in the fold do not get a coefficient.
+        Levels seen less often than this in the fold do not get a coefficient of their own.
 
     Attributes
     ----------
     feature_names_out_ : list of str
+    levels_ : dict of str to tuple of str
+        Of every column of labels the reference, then the levels that have an indicator ("other" among them).
     """
 
     __module__ = "stylegan_surv.survival"  # the public path, which saved models carry
@@ -167,6 +173,7 @@ class ClinicalDesign(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
         if absent:
             raise InputError(f"clinical: no column {absent} in the table; it has {list(X.columns)}.")
         self.plan_: list[tuple[str, str, Any]] = []
+        self.levels_: dict[str, tuple[str, ...]] = {}
         for name in columns:
             column = X[name]
             if _is_numeric(column):
@@ -177,10 +184,9 @@ class ClinicalDesign(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
                 if sd > 1e-12 * max(1.0, abs(mean)):
                     self.plan_.append(("number", name, (mean, sd)))
             else:
-                counts = column.dropna().astype(str).value_counts()
-                levels = sorted(counts.index[counts >= self.min_count])
-                reference = counts.idxmax() if len(counts) else None
-                self.plan_ += [("level", name, level) for level in levels if level != reference]
+                shares = level_shares(column, self.min_count)
+                self.levels_[name] = tuple(shares)
+                self.plan_ += [("level", name, level) for level in list(shares.items())[1:]]
             if self.min_count <= int(column.isna().sum()) <= len(column) - self.min_count:
                 self.plan_.append(("missing", name, None))
         self.n_features_in_ = len(columns)
@@ -198,16 +204,68 @@ class ClinicalDesign(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
             elif kind == "missing":
                 out[:, j] = X[name].isna()
             else:
-                out[:, j] = X[name].astype(object).where(X[name].notna(), None).astype(str) == value
+                out[:, j] = self._indicator(X[name], *value)
         return out
+
+    def _indicator(self, column: pd.Series, level: str, share: float) -> Array:
+        """1 where the column has the level, 0 where it has another, and its share where that is not known."""
+        levels = self.levels_[str(column.name)]
+        missing = column.isna().to_numpy()
+        text = column.astype(object).where(~missing, None).astype(str)
+        if OTHER in levels:
+            text = text.where(text.isin(levels) | missing, OTHER)
+        known = text.isin(levels).to_numpy() & ~missing
+        if ("missing", column.name, None) in self.plan_:
+            known |= missing  # these have an indicator of their own
+        return np.where(known, (text == level).to_numpy() & ~missing, share)
 
     def get_feature_names_out(self, input_features: object = None) -> Array:
         check_is_fitted(self, "plan_")
         return np.array(self.feature_names_out_, dtype=object)
 
 
+def level_shares(column: pd.Series, min_count: int) -> dict[str, float]:
+    """Levels that are told apart, each with its share of the patients who have one of them: the reference first.
+
+    Levels that were seen less than `min_count` times are pooled into "other"; a pool of less is no level.
+
+    Examples
+    --------
+    >>> level_shares(pd.Series(["a"] * 6 + ["b"] * 2 + ["c"] + ["d"]), 3)
+    {'a': 0.6, 'other': 0.4}
+    """
+    text = column.dropna().astype(str)
+    counts = text.value_counts()
+    if counts.empty:
+        return {}
+    common = counts.index[counts >= min_count]
+    reference = common[0] if len(common) else OTHER
+    if reference == OTHER and len(common) > 1:
+        reference = common[1]
+    pooled = text.where(text.isin(common), OTHER).value_counts()
+    others = sorted(level for level in pooled.index[pooled >= min_count] if level != reference)
+    sizes = {str(level): float(pooled.get(level, 0)) for level in (reference, *others)}
+    total = max(1.0, sum(sizes.values()))
+    return {level: size / total for level, size in sizes.items()}
+
+
 def _is_numeric(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    """Whether a column holds measurements: of a numeric type, or numbers that pandas keeps as objects or text.
+
+    Text of whole numbers is a label, as sites and stages have; with a decimal point it is none.
+    """
+    if pd.api.types.is_numeric_dtype(column):
+        return not pd.api.types.is_bool_dtype(column)
+    if not (pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)):
+        return False
+    known = column.dropna()
+    texts = known.map(lambda cell: isinstance(cell, str))
+    if known.empty or known.map(lambda cell: isinstance(cell, bool | np.bool_)).any():
+        return False
+    values = pd.to_numeric(known.astype(object), errors="coerce").astype(float)
+    if not np.isfinite(values).all():
+        return False
+    return not texts.any() or bool(known[texts].str.contains(".", regex=False).any())
 
 
 def _numbers(column: pd.Series) -> Array:
@@ -216,4 +274,6 @@ def _numbers(column: pd.Series) -> Array:
 
 
 def _feature_name(kind: str, name: str, value: object) -> str:
-    return {"number": name, "level": f"{name}={value}", "missing": f"{name}=missing"}[kind]
+    if kind == "number":
+        return name
+    return f"{name}={value[0]}" if isinstance(value, tuple) else f"{name}=missing"
