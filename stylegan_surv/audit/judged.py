@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from stylegan_surv._types import Array, Floats, Ints
+from stylegan_surv.audit.circumstances import Circumstances
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.survival.metrics.names import PHOTO
 from stylegan_surv.survival.outcome import Outcome
@@ -43,6 +44,8 @@ class Judged:
         The aligned photographs.
     recognition : array of float, shape (photos, 128), or None
         Face-recognition embeddings, rows as in `photos`.
+    circumstances : Circumstances
+        Columns of the table that tell where, by what and when the photographs were taken.
     """
 
     x: Floats
@@ -58,6 +61,7 @@ class Judged:
     photos: pd.DataFrame
     chips: Chips | None
     recognition: Floats | None
+    circumstances: Circumstances = field(default_factory=Circumstances)
 
     @property
     def photo(self) -> pd.DataFrame:

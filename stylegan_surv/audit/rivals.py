@@ -15,8 +15,6 @@ from stylegan_surv.faces.chips import Chips
 from stylegan_surv.survival.design import ClinicalDesign
 from stylegan_surv.survival.metrics import names
 
-# columns that tell how, where and when a photograph was taken
-CIRCUMSTANCES = ("site", "camera", "era", "entry_year", "year", "photo_year")
 RECOGNITION = "face-recognition"
 COMPARE = (RECOGNITION,)  # rivals that have to be asked for
 
@@ -43,6 +41,7 @@ def set_against(
     chips: Chips | None,
     photos: pd.DataFrame,
     compare: Sequence[str] = (),
+    circumstances: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Rivals:
     """All that the photograph is set against.
@@ -59,6 +58,8 @@ def set_against(
         ``photo_id, patient_id`` of the photographs.
     compare : sequence of str
         "face-recognition", which needs the chips.
+    circumstances : sequence of str
+        Columns of the table that tell where, by what and when the photographs were taken.
     progress : callable, optional
         Called with (done, total).
 
@@ -80,7 +81,7 @@ def set_against(
         seen = measure(chips, photo_ids, owners, progress, recognition=RECOGNITION in compare)
     found: dict[str, Floats | pd.DataFrame] = {
         **baselines(table, clinical),
-        **nuisance_matrices(seen, ids, table),
+        **nuisance_matrices(seen, ids, table[list(circumstances)]),
     }
     if seen is None or seen.recognition is None:
         return Rivals(found)
@@ -99,21 +100,20 @@ def nuisance_matrices(
     patients : sequence of str
         Order of the rows.
     table : DataFrame, optional
-        The patients' columns, in the same order.
+        Columns that tell of the circumstances, rows in the same order.
 
     Returns
     -------
     dict of str to array of float, shape (n, k)
-        ``nuisance``: light, colour, sharpness, pose and crop of the photograph, and site, camera and year where
-        `table` has them; ``background``: pixels outside the head; ``no_face``: pixels with the face masked out.
+        ``nuisance``: light, colour, sharpness, pose and crop of the photograph, and the columns of
+        `table`; ``background``: pixels outside the head; ``no_face``: pixels with the face masked out.
         Without photographs there is ``nuisance`` at most.
     """
     found, parts = {}, []
-    columns = [c for c in CIRCUMSTANCES if table is not None and c in table]
     if photographs is not None:
         parts.append(photographs.by_patient(photographs.camera, patients))
-    if table is not None and columns:
-        parts.append(ClinicalDesign(columns).fit_transform(table).astype(np.float32))
+    if table is not None and table.shape[1]:
+        parts.append(ClinicalDesign().fit_transform(table).astype(np.float32))
     nuisance = np.hstack(parts) if parts else np.zeros((len(patients), 0))
     if nuisance.shape[1]:
         found[names.NUISANCE] = nuisance

@@ -11,10 +11,10 @@ import pandas as pd
 from stylegan_surv._records import Section
 from stylegan_surv._types import Array, Floats, Ints, Progress
 from stylegan_surv.audit.added_value import AddedValue, Subgroup, added_value, c_by_censoring, subgroups
+from stylegan_surv.audit.circumstances import Circumstances
 from stylegan_surv.audit.controls import Permutations, Predicted, predict_column
 from stylegan_surv.audit.judged import Judged
 from stylegan_surv.audit.photographs import AlikePair, across_patients
-from stylegan_surv.audit.rivals import CIRCUMSTANCES
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.duplicates import alike, same_picture
 from stylegan_surv.survival.design import ClinicalDesign, layer_groups, strata_from
@@ -25,8 +25,6 @@ from stylegan_surv.survival.validation.folds import leave_group_out, temporal_sp
 from stylegan_surv.survival.validation.gram_cv import GramCV
 
 SUBGROUPS = ("sex", "age", "entity", "stage", "site")
-YEARS = ("photo_year", "entry_year", "year")  # the first of them that is a number tells when
-PLACES = ("site", "camera")  # left out one at a time
 MOST_LEFT_OUT = 12  # places above which leaving out one at a time is not done
 EARLIER = 2 / 3  # share of the patients that a temporal split trains on
 INNER = 3  # inner folds of the many small cross-validations
@@ -77,6 +75,8 @@ class Audit(Section):
     transport : dict of Interval
         Its C at sites and in years that the model was not trained on.
     layer_groups : dict of LayerGroup
+    circumstances : Circumstances
+        Columns that tell where, by what and when the photographs were taken, and what no column tells.
     added_value : AddedValue or None
         None without permutations.
     """
@@ -87,6 +87,7 @@ class Audit(Section):
     c_within: Mapping[str, Interval]
     transport: Mapping[str, Interval]
     layer_groups: Mapping[str, LayerGroup]
+    circumstances: Circumstances
     added_value: AddedValue | None = None
 
 
@@ -119,10 +120,13 @@ def audit(
     return Audit(
         controls=_controls(judged, added, seed),
         subgroups=subgroups(photo, outcome, table, columns, quality=judged.quality),
-        c_by_censoring=c_by_censoring(photo, outcome, tau=tau, strata=judged.strata, covariates=_when(table)),
-        c_within={name: _c(photo, outcome, level) for name, level in _circumstances(table).items()},
-        transport=_transport(judged.x, outcome, table, seed),
+        c_by_censoring=c_by_censoring(
+            photo, outcome, tau=tau, strata=judged.strata, covariates=_when(judged)
+        ),
+        c_within={name: _c(photo, outcome, level) for name, level in _levels(judged).items()},
+        transport=_transport(judged, seed),
         layer_groups=_layer_groups(judged, seed),
+        circumstances=judged.circumstances,
         added_value=added,
     )
 
@@ -153,27 +157,18 @@ def _controls(judged: Judged, added: AddedValue | None, seed: int) -> Controls:
     return Controls(_from_latents(judged, seed), permuted, duplicates, same_person)
 
 
-def _year(table: pd.DataFrame) -> str | None:
-    """The column that tells when a photograph was taken."""
-    for name in YEARS:
-        if name in table and pd.api.types.is_numeric_dtype(table[name]) and table[name].nunique() > 1:
-            return name
-    return None
-
-
-def _when(table: pd.DataFrame) -> Floats | None:
+def _when(judged: Judged) -> Floats | None:
     """The year of the photograph, on which the length of follow-up may depend, shape (n, 1)."""
-    name = _year(table)
-    if name is None:
+    if not judged.circumstances.year:
         return None
-    values = table[name].astype(float)
+    values = judged.table[judged.circumstances.year[0]].astype(float)
     return np.asarray(values.fillna(values.mean()).to_numpy())[:, None]
 
 
-def _circumstances(table: pd.DataFrame) -> dict[str, Array]:
+def _levels(judged: Judged) -> dict[str, Array]:
     """Levels within which the photograph should still tell something; years in bins of five."""
-    found = {}
-    for name in (c for c in CIRCUMSTANCES if c in table):
+    found, table = {}, judged.table
+    for name in (*judged.circumstances.named, *judged.circumstances.tried):
         numeric = pd.api.types.is_numeric_dtype(table[name]) and table[name].nunique() > SEVERAL
         level = strata_from(f"{name}:{BIN}" if numeric else name, table)
         if len(set(level)) > 1:
@@ -204,20 +199,20 @@ def _layer_groups(judged: Judged, seed: int) -> dict[str, LayerGroup]:
     }
 
 
-def _transport(x: Floats, outcome: Outcome, table: pd.DataFrame, seed: int) -> dict[str, Interval]:
+def _transport(judged: Judged, seed: int) -> dict[str, Interval]:
     """C of the photograph at sites, and in years, that the model was not trained on, where columns tell them."""
-    divisions = {}
-    for name in PLACES:
-        if name in table and 1 < table[name].nunique(dropna=False) <= MOST_LEFT_OUT:
+    divisions, table, told = {}, judged.table, judged.circumstances
+    for name in (*told.site, *told.camera):
+        if 1 < table[name].nunique(dropna=False) <= MOST_LEFT_OUT:
             divisions[f"other {name}s"] = leave_group_out(table[name].to_numpy())
-    if (year := _year(table)) is not None:
+    for year in told.year[:1]:
         cut = float(table[year].quantile(EARLIER))
         if table[year].min() < cut:
             divisions[f"before {year} {cut:g}"] = temporal_split(table[year].to_numpy(float), cut)
     found = {}
     for trained_on, fold in divisions.items():
         try:
-            found[trained_on] = _cross_validated(x, outcome, fold, seed)
+            found[trained_on] = _cross_validated(judged.x, judged.outcome, fold, seed)
         except InputError:  # a training part without events
             continue
     return found
@@ -231,7 +226,8 @@ def _cross_validated(x: Floats, outcome: Outcome, fold: Ints, seed: int) -> Inte
 
 
 def _from_latents(judged: Judged, seed: int) -> dict[str, Predicted]:
-    columns = {name: judged.table[name] for name in CIRCUMSTANCES if name in judged.table}
+    told = judged.circumstances
+    columns = {name: judged.table[name] for name in (*told.named, *told.tried)}
     if judged.strata is not None:
         columns["strata"] = pd.Series(np.asarray(judged.strata).astype(str))
     found = {

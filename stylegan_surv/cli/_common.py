@@ -36,12 +36,16 @@ def numbers(_ctx: click.Context, _param: click.Parameter, text: str | None) -> t
         raise click.BadParameter(f"{text!r}; expected numbers with commas between, such as 1,3,5") from None
 
 
-def _pairs(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+def pairs(_ctx: click.Context, param: click.Parameter, given: str | tuple[str, ...] | None) -> dict[str, str]:
+    """Callback: NAME=COLUMN, with commas between or given several times, as a mapping."""
     pairs = {}
-    for text in given:
-        ours, mark, theirs = text.partition("=")
+    example = "time=os_months" if param.multiple else "site=hospital"
+    for text in (given or "").split(",") if isinstance(given, str | None) else given:
+        ours, mark, theirs = (part.strip() for part in text.partition("="))
+        if not text.strip():
+            continue
         if not mark or not ours or not theirs:
-            raise click.BadParameter(f"{text!r}; expected NAME=COLUMN, such as time=os_months")
+            raise click.BadParameter(f"{text!r}; expected NAME=COLUMN, such as {example}")
         pairs[ours] = theirs
     return pairs
 
@@ -72,7 +76,8 @@ def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
 def _as_text(value: Any, several: bool) -> Any:
     """A YAML value as it would stand on the command line: lists with commas, mappings as NAME=VALUE."""
     if isinstance(value, dict):
-        return [f"{k}={v}" for k, v in value.items()]
+        given = [f"{k}={v}" for k, v in value.items()]
+        return given if several else ",".join(given)
     if isinstance(value, list):
         return [str(v) for v in value] if several else ",".join(map(str, value))
     return value
@@ -89,7 +94,7 @@ columns_option = click.option(
     "--column",
     "columns",
     multiple=True,
-    callback=_pairs,
+    callback=pairs,
     metavar="NAME=COLUMN",
     help="Say how the table calls one of our columns, such as time=os_months; may be given several times.",
 )

@@ -17,6 +17,7 @@ from stylegan_surv.cli._common import (
     gathered,
     names,
     numbers,
+    pairs,
     setting,
     table_options,
 )
@@ -36,6 +37,13 @@ def _option(name: str, *flags: str, **how: Any) -> Any:
 SETTINGS = (
     _option("strata", help="Report within strata: a column, or column:width (entry_year:5). [default: none]"),
     _option("groups", help="Keep the levels of this column (site) together in one fold. [default: none]"),
+    _option(
+        "nuisance",
+        callback=pairs,
+        metavar="year=COLUMN,site=COLUMN,camera=COLUMN",
+        help="Say which columns tell when, where and by what the photographs were taken. Years are found by their "
+        "values, too, and text columns of few levels are tried as sites. [default: columns of these names]",
+    ),
     _option("folds", type=click.IntRange(2), help="Divide the patients into so many outer folds."),
     _option("repeats", type=click.IntRange(1), help="Draw the division into folds so many times."),
     _option(
@@ -141,6 +149,8 @@ def _echo(study: Study, out: Path) -> None:
     for reason, count in study.flow.excluded.items():
         click.echo(f"left out: {count} photographs: {reason}")
     click.echo(f"{study.flow.patients} patients, {study.flow.events} events")
+    for row in study.metrics["covariates"]["table"]:
+        click.echo(f"clinical: {row['name']}, {row['kind']}, gives {', '.join(row['columns'])}")
     echo_models(study.metrics["models"])
     click.echo(f"{out / 'report.html'}")
 

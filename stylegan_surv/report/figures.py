@@ -97,7 +97,8 @@ def interval_lines(series: Mapping[str, Record], *, xlabel: str, ylabel: str, li
     for k, (name, values) in enumerate(series.items()):
         at = np.asarray(times) + (k - (len(series) - 1) / 2) * 0.02 * span
         y, low, high = (np.array(values[key], float) for key in ("estimate", "low", "high"))
-        error = np.stack([y - low, high - y])
+        # of few resamples a percentile interval may leave its estimate out
+        error = np.maximum(np.stack([y - low, high - y]), 0.0)
         axes.errorbar(
             at, y, error, color=COLOURS[k], ls=STYLES[k % 4], marker="o", ms=3, capsize=2, label=name
         )

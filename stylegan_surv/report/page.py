@@ -81,6 +81,7 @@ def _context(study: Study, faces: bool) -> dict[str, Any]:
         "unit": unit,
         "settings": settings,
         "flow_table": tables.flow_table(cohort, unit, study.facts.time_origin),
+        "covariates": tables.covariate_table((metrics.get("covariates") or {}).get("table", [])),
         "characteristics": tables.characteristics(cohort["characteristics"]),
         "discrimination": tables.metric_table(models, tables.DISCRIMINATION),
         "auc": tables.by_horizon(models, AUC, horizons, unit),

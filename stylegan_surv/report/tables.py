@@ -166,6 +166,23 @@ def flow_table(cohort: Mapping[str, Any], unit: str, origin: str) -> list[tuple[
     return table
 
 
+def covariate_table(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The clinical columns as the models take them."""
+    rows = {
+        row["name"]: [
+            row["kind"],
+            row["coding"],
+            ", ".join(row["levels"]) or "–",
+            row["reference"] or "–",
+            f"{row['missing']:.1%}",
+            ", ".join(row["columns"]),
+        ]
+        for row in found
+    }
+    columns = ["Type", "Coding", "Levels", "Reference", "Missing", "Columns of the model"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
 def characteristics(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Covariates of the patients: median and quartiles, or counts; missing ones; events per level."""
     rows: list[tuple[str, str, str, str]] = []

@@ -33,6 +33,9 @@ CENSORING = 0.02  # how far Uno's C may depend on the model of the censoring
 PERMUTED = 0.02  # how far from .5 the mean C of permuted outcomes may lie
 FEW_EVENTS = 100  # below, an external validation is unreliable (Collins et al. 2016)
 TESTED = 0.05
+ROLES = 3  # site, camera and year
+KNOWS = 0.4  # |C - .5| of a clinical variable by itself above which it is hardly of time zero
+KNOWS_EVENT = 0.9  # correlation of a yes/no variable, or of gaps in it, with the event
 NAMES = {
     "strata": "the strata",
     "era": "the era",
@@ -41,6 +44,7 @@ NAMES = {
     "year": "the year",
     "entry_year": "the year of entry",
     "photo_year": "the year of the photograph",
+    "origin_year": "the year of time zero",
 }
 
 
@@ -72,6 +76,8 @@ def findings(
         *_events(flow),
         *_beyond_follow_up(metrics.get("settings", {})),
         *_calibrated(models),
+        *_covariates(metrics.get("covariates") or {}),
+        *_unchecked(metrics.get("circumstances") or {}),
         *_within(metrics),
         *_without_face(models),
         *_betrayed(controls),
@@ -243,6 +249,56 @@ def _calibrated(models: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding("sure", "good" if good else "caution", title, text)
 
 
+def _covariates(audit: Mapping[str, Any]) -> Iterator[Finding]:
+    """Clinical variables that know the future, or are not what they say."""
+    alone, event = audit.get("alone", {}), audit.get("knows_event", {})
+    knows = {k: f"C {c:.3f} by itself" for k, c in alone.items() if abs(c - 0.5) > KNOWS}
+    knows |= {k: f"correlation {r:.2f} with having the event" for k, r in event.items() if r >= KNOWS_EVENT}
+    if knows:
+        text = (
+            f"{_and([f'{k}: {how}' for k, how in knows.items()])}. What is known only when the follow-up has run makes "
+            "the clinical baseline look better than it is, and the photograph worthless."
+        )
+        yield Finding("confounds", "alarm", f"{_and(list(knows))} may know the future", text)
+    for s in audit.get("sentinels", []):
+        text = (
+            f"{s['patients']} patients have {s['value']:g}, all others between {s['low']:g} and {s['high']:g}. A code "
+            "for missing values is taken for a measurement; leave these cells empty."
+        )
+        yield Finding("confounds", "alarm", f"{s['name']} holds a code for missing values", text)
+    if later := [name for name in audit.get("named_later", []) if name not in knows]:
+        text = "Only what is known at time zero may stand among the clinical variables."
+        yield Finding("confounds", "caution", f"Is {_and(later)} known at time zero?", text)
+    if gone := [m for m in audit.get("missing", []) if m["p"] < TESTED and m["name"] not in knows]:
+        each = [f"{m['name']} ({m['patients']} patients without a value, p {m['p']:.3f})" for m in gone]
+        text = f"Patients without a value fare otherwise: {_and(each)}, log-rank tests adjusted after Holm."
+        yield Finding("confounds", "caution", "It goes with the outcome whether a value is missing", text)
+    for name, levels in audit.get("spelt_twice", {}).items():
+        text = f"{_and([repr(level) for level in levels])} count as different levels; write them in one way."
+        yield Finding("confounds", "caution", f"Levels of {name} are spelt in several ways", text)
+
+
+def _unchecked(circumstances: Mapping[str, Any]) -> Iterator[Finding]:
+    """What could not be looked for."""
+    missing = circumstances.get("unchecked", [])
+    if not missing:
+        return
+    listed = f"{', '.join(missing[:-1])} or {missing[-1]}" if len(missing) > 1 else missing[0]
+    was = "these were" if len(missing) > 1 else "this was"
+    text = (
+        f"Where {_and(list(missing))} of the photographs go with the outcome, they pass for prognosis. Add the "
+        "columns, or say which ones they are: --nuisance."
+    )
+    if tried := circumstances.get("tried"):
+        text += f" Tried as sites: {_and(list(tried))}."
+    level: Level = "caution" if len(missing) == ROLES else "plain"
+    yield Finding("confounds", level, f"No {listed} column was given: {was} not checked", text)
+
+
+def _the(name: str) -> str:
+    return NAMES.get(name, f"the {name.replace('_', ' ')}")
+
+
 def _within(metrics: Mapping[str, Any]) -> Iterator[Finding]:
     """C within strata, site, era …: what remains when like is compared with like."""
     models = metrics["models"]
@@ -251,7 +307,12 @@ def _within(metrics: Mapping[str, Any]) -> Iterator[Finding]:
     if not _has_interval(whole) or whole["estimate"] <= 0.5:
         return
     strata = photo.get(names.STRATIFIED_C)
-    levels = {"strata": strata, **metrics.get("c_within", {})}
+    read = metrics.get("controls", {}).get("from_latents", {})
+    tried = (metrics.get("circumstances") or {}).get("tried", [])
+    hidden = [
+        name for name in tried if not (name in read and _is_told(read[name]))
+    ]  # no way to the photograph
+    levels = {"strata": strata, **{k: v for k, v in metrics.get("c_within", {}).items() if k not in hidden}}
     if strata:  # a column that is the strata says nothing new
         same = [k for k, v in levels.items() if k != "strata" and _equal(v, strata)]
         levels = {k: v for k, v in levels.items() if k not in same}
@@ -259,7 +320,7 @@ def _within(metrics: Mapping[str, Any]) -> Iterator[Finding]:
         if not _has_interval(value):
             continue
         lost = _lost(whole, value)
-        what = NAMES.get(name, name)
+        what = _the(name)
         text = (
             f"Compared only within {'the same stratum' if name == 'strata' else _same(name)}, the photograph's C is "
             f"{number(value)} instead of {whole['estimate']:.3f}."
@@ -281,7 +342,7 @@ def _equal(a: Number, b: Number) -> bool:
 
 def _same(name: str) -> str:
     """ "five years of the year of entry", "the same site"."""
-    return f"the same {NAMES.get(name, name).removeprefix('the ')}"
+    return f"the same {_the(name).removeprefix('the ')}"
 
 
 def _without_face(models: Mapping[str, Any]) -> Iterator[Finding]:
@@ -308,12 +369,16 @@ def _without_face(models: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("confounds", "caution", "Some of it can be told without the face", text)
 
 
+def _is_told(value: Number) -> bool:
+    return bool(value["estimate"] >= (BETRAYED_AUC if value["measure"] == "auc" else BETRAYED_R2))
+
+
 def _betrayed(controls: Mapping[str, Any]) -> Iterator[Finding]:
     told, numbers = [], []
     for name, value in controls.get("from_latents", {}).items():
-        limit, kind = (BETRAYED_AUC, "AUC") if value["measure"] == "auc" else (BETRAYED_R2, "R²")
-        if value["estimate"] >= limit:
-            told.append(NAMES.get(name, f"the {name.replace('_', ' ')}"))
+        if _is_told(value):
+            kind = "AUC" if value["measure"] == "auc" else "R²"
+            told.append(_the(name))
             numbers.append(f"{kind} {value['estimate']:.2f}")
     if told:
         text = f"{', '.join(numbers)}, out of fold. Whatever else differs by it can pass for prognosis."

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from stylegan_surv._types import Array, Bools, Floats, Ints
+from stylegan_surv.audit.circumstances import Circumstances, circumstances, with_years
+from stylegan_surv.audit.covariates import check_times, usable_columns
 from stylegan_surv.errors import InputError
 from stylegan_surv.study.settings import StudySettings
 from stylegan_surv.survival.design import patient_matrix, strata_from
@@ -155,6 +157,8 @@ class StudyData:
     exposure : Exposure
         Whom the networks had seen.
     flow : Flow
+    circumstances : Circumstances
+        Columns of `table` that tell where, by what and when the photographs were taken.
     """
 
     latents: Latents
@@ -169,6 +173,7 @@ class StudyData:
     photos: pd.DataFrame
     exposure: Exposure
     flow: Flow
+    circumstances: Circumstances
 
     @classmethod
     def prepare(
@@ -195,13 +200,18 @@ class StudyData:
         Raises
         ------
         InputError
-            A column does not exist, no photograph of the cohort was embedded, or it belongs to another patient.
+            A column does not exist or contributes nothing, the times are of another unit than is said, no photograph
+            of the cohort was embedded, or it belongs to another patient.
         """
         settings = settings or StudySettings()
         check_columns(cohort, (*clinical, *([settings.groups] if settings.groups else [])))
         cohort = named_as_embedded(cohort, latents)
         ids, x = patient_matrix(latents, cohort)
         table = cohort.patients.set_index("patient_id").loc[list(ids)].reset_index()
+        check_times(table, cohort.time_unit)
+        table = with_years(table, patients_dates(cohort, ids))
+        told = circumstances(table, cohort.covariates, clinical, cohort.readings, settings.nuisance)
+        table = usable_columns(table, clinical, cohort.readings, time_zero(cohort, ids))
         photos = cohort.index_photos()
         photos = photos[photos["photo_id"].isin(set(latents.ids)) & photos["patient_id"].isin(set(ids))]
         return cls(
@@ -217,6 +227,7 @@ class StudyData:
             photos=photos,
             exposure=Exposure.of(latents, cohort, chips),
             flow=Flow.of(latents, cohort, list(ids)),
+            circumstances=told,
         )
 
     @property
@@ -255,6 +266,25 @@ class StudyData:
         """Mean LPIPS of each patient's photographs against their reconstructions; None where not measured."""
         error = self.latents.rows.groupby("patient_id")["lpips"].mean().reindex(list(patients))
         return None if error.isna().all() else error.to_numpy(float)
+
+
+def patients_dates(cohort: Cohort, patients: Sequence[str] | Array) -> dict[str, pd.Series]:
+    """Every column of dates, one value per patient: that of the index photograph, of time zero, and others."""
+    index = cohort.index_photos().groupby("patient_id").first().reindex(list(patients)).reset_index(drop=True)
+    others = [name for name, reading in cohort.readings.items() if reading.kind == "date"]
+    return {name: index[name] for name in ("photo_date", "origin_date", *others) if name in index}
+
+
+def time_zero(cohort: Cohort, patients: Sequence[str] | Array) -> pd.Series | None:
+    """The date of time zero of each patient; None where the table does not tell."""
+    if "origin_date" not in cohort.table:
+        return None
+    return (
+        cohort.table.groupby("patient_id")["origin_date"]
+        .first()
+        .reindex(list(patients))
+        .reset_index(drop=True)
+    )
 
 
 def is_one_of(outcome: Outcome, patients: Sequence[str]) -> Bools:

@@ -10,6 +10,7 @@ import pandas as pd
 from stylegan_surv import __version__
 from stylegan_surv._records import to_json
 from stylegan_surv._types import Ints, Progress
+from stylegan_surv.audit.covariates import audit_covariates
 from stylegan_surv.audit.judged import Judged
 from stylegan_surv.audit.rivals import Rivals, set_against
 from stylegan_surv.audit.sections import Audit, audit
@@ -79,7 +80,10 @@ def evaluate(
     data = StudyData.prepare(latents, cohort, clinical, settings, chips)
     if settings.strict and data.exposure.leak:
         raise Refused(f"--strict: {data.exposure.text}")
-    rivals = set_against(data.table, data.clinical, chips, data.photos, settings.compare, progress)
+    covariates = audit_covariates(data.table, data.clinical, data.cohort.readings, data.outcome)
+    rivals = set_against(
+        data.table, data.clinical, chips, data.photos, settings.compare, data.circumstances.named, progress
+    )
     division = data.division(settings)
     found = cross_validate(data, models, rivals, division, settings, progress)
     judged = judge(data, found, division[0], rivals, chips)
@@ -94,7 +98,7 @@ def evaluate(
         seed=settings.seed, progress=progress,
     )  # fmt: skip
     final = finish(data, models[0], judged, curves) if settings.final else None
-    sections = {"attribute": final.section} if final is not None else {}
+    sections = {"covariates": covariates} | ({"attribute": final.section} if final is not None else {})
     return Study(
         metrics=metrics_record(data, judged, found, table, curves, audited, stable) | to_json(sections),
         oof=judged.oof.reset_index(drop=True),
@@ -152,6 +156,7 @@ def judge(data: StudyData, found: OutOfFold, fold: Ints, rivals: Rivals, chips: 
         photos=data.photos,
         chips=chips,
         recognition=rivals.recognition,
+        circumstances=data.circumstances,
     )
 
 

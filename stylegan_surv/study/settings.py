@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,10 @@ class StudySettings:
         folds are balanced over them, and permutations stay inside them. The models are fitted without.
     groups : str, optional
         A column (site, family) whose levels are kept together in one fold.
+    nuisance : mapping of str to str, optional
+        ``{"year": column, "site": column, "camera": column}``, any of them: columns that tell when, where and by what
+        the photographs were taken. Years are also found by their values and dates, and every text column of few
+        levels is tried as a site.
     folds, repeats : int
         Outer folds, ≥ 2, and how often they are drawn anew; the inner cross-validation has five.
     permutations : int
@@ -58,6 +62,7 @@ class StudySettings:
 
     strata: str | None = None
     groups: str | None = None
+    nuisance: Mapping[str, str] | None = None
     folds: int = 5
     repeats: int = 3
     permutations: int = 199
@@ -100,6 +105,7 @@ class StudySettings:
             "edited",
         )
         given = {
+            "nuisance": self.nuisance or None,
             "horizons": self.horizons or None,
             "title": self.title,
             "tried": self.tried,
