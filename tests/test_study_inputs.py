@@ -103,6 +103,7 @@ def missing_ages(table: pd.DataFrame, w: np.ndarray) -> None:
         (no_change, ["--compare", "palmistry"], "palmistry"),
         (no_change, ["--clinical", "stage"], "no column 'stage'"),
         (no_change, ["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (constant_columns, ["--clinical", "age,entity"], "'age': all 60 patients"),
     ],
 )
 def test_wrong_input_ends_in_one_message(
@@ -120,7 +121,7 @@ def test_wrong_input_ends_in_one_message(
     [
         (no_change, []),  # no clinical column, no stratum, one site
         (no_change, ["--clinical", "age,entity", "--strata", "site"]),
-        (constant_columns, ["--clinical", "age,entity"]),
+        (constant_columns, ["--clinical", "entity"]),
         (tied_times, ["--clinical", "age"]),
         (small_entity, ["--clinical", "age,entity", "--strata", "entity"]),
         (missing_ages, ["--clinical", "age"]),

@@ -69,7 +69,8 @@ def _known(study: Study) -> dict[str, str]:
         "11": "Missing clinical values are imputed in the training part of each fold, with an indicator. "
         + _missing(study),
         "12a": f"All patients, by nested cross-validation: {folds}.",
-        "12b": "Latents are centred in the fold and not scaled; numbers are standardised and levels coded in the fold.",
+        "12b": "Latents are centred in the fold and not scaled; numbers are standardised and levels coded in the fold, "
+        "rare ones pooled; the coding of every clinical variable is in the cohort section.",
         "12c": f"{', '.join(config.get('models', ['?']))}; penalties chosen in an inner cross-validation; out-of-fold "
         "evaluation, intervals over patients conditional on the fitted models.",
         "12d": f"Groups kept in one fold: {config.get('groups') or 'none'}; strata: {config.get('strata') or 'none'}.",
