@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 import stylegan_surv as ss
-from stylegan_surv.report.verdict import Finding, findings
+from stylegan_surv.report.finding import Finding
+from stylegan_surv.report.verdict import findings
 from stylegan_surv.study import StudySettings
 
 N, LAYERS, WIDTH = 300, 3, 8
