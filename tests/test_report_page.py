@@ -260,3 +260,30 @@ def test_the_report_computes_nothing() -> None:
                 assert not ours or module in allowed, (path.name, module)
                 if module == "stylegan_surv.survival.metrics":
                     assert [alias.name for alias in node.names] == ["names"], path.name
+
+
+def test_calibration_needs_both_intervals_within_the_bounds() -> None:
+    """A slope from −2.36 to 1.20 is not green because it includes 1."""
+
+    def title(oe: tuple[float, float], slope: tuple[float, float]) -> str:
+        ends = {"oe": oe, "slope": slope}
+        given = {k: {"estimate": sum(v) / 2, "low": v[0], "high": v[1]} for k, v in ends.items()}
+        said = titles({"models": {"photo": {"harrell_c": value(0.67), **given}}})
+        (found,) = [t for t in said if "probabilities" in t]
+        return found
+
+    assert title((0.9, 1.1), (0.8, 1.2)) == "Predicted probabilities fit on average"
+    assert title((0.9, 1.1), (-2.36, 1.2)) == "It is not known whether predicted probabilities fit"
+    assert title((0.7, 1.1), (0.8, 1.2)) == "It is not known whether predicted probabilities fit"
+    assert title((0.9, 1.1), (0.2, 0.6)) == "Predicted probabilities are off"
+    assert title((1.1, 1.2), (0.8, 1.2)) == "Predicted probabilities are off"
+
+
+def test_too_few_permutations_are_said_to_be_so() -> None:
+    def said(n: int, p: float) -> list[str]:
+        test = {"p": p, "n_permutations": n, "hazard_ratio_per_sd": value(1.5)}
+        return [t for t in titles({**photo(), "added_value": test}) if "information" in t]
+
+    assert said(9, 0.1) == ["Too few permutations to test whether it carries information alone"]
+    assert said(19, 0.05) == ["It carries information alone"]
+    assert said(19, 0.10) == ["It was not shown to carry information alone"]

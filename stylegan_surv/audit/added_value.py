@@ -213,7 +213,7 @@ def adjusted_score(
     z = z / z.std()
     part = outcome.subset(known)
     level = part.strata if strata is None else np.asarray(strata)[known]
-    x = np.zeros((len(z), 0)) if clinical is None else _varying(np.asarray(clinical, float)[known], level)
+    x = np.zeros((len(z), 0)) if clinical is None else varying(np.asarray(clinical, float)[known], level)
     both = np.column_stack([z, x])
     full, less = (
         fit_cox(matrix, part.time, part.event, entry=part.entry, strata=level) for matrix in (both, x)
@@ -223,7 +223,7 @@ def adjusted_score(
     return Adjusted(hazard_ratio(full.coef[0], full.se[0]), root, float(norm.sf(root)), p_zph)
 
 
-def _varying(x: Floats, strata: Array | None) -> Floats:
+def varying(x: Floats, strata: Array | None) -> Floats:
     """Columns that vary within strata and are no copies of others: no level that nobody has, not the site itself."""
     level = np.zeros(len(x), int) if strata is None else np.unique(strata, return_inverse=True)[1]
     within = x - pd.DataFrame(x).groupby(level).transform("mean").to_numpy()

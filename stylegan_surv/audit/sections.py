@@ -13,6 +13,7 @@ from stylegan_surv._types import Array, Floats, Ints, Progress
 from stylegan_surv.audit.added_value import AddedValue, Subgroup, added_value, c_by_censoring, subgroups
 from stylegan_surv.audit.circumstances import Circumstances
 from stylegan_surv.audit.controls import Permutations, Predicted, predict_column
+from stylegan_surv.audit.hazards import HazardsOverTime, hazards_over_time
 from stylegan_surv.audit.judged import Judged
 from stylegan_surv.audit.photographs import AlikePair, across_patients
 from stylegan_surv.errors import InputError
@@ -79,6 +80,8 @@ class Audit(Section):
         Columns that tell where, by what and when the photographs were taken, and what no column tells.
     added_value : AddedValue or None
         None without permutations.
+    hazards : HazardsOverTime or None
+        Of the photograph's score, first repeat; None where there are too few events.
     """
 
     controls: Controls
@@ -89,6 +92,7 @@ class Audit(Section):
     layer_groups: Mapping[str, LayerGroup]
     circumstances: Circumstances
     added_value: AddedValue | None = None
+    hazards: HazardsOverTime | None = None
 
 
 def audit(
@@ -128,15 +132,27 @@ def audit(
         layer_groups=_layer_groups(judged, seed),
         circumstances=judged.circumstances,
         added_value=added,
+        hazards=_hazards(judged),
     )
 
 
-def _added(judged: Judged, n_permutations: int, seed: int, progress: Progress | None) -> AddedValue:
+def _design(judged: Judged) -> Floats | None:
     clinical = list(judged.clinical)
+    return np.asarray(ClinicalDesign().fit_transform(judged.table[clinical])) if clinical else None
+
+
+def _hazards(judged: Judged) -> HazardsOverTime | None:
+    photo = judged.photo
+    first = photo[photo["repeat"] == photo["repeat"].min()].set_index("patient_id")["risk"]
+    score = first.reindex(judged.outcome.patient_id).to_numpy(float)
+    return hazards_over_time(score, judged.outcome, _design(judged), fold=judged.fold, strata=judged.strata)
+
+
+def _added(judged: Judged, n_permutations: int, seed: int, progress: Progress | None) -> AddedValue:
     return added_value(
         GramCV(judged.x, judged.fold, seed=seed).out_of_fold_risk,
         judged.outcome,
-        ClinicalDesign().fit_transform(judged.table[clinical]) if clinical else None,
+        _design(judged),
         fold=judged.fold,
         strata=judged.strata,
         n_permutations=n_permutations,

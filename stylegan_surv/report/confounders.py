@@ -85,7 +85,7 @@ def unchecked(circumstances: Mapping[str, Any]) -> Iterator[Finding]:
     missing = circumstances.get("unchecked", [])
     if not missing:
         return
-    listed = f"{', '.join(missing[:-1])} or {missing[-1]}" if len(missing) > 1 else missing[0]
+    none_of = f"{', '.join(missing[:-1])} or {missing[-1]}" if len(missing) > 1 else missing[0]
     was = "these were" if len(missing) > 1 else "this was"
     text = (
         f"Where {listed(list(missing))} of the photographs go with the outcome, they pass for prognosis. Add the "
@@ -94,7 +94,7 @@ def unchecked(circumstances: Mapping[str, Any]) -> Iterator[Finding]:
     if tried := circumstances.get("tried"):
         text += f" Tried as sites: {listed(list(tried))}."
     level: Level = "caution" if len(missing) == ROLES else "plain"
-    yield Finding("confounds", level, f"No {listed} column was given: {was} not checked", text)
+    yield Finding("confounds", level, f"No {none_of} column was given: {was} not checked", text)
 
 
 def _the(name: str) -> str:

@@ -24,6 +24,8 @@ UNSTABLE_ICC = 0.75  # below, reliability is moderate at best (Koo & Li 2016)
 PERMUTED = 0.02  # how far from .5 the mean C of permuted outcomes may lie
 FEW_EVENTS = 100  # below, an external validation is unreliable (Collins et al. 2016)
 TESTED = 0.05
+ENOUGH = 19  # permutations with which p can reach .05
+O_OVER_E, SLOPES = (0.8, 1.25), (0.7, 1.3)  # within these, whole intervals included, probabilities fit
 
 
 def findings(
@@ -44,6 +46,7 @@ def findings(
         *_events(flow),
         *_beyond_follow_up(metrics.get("settings", {})),
         *_calibrated(models),
+        *_hazards(metrics.get("hazards") or {}),
         *confounders.covariates(metrics.get("covariates") or {}),
         *confounders.unchecked(metrics.get("circumstances") or {}),
         *confounders.within(metrics),
@@ -102,7 +105,13 @@ def _added(metrics: Mapping[str, Any]) -> Iterator[Finding]:
     )
     if has_interval(delta):
         text += f" It changes {what} by {number(delta)}."
-    if test["p"] <= TESTED:
+    if test["n_permutations"] < ENOUGH:
+        least = 1 / (1 + test["n_permutations"])
+        text += f" So few reruns cannot give a p below {least:.3f}; {ENOUGH} are needed for .05."
+        yield Finding(
+            "found", "plain", f"Too few permutations to test whether it carries information {beside}", text
+        )
+    elif test["p"] <= TESTED:
         yield Finding("found", "plain", f"It carries information {beside}", text)
     else:
         yield Finding("found", "plain", f"It was not shown to carry information {beside}", text)
@@ -170,9 +179,33 @@ def _calibrated(models: Mapping[str, Any]) -> Iterator[Finding]:
     if not (has_interval(oe) and has_interval(slope)):
         return
     text = f"Observed over expected {number(oe, 2)}, slope {number(slope, 2)} (model: {name}; 1 is ideal)."
-    good = all(v["low"] <= 1 <= v["high"] for v in (oe, slope))
-    title = "Predicted probabilities fit on average" if good else "Predicted probabilities are off"
-    yield Finding("sure", "good" if good else "caution", title, text)
+    if not all(v["low"] <= 1 <= v["high"] for v in (oe, slope)):
+        yield Finding("sure", "caution", "Predicted probabilities are off", text)
+    elif all(a <= v["low"] and v["high"] <= b for v, (a, b) in ((oe, O_OVER_E), (slope, SLOPES))):
+        yield Finding("sure", "good", "Predicted probabilities fit on average", text)
+    else:
+        yield Finding("sure", "plain", "It is not known whether predicted probabilities fit", text)
+
+
+def _hazards(found: Mapping[str, Any]) -> Iterator[Finding]:
+    """Does the photograph tell the same late as early?"""
+    if not found or (found["p"] >= TESTED and not found["crosses"]):
+        return
+    early, late = found["periods"]
+    text = (
+        f"Hazard ratio up to {early['end']:.3g}: {number(early['hazard_ratio'], 2)}, later "
+        f"{number(late['hazard_ratio'], 2)}, per standard deviation of the score (Grambsch–Therneau p = "
+        f"{found['p']:.3f}). Up to {found['until']:.3g} the third with the highest scores lives "
+        f"{number(found['lost_time'], 2)} shorter on average than the third with the lowest."
+    )
+    if found["crosses"]:
+        yield Finding(
+            "sure", "alarm", "High scores die sooner at first and later in the end, or the reverse", text
+        )
+    elif late["hazard_ratio"]["low"] > 1:
+        yield Finding("sure", "plain", "The photograph's hazard ratio changes over time", text)
+    else:
+        yield Finding("sure", "caution", "The photograph's hazard ratio changes over time", text)
 
 
 def _unstable(controls: Mapping[str, Any]) -> Iterator[Finding]:
