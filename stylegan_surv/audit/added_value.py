@@ -331,7 +331,7 @@ def subgroups(
     """
     rows = []
     for name in columns:
-        levels = _levels(table[name])
+        levels = levels_of(table[name])
         for level in sorted(set(levels) - {"missing"}):
             member = levels == level
             events = int(outcome.event[member].sum())
@@ -356,7 +356,7 @@ def _within(frame: pd.DataFrame, outcome: Outcome, member: Bools) -> Interval:
     return Interval(c.estimate, *c.ci())
 
 
-def _levels(values: pd.Series) -> Array:
+def levels_of(values: pd.Series) -> Array:
     """Text levels; a number with more than six values is cut into thirds."""
     if pd.api.types.is_numeric_dtype(values) and values.nunique() > SEVERAL:
         edges = np.unique(np.quantile(values.dropna(), [0, 1 / 3, 2 / 3, 1]))

@@ -14,6 +14,7 @@ from stylegan_surv.audit.added_value import AddedValue, Subgroup, added_value, c
 from stylegan_surv.audit.circumstances import Circumstances
 from stylegan_surv.audit.controls import Permutations, Predicted, predict_column
 from stylegan_surv.audit.hazards import HazardsOverTime, hazards_over_time
+from stylegan_surv.audit.interactions import Interaction, interactions
 from stylegan_surv.audit.judged import Judged
 from stylegan_surv.audit.photographs import AlikePair, across_patients
 from stylegan_surv.errors import InputError
@@ -69,6 +70,8 @@ class Audit(Section):
     ----------
     controls : Controls
     subgroups : list of Subgroup
+    interactions : dict of Interaction
+        Whether the photograph's score tells more in some levels of a column than in others.
     c_by_censoring : dict of Interval
         Uno's C of the photograph by the model of the censoring.
     c_within : dict of Interval
@@ -86,6 +89,7 @@ class Audit(Section):
 
     controls: Controls
     subgroups: list[Subgroup]
+    interactions: Mapping[str, Interaction]
     c_by_censoring: Mapping[str, Interval]
     c_within: Mapping[str, Interval]
     transport: Mapping[str, Interval]
@@ -124,6 +128,7 @@ def audit(
     return Audit(
         controls=_controls(judged, added, seed),
         subgroups=subgroups(photo, outcome, table, columns, quality=judged.quality),
+        interactions=interactions(photo, outcome, table, columns),
         c_by_censoring=c_by_censoring(
             photo, outcome, tau=tau, strata=judged.strata, covariates=_when(judged)
         ),

@@ -183,6 +183,29 @@ def covariate_table(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
+def interaction_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Does the score tell more in some groups than in others?"""
+    rows = {
+        name.replace("_", " "): [
+            p_text(one["p"]),
+            p_text(one["p_q"]),
+            ", ".join(f"{level}: {sd:.2f}" for level, sd in one["sd"].items()),
+        ]
+        for name, one in found.items()
+    }
+    columns = ["Interaction, p (Holm)", "Heterogeneity of C, p", "SD of the score within levels"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def period_table(found: Mapping[str, Any] | None) -> pd.DataFrame:
+    """Hazard ratio of the score by period."""
+    rows = {}
+    for one in (found or {}).get("periods", []):
+        when = f"after {one['start']:.3g}" if one["end"] is None else f"up to {one['end']:.3g}"
+        rows[when] = [str(one["events"]), interval_text(one["hazard_ratio"], 2)]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["Events", "Hazard ratio per SD"])
+
+
 def characteristics(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Covariates of the patients: median and quartiles, or counts; missing ones; events per level."""
     rows: list[tuple[str, str, str, str]] = []

@@ -47,6 +47,7 @@ def findings(
         *_beyond_follow_up(metrics.get("settings", {})),
         *_calibrated(models),
         *_hazards(metrics.get("hazards") or {}),
+        *_interactions(metrics.get("interactions") or {}),
         *confounders.covariates(metrics.get("covariates") or {}),
         *confounders.unchecked(metrics.get("circumstances") or {}),
         *confounders.within(metrics),
@@ -228,3 +229,17 @@ def _unstable(controls: Mapping[str, Any]) -> Iterator[Finding]:
             f"{reconstruction['icc']:.2f} only: part of the score is nothing that one can see."
         )
         yield Finding("sure", "caution", "The risk does not survive a reconstruction", text)
+
+
+def _interactions(found: Mapping[str, Any]) -> Iterator[Finding]:
+    """Groups in which the photograph tells more than in others."""
+    for name, one in found.items():
+        if one["p"] < TESTED:
+            spread = ", ".join(f"{level} {sd:.2f}" for level, sd in one["sd"].items())
+            text = (
+                f"Interaction of the score with {name.replace('_', ' ')}, in a model stratified by it: p = "
+                f"{one['p']:.3f} after Holm; C differs with p = {one['p_q']:.3f}. Spread of the score "
+                f"(all patients 1): {spread}."
+            )
+            title = f"The photograph does not tell the same at all levels of {name.replace('_', ' ')}"
+            yield Finding("sure", "caution", title, text)
