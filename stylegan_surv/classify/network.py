@@ -163,7 +163,7 @@ def keep_trunk(
             numbers.append(trunk.whole(batch[:1]))
             if progress:
                 progress(k + 1, len(chips))
-    kept = Kept(torch.stack(maps), torch.cat(numbers))
+    kept = Kept(torch.stack(maps).contiguous(), torch.cat(numbers).contiguous())
     write_tensors(path, {"maps": kept.maps, "numbers": kept.numbers}, {"of": digest})
     return kept
 
