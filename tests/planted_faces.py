@@ -21,8 +21,8 @@ from stylegan_surv.simulate import draw, sample_w
 SIDE = 160  # of the photographs, pixels
 ORACLE_AUC = 0.80
 DELTA = float(np.sqrt(2) * norm.ppf(ORACLE_AUC))  # difference of the mean doses with which a dose has this AUC
-PALLOR = np.array([-0.010, 0.012, 0.020])  # per dose: less red, more blue
-SHADOW = -0.05
+PALLOR = np.array([-0.05, 0.03, 0.05])  # per dose: less red, more blue
+SHADOW = -0.12  # per dose: darker
 Camera = Callable[[Image.Image, bool, np.random.Generator], tuple[Image.Image, dict[str, int]]]
 
 

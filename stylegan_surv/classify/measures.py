@@ -102,7 +102,7 @@ def roc(case: Bools, score: Floats, fold: Ints, m: Floats) -> RocCurve:
         controls = controls[np.argsort(-score[controls])]
         passed = np.cumsum(m[controls], axis=0)
         rate = passed / np.maximum(passed[-1], 1e-9)
-        place = np.searchsorted(-score[controls], -score[cases], side="left")  # controls that score higher
+        place = np.searchsorted(-score[controls], -score[cases], side="right")  # controls to be passed; ties too
         above = np.zeros((len(controls) + 1, m.shape[1]))
         np.add.at(above, place, m[cases])
         above = np.cumsum(above, axis=0)

@@ -48,6 +48,8 @@ class Tail(nn.Module):
         super().__init__()
         chosen = all_blocks(network)[-blocks:]
         self.blocks = nn.Sequential(*(copy.deepcopy(block) for block in chosen)).requires_grad_(True)
+        for weight in self.blocks.parameters():  # a file holds rows one after the other, and so does a resumed run
+            weight.data = weight.data.contiguous()
         self.head = nn.Linear(WIDTH, 1)
         self.dropout = dropout
         with torch.no_grad():

@@ -19,7 +19,7 @@ from stylegan_surv.errors import InputError
 from stylegan_surv.survival.metrics.interval import Interval
 
 FORMAT = 1
-RECORD, SCORES = "classify.json", "oof.parquet"
+RECORD, SCORES, PEOPLE = "classify.json", "oof.parquet", "people.parquet"
 Kind = Literal["face", "baseline", "without face", "both"]
 
 
@@ -114,6 +114,8 @@ class Classification:
     detectable : float
         Smallest AUC found with a power of 80 %.
     settings : dict
+    people : DataFrame
+        Those whose photographs gave chips.
     scores : DataFrame
         ``patient_id, set, fold, group`` and a column of log odds per arm; NaN for people never tested.
     """
@@ -129,6 +131,7 @@ class Classification:
     balance: tuple[BalanceRow, ...]
     detectable: float
     settings: dict[str, Any]
+    people: pd.DataFrame
     scores: pd.DataFrame
 
     @property
@@ -149,12 +152,14 @@ class Classification:
         return {"format": FORMAT} | {name: getattr(self, name) for name in names}
 
     def save(self, folder: str | Path) -> None:
-        """Write ``classify.json`` and ``oof.parquet``."""
+        """Write ``classify.json``, ``oof.parquet`` and ``people.parquet``."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / RECORD, to_json(self.record()))
         with whole(folder / SCORES) as partial:
             self.scores.to_parquet(partial, index=False)
+        with whole(folder / PEOPLE) as partial:
+            self.people.to_parquet(partial, index=False)
 
 
 def read_record(folder: str | Path, name: str = RECORD) -> dict[str, Any]:
@@ -181,3 +186,7 @@ def read_scores(folder: str | Path) -> pd.DataFrame:
     """The out-of-fold scores of a study."""
     return pd.read_parquet(Path(folder) / SCORES)
 
+
+def read_people_of(folder: str | Path) -> pd.DataFrame:
+    """The people of a study, with the paths of their photographs."""
+    return pd.read_parquet(Path(folder) / PEOPLE)

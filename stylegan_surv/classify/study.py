@@ -253,7 +253,7 @@ def _compare(
         verdict, main, arms,
         {n: Interval.of_samples(samples[main] - samples[n]) for n in samples if n != main},
         _subgroups(data, chipset, scored[main][1]),
-        tables, held_out, _flow(matched, chipset, data), matched.balance, least, asdict(settings), scores,
+        tables, held_out, _flow(matched, chipset, data), matched.balance, least, asdict(settings), data.table, scores,
     )  # fmt: skip
 
 

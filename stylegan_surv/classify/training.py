@@ -187,7 +187,8 @@ class _Run:
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
         for k, p in enumerate(parameters(self.tail)):
             tensors |= {f"moment.{k}.{name}": v for name, v in self.optimiser.state[p].items()}
-        write_tensors(path, tensors, {"of": digest, "losses": json.dumps(self.losses)})
+        packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        write_tensors(path, packed, {"of": digest, "losses": json.dumps(self.losses)})
 
     def load(self, path: Path, digest: str) -> None:
         """Take up what an earlier run of the same lesson has written."""
