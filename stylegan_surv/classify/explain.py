@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from stylegan_surv._images import to_images
 from stylegan_surv._types import Bools, Floats, Ints, Pixels, Progress
 from stylegan_surv.classify.chips import ChipSet
-from stylegan_surv.classify.network import Kept, Tail, assembled
+from stylegan_surv.classify.network import SEEN, Kept, Tail, assembled
 from stylegan_surv.classify.parts import PARTS, part_masks
 from stylegan_surv.classify.shape import permuted_cases, superimpose
 from stylegan_surv.classify.training import Lesson, TrainSettings, train
@@ -53,13 +53,14 @@ class Explained(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Log odds [n] of images in [−1, 1], and the maps of the weighed layer."""
         maps = self.body.stem(self.body.levels(images))
+        means = [maps.mean(dim=(2, 3))]
         for k, stage in enumerate(self.body.stages):
             maps = stage(maps)
+            if k < SEEN:
+                means.append(maps.mean(dim=(2, 3)))
             if k == LAYER:
                 weighed = maps
-        z = (maps.mean(dim=(2, 3)) - self.tail.centre) / self.tail.spread
-        logits: Tensor = self.tail.head(z)[:, 0]
-        return logits, weighed
+        return self.tail.read(torch.cat([maps.mean(dim=(2, 3)), *means], dim=1)), weighed
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +136,7 @@ def randomised(tail: Tail, seed: int) -> Explained:
 
 
 def _copy(tail: Tail) -> Tail:
-    other = Tail(assembled(tail), len(tail.blocks), tail.dropout, torch.Generator())
+    other = Tail(assembled(tail), len(tail.blocks), tail.dropout)
     other.load_state_dict(tail.state_dict())
     return other
 
@@ -234,14 +235,14 @@ def explain(
         rows = chosen[fold[chosen] == k]
         if not len(rows):
             continue
-        lessons = [Lesson(kept.maps, case, sets, np.asarray(fold != k), (int(k), s)) for s in range(settings.seeds)]
+        lessons = [Lesson(kept, case, sets, np.asarray(fold != k), (int(k), s)) for s in range(settings.seeds)]
         tails = [train(lesson, settings, folder).tail for lesson in lessons[:2]]
         found = explain_chips(Explained(tails[0]), pixels[rows], towards[rows])
         random_ += _correlations(found.cam, explain_chips(randomised(tails[0], int(k)), pixels[rows], towards[rows]).cam)
         if len(tails) > 1:
             between += _correlations(found.cam, explain_chips(Explained(tails[1]), pixels[rows], towards[rows]).cam)
         distance.append(float(np.linalg.norm(found.guided - found.plain) / max(np.linalg.norm(found.plain), 1e-12)))
-        null = train(Lesson(kept.maps, dealt, sets, np.asarray(fold != k), (int(k), 0)), settings, _made(folder))
+        null = train(Lesson(kept, dealt, sets, np.asarray(fold != k), (int(k), 0)), settings, _made(folder))
         other = explain_chips(Explained(null.tail), pixels[rows], towards[rows])
         for name, maps in (("cam", found.cam), ("guided", found.guided), ("permuted", other.cam)):
             laid[name] += [(int(i), warp.lay(one, points[i])) for i, one in zip(rows, maps)]

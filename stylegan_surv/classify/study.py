@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact
-from torch import Tensor
 
 from stylegan_surv._types import Bools, Floats, Ints, Progress
 from stylegan_surv.classify import measures, sources
@@ -106,7 +105,7 @@ def classify(
     kept = trunk_of(chipset, folder, settings, progress)
     scored: dict[str, tuple[Kind, Scored]] = {}
     if settings.network:
-        scored[NETWORK] = ("face", _network(kept.maps, data.case, data.sets, data.fold, folder, settings, progress))
+        scored[NETWORK] = ("face", _network(kept, data.case, data.sets, data.fold, folder, settings, progress))
     for name, kind, x, scale in _linear_arms(chipset, kept, latents):
         known = np.isfinite(x).all(axis=1)
         fold = np.where(known, data.fold, -1)
@@ -168,7 +167,7 @@ def _aligned(latents: Latents, table: pd.DataFrame) -> Floats:
 
 
 def _network(
-    maps: Tensor,
+    kept: Kept,
     case: Bools,
     sets: Ints,
     fold: Ints,
@@ -186,9 +185,9 @@ def _network(
         test = np.flatnonzero(fold == k)
         found, threshold = np.zeros(len(test)), 0.0
         for number in range(seeds):
-            lesson = Lesson(maps, case, sets, np.asarray(fold != k), (int(k), number))
+            lesson = Lesson(kept, case, sets, np.asarray(fold != k), (int(k), number))
             trained = train(lesson, settings.train, place)
-            found += score(trained.tail, maps, test) / seeds
+            found += score(trained.tail, kept, test) / seeds
             threshold += trained.threshold / seeds
             if progress:
                 progress(i * seeds + number + 1, len(levels) * seeds)
@@ -211,7 +210,7 @@ def _left_out(kept: Kept, data: _Data, folder: Path, settings: StudySettings) ->
         fold = np.where(judged, fold, -1)
         if settings.network:
             scored = _network(
-                kept.maps, data.case, data.sets, fold, folder, settings, where=f"{TRAINING}/without-{column}"
+                kept, data.case, data.sets, fold, folder, settings, where=f"{TRAINING}/without-{column}"
             )
         else:
             x = kept.numbers.numpy().astype(float)

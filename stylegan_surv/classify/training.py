@@ -1,4 +1,4 @@
-"""Training of the last blocks and the head: mini-batches, weight decay, early stopping on an inner split, resumable.
+"""Training of the last blocks and the head: from a linear probe by mini-batches, weight decay, early stopping on an inner split, resumable.
 
 Every epoch ends with a file that holds weights, the best weights so far and the optimiser's state; chance is keyed by
 seed, fold and epoch. A run that was killed goes on from there and gives the same numbers, bit for bit on one machine.
@@ -23,7 +23,7 @@ from stylegan_surv._files import write_tensors
 from stylegan_surv._types import Bools, Floats, Ints
 from stylegan_surv.classify.folds import inner_split
 from stylegan_surv.classify.measures import best_threshold
-from stylegan_surv.classify.network import Tail, parameters
+from stylegan_surv.classify.network import Kept, Tail, parameters
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.face_resnet import face_resnet
 
@@ -57,13 +57,13 @@ class TrainSettings:
 
     blocks: int = 1
     copies: int = 4
-    epochs: int = 20
-    patience: int = 4
+    epochs: int = 8
+    patience: int = 2
     batch: int = 32
-    rate: float = 1e-4
-    head_rate: float = 1e-3
+    rate: float = 5e-5
+    head_rate: float = 2e-4
     decay: float = 0.05
-    dropout: float = 0.5
+    dropout: float = 0.3
     seeds: int = 2
     seed: int = 0
 
@@ -86,9 +86,9 @@ class Trained:
     threshold : float
         Log odds above which a face is called a case, chosen on the inner split.
     epoch : int
-        Passes after which the inner loss was smallest.
+        Passes after which the inner loss was smallest; 0 is the linear probe.
     losses : tuple of float
-        Inner loss after every pass.
+        Inner loss before training and after every pass.
     """
 
     tail: Tail
@@ -103,7 +103,7 @@ class Lesson:
 
     Attributes
     ----------
-    maps : Tensor, shape (n, copies, channels, h, w)
+    kept : Kept
         Of everybody; only training rows are looked at.
     case : array of bool, shape (n,)
     sets : array of int, shape (n,)
@@ -113,7 +113,7 @@ class Lesson:
         Names the network: fold and number of the seed.
     """
 
-    maps: Tensor
+    kept: Kept
     case: Bools
     sets: Ints
     train: Bools
@@ -129,8 +129,11 @@ class _Run:
         self.chance = [settings.seed, fold + 1, number]
         inner = inner_split(lesson.sets, lesson.train, settings.seed, 1000 * number + fold + 1)
         self.fit, self.inner = np.flatnonzero(lesson.train & ~inner), np.flatnonzero(inner)
-        self.tail = Tail(face_resnet(), settings.blocks, settings.dropout, self._generator(0))
-        self.tail.normalise(lesson.maps[self.fit, 0].float())
+        for rows, what in ((self.fit, "training"), (self.inner, "inner")):
+            if lesson.case[rows].all() or not lesson.case[rows].any():
+                raise InputError(f"the {what} rows of fold {fold} hold one class; use fewer folds.")
+        self.tail = Tail(face_resnet(), settings.blocks, settings.dropout)
+        self.tail.probe(lesson.kept.maps[self.fit, 0], lesson.kept.means[self.fit, 0], lesson.case[self.fit])
         groups = [
             {"params": list(self.tail.blocks.parameters()), "lr": settings.rate},
             {"params": list(self.tail.head.parameters()), "lr": settings.head_rate},
@@ -148,17 +151,22 @@ class _Run:
 
     def epoch(self) -> None:
         """One pass over all copies of the training chips, then the inner loss."""
-        number, count = len(self.losses) + 1, self.lesson.maps.shape[1]
+        number, count = len(self.losses), self.lesson.kept.maps.shape[1]
         rng, generator = np.random.default_rng([*self.chance, number, 1]), self._generator(number)
         order = rng.permutation(np.stack(np.meshgrid(self.fit, np.arange(count)), axis=-1).reshape(-1, 2))
         for start in range(0, len(order), self.settings.batch):
             rows, which = order[start : start + self.settings.batch].T
-            logits = self.tail(self.lesson.maps[rows, which].float(), generator)
+            maps, means = self.lesson.kept.maps[rows, which].float(), self.lesson.kept.means[rows, which]
+            logits = self.tail(maps, means, generator)
             loss = F.binary_cross_entropy_with_logits(logits, self.target[rows], self.weight[rows])
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()
-        inner = torch.from_numpy(score(self.tail, self.lesson.maps, self.inner)).float()
+        self.check()
+
+    def check(self) -> None:
+        """The inner loss of the network as it is."""
+        inner = torch.from_numpy(score(self.tail, self.lesson.kept, self.inner)).float()
         found = F.binary_cross_entropy_with_logits(inner, self.target[self.inner], self.weight[self.inner])
         self.losses.append(float(found))
         if self.losses[-1] <= min(self.losses):
@@ -167,14 +175,14 @@ class _Run:
     @property
     def done(self) -> bool:
         """Whether training has ended."""
-        if not self.losses:
-            return False
         stale = len(self.losses) - 1 - int(np.argmin(self.losses))
-        return stale >= self.settings.patience or len(self.losses) >= self.settings.epochs
+        return stale >= self.settings.patience or len(self.losses) > self.settings.epochs
 
     def digest(self) -> str:
         """Of all that the network follows from."""
-        parts = [json.dumps(asdict(self.settings)), str(self.lesson.key), self.lesson.maps.numpy().tobytes()]
+        kept = self.lesson.kept
+        parts = [json.dumps(asdict(self.settings)), str(self.lesson.key)]
+        parts += [a.numpy().tobytes() for a in (kept.maps, kept.means)]
         parts += [a.tobytes() for a in (self.lesson.case, self.lesson.sets, self.lesson.train)]
         sha = hashlib.sha256()
         for part in parts:
@@ -227,25 +235,26 @@ def train(lesson: Lesson, settings: TrainSettings, folder: Path) -> Trained:
         If the training rows hold one class only.
     """
     run = _Run(lesson, settings)
-    for rows, what in ((run.fit, "training"), (run.inner, "inner")):
-        if lesson.case[rows].all() or not lesson.case[rows].any():
-            raise InputError(f"the {what} rows of fold {lesson.key[0]} hold one class; use fewer folds.")
     path = folder / f"fold-{lesson.key[0]}-seed-{lesson.key[1]}.safetensors"
     digest = run.digest()
     run.load(path, digest)
+    if not run.losses:
+        run.check()
+        run.save(path, digest)
     while not run.done:
         run.epoch()
         run.save(path, digest)
     run.tail.load_state_dict(run.best)
-    threshold = best_threshold(lesson.case[run.inner], score(run.tail, lesson.maps, run.inner))
-    return Trained(run.tail, threshold, int(np.argmin(run.losses)) + 1, tuple(run.losses))
+    threshold = best_threshold(lesson.case[run.inner], score(run.tail, lesson.kept, run.inner))
+    return Trained(run.tail, threshold, int(np.argmin(run.losses)), tuple(run.losses))
 
 
-def score(tail: Tail, maps: Tensor, rows: Sequence[int] | Ints) -> Floats:
+def score(tail: Tail, kept: Kept, rows: Sequence[int] | Ints) -> Floats:
     """Log odds of rows, averaged over the chip and its mirror image."""
     found = []
     with torch.no_grad():
         for start in range(0, len(rows), 64):
-            part = maps[np.asarray(rows)[start : start + 64], :SCORED_COPIES].float()
-            found.append(tail(part.flatten(0, 1)).view(len(part), -1).mean(dim=1).numpy())
+            some = np.asarray(rows)[start : start + 64]
+            maps, means = (x[some, :SCORED_COPIES].float().flatten(0, 1) for x in (kept.maps, kept.means))
+            found.append(tail(maps, means).view(len(some), -1).mean(dim=1).numpy())
     return np.concatenate(found).astype(float) if found else np.zeros(0)

@@ -122,7 +122,7 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
                      help="Keep the head with its hair, or the face alone."),
         click.option("--even-light", is_flag=True, help="Give every face the same brightness and contrast."),
         click.option("--blocks", default=1, show_default=True, help="Train this many last blocks, 1 to 4."),
-        click.option("--epochs", default=20, show_default=True, help="Train for at most this many passes."),
+        click.option("--epochs", default=8, show_default=True, help="Train for at most this many passes."),
         click.option("--seeds", default=2, show_default=True, help="Average this many networks."),
         click.option("--copies", default=4, show_default=True, help="Train on this many versions of a chip."),
         click.option("--no-network", is_flag=True, help="Compare the linear arms only."),
