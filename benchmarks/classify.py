@@ -3,11 +3,11 @@
 ``python -m benchmarks.classify [--json] [--full] [--seeds N]`` prints ``ratio.planted.{auc,observer_auc,oracle_auc}``,
 ``ratio.camera.{auc,believable}`` and ``ratio.null.auc``, each with what it rests on beside it.
 
-Everybody is a generated face, painted (a tint of the skin, a shadow beneath the eyes) after one and the same resampling;
-controls have doses ~ N(0, 1), cases N(δ, 1) with δ such that the dose itself has an AUC of .80. *planted*: the network
-through the camera, beside an observer, a small network trained from nothing on fresh painted faces and their doses.
-*camera*: faces alike, but one property of the file or the picture differs between the classes. *null*: fresh cohorts of
-latents whose classes are drawn at random.
+Everybody is a generated face, painted (a tint of the skin, a shadow beneath the eyes) after one and the same
+resampling; controls have doses ~ N(0, 1), cases N(δ, 1), where δ gives the dose itself an AUC of .80. *planted*: the
+network through the camera, beside an observer, a small network trained from nothing on fresh painted faces and their
+doses. *camera*: faces alike, but one property of the file or the picture differs between the classes. *null*: fresh
+cohorts of latents whose classes are drawn at random.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ Shot = Callable[[Image.Image, bool], tuple[Image.Image, int]]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of the three parts: people of each class, faces for the observer, seeds of cameras, cohorts without signal."""
+    """Sizes: people of each class, faces for the observer, seeds of cameras, cohorts without signal."""
 
     planted: int
     observer: tuple[int, ...]
@@ -87,7 +88,9 @@ def faces(n: int, seed: int, dose: np.ndarray, side: int = SIDE) -> list[np.ndar
     for start in range(0, n, 200):
         w = sample_w(generator, min(200, n - start), 1000 * seed + start // 200, PSI)
         for k, face in enumerate(draw(generator, w), start):
-            shot = Image.fromarray(photograph(face, seed=seed, index=k)).resize((side, side), Image.Resampling.BICUBIC)
+            shot = Image.fromarray(photograph(face, seed=seed, index=k)).resize(
+                (side, side), Image.Resampling.BICUBIC
+            )
             found.append(paint(np.asarray(shot), float(dose[k])))
     return found
 
@@ -157,7 +160,7 @@ class Observer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths, layers = (3, 24, 48, 96), []
-        for a, b in zip(widths, widths[1:]):
+        for a, b in pairwise(widths):
             layers += [nn.Conv2d(a, b, 3, 2, 1), nn.ReLU(), nn.Conv2d(b, b, 3, 1, 1), nn.ReLU()]
         self.body, self.head = nn.Sequential(*layers), nn.Linear(widths[-1] * 16, 1)
 
@@ -205,8 +208,13 @@ def planted(sizes: Sizes, work: Path) -> dict[str, Any]:
     def interval(score: np.ndarray) -> dict[str, float]:
         return vars(measures.auc_interval(measures.auc(case, score, fold, m), crossed=False))
 
-    opened = [Image.open(work / "photos" / table["photo"].iloc[k]).resize((OBSERVER_PX,) * 2, Image.Resampling.BOX) for k in rows]
-    test = torch.from_numpy(np.stack([np.asarray(image) for image in opened])).movedim(-1, 1).float() / 127.5 - 1
+    opened = [
+        Image.open(work / "photos" / table["photo"].iloc[k]).resize((OBSERVER_PX,) * 2, Image.Resampling.BOX)
+        for k in rows
+    ]
+    test = (
+        torch.from_numpy(np.stack([np.asarray(image) for image in opened])).movedim(-1, 1).float() / 127.5 - 1
+    )
     seen = {n: interval(observed(n, test, 2)) for n in sizes.observer}
     main = found.arms["network"].auc
     return {
@@ -229,7 +237,9 @@ def camera(sizes: Sizes, work: Path) -> dict[str, Any]:
     for name, shot in shots.items():
         for seed in range(sizes.seeds):
             place = work / f"{name}-{seed}"
-            table, _ = write(place / "photos", sizes.camera, 50 + seed, DELTA if name == "clean" else 0.0, shot)
+            table, _ = write(
+                place / "photos", sizes.camera, 50 + seed, DELTA if name == "clean" else 0.0, shot
+            )
             settings = StudySettings(network=False, resamples=400, seed=seed)
             found = classify(match(read_people(table, place / "photos")), place / "study", settings)
             rows[name].append((float(found.arms[found.main].auc.estimate or 0.5), found.verdict.believable))
@@ -259,7 +269,12 @@ def null(sizes: Sizes) -> dict[str, Any]:
         values.append(float(samples[0]))
         covered.append(bool((found.low or 0) <= 0.5 <= (found.high or 1)))
     se = float(np.std(values, ddof=1) / np.sqrt(len(values)))
-    return {"auc": float(np.mean(values)), "se": se, "covered": float(np.mean(covered)), "cohorts": len(values)}
+    return {
+        "auc": float(np.mean(values)),
+        "se": se,
+        "covered": float(np.mean(covered)),
+        "cohorts": len(values),
+    }
 
 
 def main() -> None:
@@ -277,8 +292,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for part in parts:
             work = Path(folder) / part
-            record[part] = null(sizes) if part == "null" else {"planted": planted, "camera": camera}[part](sizes, work)
-    wanted = {"planted": ("auc", "observer_auc", "oracle_auc"), "camera": ("auc", "believable"), "null": ("auc",)}
+            record[part] = (
+                null(sizes) if part == "null" else {"planted": planted, "camera": camera}[part](sizes, work)
+            )
+    wanted = {
+        "planted": ("auc", "observer_auc", "oracle_auc"),
+        "camera": ("auc", "believable"),
+        "null": ("auc",),
+    }
     record["ratio"] = {part: {name: record[part][name] for name in wanted[part]} for part in parts}
     print(json.dumps(record, indent=None if given.json else 1))
 

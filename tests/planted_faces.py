@@ -1,6 +1,6 @@
 """Photographs of simulated people with an illness painted on them, for tests of the case-control study.
 
-The paint is a tint of the lower face and a shadow beneath the eyes, at fixed places of a generated face; everybody passes
+The paint is a tint of the face and a shadow beneath the eyes, at fixed places of a generated face; everybody passes
 through the same resampling, painted or not.
 """
 
@@ -20,7 +20,9 @@ from stylegan_surv.simulate import draw, sample_w
 
 SIDE = 160  # of the photographs, pixels
 ORACLE_AUC = 0.80
-DELTA = float(np.sqrt(2) * norm.ppf(ORACLE_AUC))  # difference of the mean doses with which a dose has this AUC
+DELTA = float(
+    np.sqrt(2) * norm.ppf(ORACLE_AUC)
+)  # difference of the mean doses with which a dose has this AUC
 PALLOR = np.array([-0.05, 0.03, 0.05])  # per dose: less red, more blue
 SHADOW = -0.12  # per dose: darker
 Camera = Callable[[Image.Image, bool, np.random.Generator], tuple[Image.Image, dict[str, int]]]
@@ -39,23 +41,37 @@ def paint(face: np.ndarray, dose: float, strength: float = 1.0) -> np.ndarray:
     return np.clip(np.round((face / 255 + strength * (skin + shadow)) * 255), 0, 255).astype(np.uint8)
 
 
-def same_camera(image: Image.Image, case: bool, rng: np.random.Generator) -> tuple[Image.Image, dict[str, int]]:
+def same_camera(
+    image: Image.Image, case: bool, rng: np.random.Generator
+) -> tuple[Image.Image, dict[str, int]]:
     """One quality for all."""
     return image, {"quality": 85}
 
 
 def write_people(
-    folder: Path, n: int, seed: int, *, delta: float = DELTA, strength: float = 1.0, camera: Camera = same_camera
+    folder: Path,
+    n: int,
+    seed: int,
+    *,
+    delta: float = DELTA,
+    strength: float = 1.0,
+    camera: Camera = same_camera,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """``n`` cases and ``n`` controls as JPEG files in a folder, their table, and their doses."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([seed, 77])
-    faces = draw(ss.load_generator("synthetic-64"), sample_w(ss.load_generator("synthetic-64"), 2 * n, seed, 0.8))
+    faces = draw(
+        ss.load_generator("synthetic-64"), sample_w(ss.load_generator("synthetic-64"), 2 * n, seed, 0.8)
+    )
     case = np.arange(2 * n) % 2 == 0
     dose = rng.standard_normal(2 * n) + delta * case
     rows = []
     for k, face in enumerate(faces):
-        large = np.asarray(Image.fromarray(photograph(face, seed=seed, index=k)).resize((SIDE,) * 2, Image.Resampling.BICUBIC))
+        large = np.asarray(
+            Image.fromarray(photograph(face, seed=seed, index=k)).resize(
+                (SIDE,) * 2, Image.Resampling.BICUBIC
+            )
+        )
         image, how = camera(Image.fromarray(paint(large, dose[k], strength)), bool(case[k]), rng)
         image.save(folder / f"p{k:04d}.jpg", "JPEG", **how)
         rows.append((f"p{k:04d}", f"p{k:04d}.jpg", "case" if case[k] else "control"))

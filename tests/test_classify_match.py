@@ -31,7 +31,10 @@ def people(ages: dict[str, list[float]], sex: str = "F") -> pd.DataFrame:
 def pool(seed: int, cases: int = 40, controls: int = 400) -> pd.DataFrame:
     """Cases older and more often men than the pool."""
     rng = np.random.default_rng(seed)
-    ages = {"case": list(rng.normal(62, 8, cases)), "control": list(rng.normal(52, 14, controls).clip(20, 95))}
+    ages = {
+        "case": list(rng.normal(62, 8, cases)),
+        "control": list(rng.normal(52, 14, controls).clip(20, 95)),
+    }
     table = people(ages)
     table["sex"] = np.where(rng.random(len(table)) < np.where(table["group"] == "case", 0.7, 0.4), "M", "F")
     return table
@@ -57,7 +60,9 @@ def test_controls_are_used_once_and_lie_within_reach(method):
 
 def test_the_assignment_is_the_cheapest_of_all():
     cases, controls = [50.0, 52.0, 53.0], [51.9, 50.4, 54.0, 53.1]
-    found = match(read_people(people({"case": cases, "control": controls})), MatchSettings(calipers={"age": 3.0}))
+    found = match(
+        read_people(people({"case": cases, "control": controls})), MatchSettings(calipers={"age": 3.0})
+    )
     ages = found.people.table.groupby("set")["age"]
     cost = float(ages.agg(lambda a: abs(a.iloc[0] - a.iloc[1])).sum())
     every = [sum(abs(a - b) for a, b in zip(cases, some)) for some in itertools.permutations(controls, 3)]

@@ -81,7 +81,9 @@ def test_copies_are_the_chip_its_mirror_image_and_seeded_changes():
 
 def test_training_learns_and_the_same_seed_gives_the_same_numbers(tmp_path):
     one = lesson()
-    found = [train(one, SETTINGS, tmp_path / name) for name in ("a", "b") if (tmp_path / name).mkdir() is None]
+    found = [
+        train(one, SETTINGS, tmp_path / name) for name in ("a", "b") if (tmp_path / name).mkdir() is None
+    ]
     rows = np.flatnonzero(~one.train)
     scores = [score(f.tail, one.kept, rows) for f in found]
     assert np.array_equal(*scores)
@@ -163,7 +165,7 @@ def test_guided_differs_from_plain_and_is_taken_off_again(tail):
 def test_classes_are_explained_apart(tail):
     pixels = chips(3)
     a, b = (explain_chips(Explained(tail), pixels, np.full(3, sign)).cam for sign in (1.0, -1.0))
-    overlap = (np.minimum(a, b).sum(axis=(1, 2)) / np.maximum(a, b).sum(axis=(1, 2)))
+    overlap = np.minimum(a, b).sum(axis=(1, 2)) / np.maximum(a, b).sum(axis=(1, 2))
     assert (overlap < 0.5).all()
 
 

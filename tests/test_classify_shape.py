@@ -9,7 +9,13 @@ from scipy.stats import binom
 
 from stylegan_surv.classify.averages import difference_image
 from stylegan_surv.classify.lengths import measure_all
-from stylegan_surv.classify.shape import compare_shapes, permuted_cases, rejected, set_differences, superimpose
+from stylegan_surv.classify.shape import (
+    compare_shapes,
+    permuted_cases,
+    rejected,
+    set_differences,
+    superimpose,
+)
 from stylegan_surv.classify.warp import FaceWarp
 from stylegan_surv.faces.mesh import find_faces
 
@@ -102,7 +108,23 @@ def test_a_covariate_that_explains_the_shift_takes_it_away():
 
 def test_benjamini_hochberg_is_the_published_example():
     """Benjamini & Hochberg (1995), section 3.2: four of fifteen hypotheses are rejected."""
-    p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1]
+    p = [
+        0.0001,
+        0.0004,
+        0.0019,
+        0.0095,
+        0.0201,
+        0.0278,
+        0.0298,
+        0.0344,
+        0.0459,
+        0.3240,
+        0.4262,
+        0.5719,
+        0.6528,
+        0.7590,
+        1,
+    ]
     assert rejected(np.array(p)).sum() == 4
 
 
@@ -145,7 +167,6 @@ def test_measures_follow_the_face_and_not_its_place(drawn_points):
 @pytest.fixture(scope="module")
 def drawn_points():
     import torch
-
     from drawn_face import draw_face
 
     pixels = np.asarray(draw_face())

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-
 from planted_faces import write_people
+
 from stylegan_surv.classify.chips import ChipSettings, make_chips
 from stylegan_surv.classify.inputs import WITH_BOTH, WITHOUT_FACE
 from stylegan_surv.classify.match import match
@@ -59,7 +59,13 @@ def study(people):
 
 def test_the_line_runs_from_table_to_page(people, study):
     assert study["match"]["cases"] == N
-    assert set(study["train"]["arms"]) == {"network", "face numbers", "age and sex", *WITHOUT_FACE, *WITH_BOTH}
+    assert set(study["train"]["arms"]) == {
+        "network",
+        "face numbers",
+        "age and sex",
+        *WITHOUT_FACE,
+        *WITH_BOTH,
+    }
     record = json.loads((people / "study" / "classify.json").read_text())
     for name in ("verdict", "arms", "flow", "balance", "subgroups", "sources", "detectable"):
         assert record[name] is not None
@@ -149,7 +155,9 @@ def test_masks_that_fail_for_one_class_only_are_refused(people, tmp_path):
 
 
 def test_source_and_class_that_coincide_are_named(people, tmp_path):
-    table = pd.read_csv(people / "people.csv").assign(site=lambda t: t["group"].map({"case": "ward", "control": "web"}))
+    table = pd.read_csv(people / "people.csv").assign(
+        site=lambda t: t["group"].map({"case": "ward", "control": "web"})
+    )
     matched = match(read_people(table, people / "photos"))
     settings = StudySettings(folds=3, network=False, resamples=50)
     found = classify(matched, people / "study", settings)
@@ -159,7 +167,9 @@ def test_source_and_class_that_coincide_are_named(people, tmp_path):
 
 def test_errors_of_the_command_line_say_what_to_do(tmp_path, people):
     run = CliRunner()
-    found = run.invoke(command, ["train", str(tmp_path), "--photos", str(tmp_path), "-o", str(tmp_path / "s")])
+    found = run.invoke(
+        command, ["train", str(tmp_path), "--photos", str(tmp_path), "-o", str(tmp_path / "s")]
+    )
     assert isinstance(found.exception, InputError)
     assert "classify match" in found.exception.for_command_line()
     found = run.invoke(command, ["explain", str(tmp_path)])

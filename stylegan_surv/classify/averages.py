@@ -1,8 +1,9 @@
 """Average faces of both classes, by sex: what differs, where it is beyond chance, and the shape in numbers.
 
-Photographs are laid on one mean face by their landmarks, so that averages are sharp; differences are taken within matched
-sets, in CIE L*a*b*. The threshold of the difference image is the 95 % point of the largest |t| when classes are dealt out
-anew within sets (max-T; Nichols & Holmes, Hum Brain Mapp 2002), so that one pixel of a no-difference image passes with 5 %.
+Photographs are laid on one mean face by their landmarks, so that averages are sharp; differences are taken within
+matched sets, in CIE L*a*b*. The threshold of the difference image is the 95 % point of the largest |t| when classes are
+dealt out anew within sets (max-T; Nichols & Holmes, Hum Brain Mapp 2002): where nothing differs, a pixel passes in 5 %
+of studies.
 """
 
 from __future__ import annotations
@@ -137,7 +138,9 @@ def average_faces(
     settings = settings or AverageSettings()
     table, points = chipset.people.table, chipset.points()
     if absent := [c for c in settings.covariates if c not in table or table[c].dtype.kind not in "fi"]:
-        raise InputError(f"the covariate {absent[0]} is no column of numbers; the table has {', '.join(table.columns)}.")
+        raise InputError(
+            f"the covariate {absent[0]} is no column of numbers; the table has {', '.join(table.columns)}."
+        )
     warp = FaceWarp(superimpose(points)[1], SIDE)
     extra = table[list(settings.covariates)].to_numpy(float) if settings.covariates else None
     sexes = sorted(table["sex"].unique())
@@ -159,7 +162,9 @@ def average_faces(
         if progress:
             progress(k + 1, len(sexes))
     if not found:
-        raise InputError(f"No sex has {LEAST_SETS} matched sets whose photographs gave chips; averages need them.")
+        raise InputError(
+            f"No sex has {LEAST_SETS} matched sets whose photographs gave chips; averages need them."
+        )
     return tuple(found)
 
 
@@ -196,7 +201,8 @@ def difference_image(
     tested = np.repeat(inside.ravel(), 3)
     t = _t(lab, case, sets)
     largest = [
-        float(np.abs(_t(lab[:, tested], permuted_cases(case, sets, rng), sets)).max()) for _ in range(permutations)
+        float(np.abs(_t(lab[:, tested], permuted_cases(case, sets, rng), sets)).max())
+        for _ in range(permutations)
     ]
     threshold = float(np.quantile(largest, LEVEL))
     observed = float(np.abs(t[tested]).max())

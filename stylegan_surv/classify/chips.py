@@ -128,7 +128,9 @@ def make_chip(path: Path, settings: ChipSettings) -> FaceChip:
     regions = find_regions(images, faces[0])
     kept = regions[settings.mask]
     if kept.quality < LEAST_MASK:
-        return _failed(digest, f"the {settings.mask} cannot be cut out (quality {kept.quality:.2f})", kept.quality)
+        return _failed(
+            digest, f"the {settings.mask} cannot be cut out (quality {kept.quality:.2f})", kept.quality
+        )
     place = _place(faces[0])
     chip, cover = _cut_out(pixels, regions, place, settings)
     rgb = pixels / 255.0
@@ -163,7 +165,9 @@ def _cut_out(
     weight = torch.from_numpy(regions[settings.mask].weight).float()[None, None].expand(1, 3, -1, -1)
     images = to_images(_lit(pixels, regions["face"].weight) if settings.even_light else pixels)[None]
     fill = settings.fill / 127.5 - 1
-    parts = [cut(layer - 1, place) + 1 for layer in ((images - fill) * weight, weight)]  # 0 beyond the picture
+    parts = [
+        cut(layer - 1, place) + 1 for layer in ((images - fill) * weight, weight)
+    ]  # 0 beyond the picture
     cover = parts[1][0, 0].clamp(0, 1)
     chip = Image.fromarray(to_pixels(parts[0] + fill)[0])
     small = chip.resize((settings.detail, settings.detail), Image.Resampling.BOX)
@@ -281,7 +285,9 @@ def _claim(folder: Path, settings: ChipSettings) -> None:
     if not path.exists():
         write_json(path, given)
     elif (found := json.loads(path.read_text(encoding="utf-8"))) != given:
-        raise InputError(f"{folder} holds chips that were cut with {found}; expected {given}. Choose another folder.")
+        raise InputError(
+            f"{folder} holds chips that were cut with {found}; expected {given}. Choose another folder."
+        )
 
 
 def _kept(store: Path, photo: Path, settings: ChipSettings) -> FaceChip:
@@ -291,7 +297,11 @@ def _kept(store: Path, photo: Path, settings: ChipSettings) -> FaceChip:
         if found.sha256 == hashlib.sha256(photo.read_bytes()).hexdigest():
             return found
     made = make_chip(photo, settings)
-    arrays = {"chip": made.chip, "points": made.points.astype(np.float32), "cover": made.cover.astype(np.float16)}
+    arrays = {
+        "chip": made.chip,
+        "points": made.points.astype(np.float32),
+        "cover": made.cover.astype(np.float16),
+    }
     arrays |= {f"input.{name}": values.astype(np.float64) for name, values in made.inputs.items()}
     about = {"quality": made.quality, "tone": made.tone, "sha256": made.sha256, "error": made.error}
     write_arrays(store, {k: np.ascontiguousarray(v) for k, v in arrays.items()}, {"about": json.dumps(about)})
@@ -334,7 +344,8 @@ def _gather(people: People, made: Sequence[FaceChip]) -> ChipSet:
                 f"{first[0]}: {first[1]}); the classes cannot be compared."
             )
     quality = {
-        name: float(np.mean([c.quality for c, k in zip(made, of & good) if k])) for name, of in classes.items()
+        name: float(np.mean([c.quality for c, k in zip(made, of & good) if k]))
+        for name, of in classes.items()
     }
     keep = good & _complete(people, good)
     if not keep.any():

@@ -116,7 +116,7 @@ def guided(network: nn.Module) -> Iterator[None]:
         return (F.relu(into[0]),)
 
     relus = [m for m in network.modules() if isinstance(m, nn.ReLU)]
-    handles = [m.register_full_backward_hook(positive) for m in relus]  # type: ignore[arg-type]
+    handles = [m.register_full_backward_hook(positive) for m in relus]
     try:
         yield
     finally:
@@ -235,13 +235,20 @@ def explain(
         rows = chosen[fold[chosen] == k]
         if not len(rows):
             continue
-        lessons = [Lesson(kept, case, sets, np.asarray(fold != k), (int(k), s)) for s in range(settings.seeds)]
+        lessons = [
+            Lesson(kept, case, sets, np.asarray(fold != k), (int(k), s)) for s in range(settings.seeds)
+        ]
         tails = [train(lesson, settings, folder).tail for lesson in lessons[:2]]
         found = explain_chips(Explained(tails[0]), pixels[rows], towards[rows])
-        random_ += _correlations(found.cam, explain_chips(randomised(tails[0], int(k)), pixels[rows], towards[rows]).cam)
+        random_ += _correlations(
+            found.cam, explain_chips(randomised(tails[0], int(k)), pixels[rows], towards[rows]).cam
+        )
         if len(tails) > 1:
-            between += _correlations(found.cam, explain_chips(Explained(tails[1]), pixels[rows], towards[rows]).cam)
-        distance.append(float(np.linalg.norm(found.guided - found.plain) / max(np.linalg.norm(found.plain), 1e-12)))
+            between += _correlations(
+                found.cam, explain_chips(Explained(tails[1]), pixels[rows], towards[rows]).cam
+            )
+        apart, length = (float(np.linalg.norm(x)) for x in (found.guided - found.plain, found.plain))
+        distance.append(apart / max(length, 1e-12))
         null = train(Lesson(kept, dealt, sets, np.asarray(fold != k), (int(k), 0)), settings, _made(folder))
         other = explain_chips(Explained(null.tail), pixels[rows], towards[rows])
         for name, maps in (("cam", found.cam), ("guided", found.guided), ("permuted", other.cam)):
@@ -252,7 +259,10 @@ def explain(
     cover = np.mean([warp.lay(chipset.chips[i].cover, points[i]) for i in chosen], axis=0)
     face = np.mean([warp.lay(pixels[i] / 255.0, points[i]) for i in chosen], axis=0)
     masks = part_masks(warp.points, cover)
-    shares = {name: _shares(masks, *(means[m][name] for m in ("cam", "guided", "permuted"))) for name in means["cam"]}
+    shares = {
+        name: _shares(masks, *(means[m][name] for m in ("cam", "guided", "permuted")))
+        for name in means["cam"]
+    }
     return Explanation(
         means["cam"], means["guided"], face, shares, float(np.nanmean(random_)),
         float(np.nanmean(between)) if between else float("nan"), float(np.mean(distance)), len(chosen),
@@ -274,7 +284,9 @@ def _correlations(a: Floats, b: Floats) -> list[float]:
     """Rank correlation of each face's two maps; NaN where one is flat."""
     step = 5  # maps of 8 × 8 places need no more than 30 × 30 of 150 × 150
     pairs = zip(a[:, ::step, ::step], b[:, ::step, ::step])
-    return [float(spearmanr(x.ravel(), y.ravel())[0]) if x.std() > 0 and y.std() > 0 else np.nan for x, y in pairs]
+    return [
+        float(spearmanr(x.ravel(), y.ravel())[0]) if x.std() > 0 and y.std() > 0 else np.nan for x, y in pairs
+    ]
 
 
 def _class_means(maps: list[tuple[int, Floats]], case: Bools) -> dict[str, Floats]:

@@ -29,7 +29,9 @@ def set_folds(sets: Ints, k: int, seed: int) -> Ints:
     """
     names = np.unique(sets)
     if not 2 <= k <= len(names):
-        raise InputError(f"{k} folds are asked for with {len(names)} matched sets; expected 2 … {len(names)}.")
+        raise InputError(
+            f"{k} folds are asked for with {len(names)} matched sets; expected 2 … {len(names)}."
+        )
     order = np.random.default_rng([seed, 11]).permutation(len(names))
     dealt = np.empty(len(names), int)
     dealt[order] = np.arange(len(names)) % k

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter, laplace
 
-from stylegan_surv._types import Floats, Pixels
+from stylegan_surv._types import Bools, Floats, Pixels
 from stylegan_surv.faces.colour import to_lab
 from stylegan_surv.faces.points import FacePoints
 
@@ -92,12 +92,14 @@ def residue_inputs(rgb: Floats, wall: Floats) -> Floats:
     return np.array([*found, ratio, strongest, np.clip(overshoot, 0, 50), *_blockiness(luma, sure)])
 
 
-def _blockiness(luma: Floats, sure: Floats) -> tuple[float, float]:
+def _blockiness(luma: Floats, sure: Bools) -> tuple[float, float]:
     """Steps across the lines of the 8-pixel grid over steps elsewhere, in log, along rows and columns."""
     found = []
     for axis in (0, 1):
         step = np.abs(np.diff(luma, axis=axis))
-        inside = np.take(sure, range(1, luma.shape[axis]), axis) * np.take(sure, range(luma.shape[axis] - 1), axis)
+        inside = np.take(sure, range(1, luma.shape[axis]), axis) * np.take(
+            sure, range(luma.shape[axis] - 1), axis
+        )
         line = np.arange(step.shape[axis]) % BLOCK == BLOCK - 1
         on = np.expand_dims(line, 1 - axis) & (inside > 0)
         off = np.expand_dims(~line, 1 - axis) & (inside > 0)
@@ -128,7 +130,8 @@ def _patches(chip: Pixels) -> Floats:
     side = len(chip) // PATCHES
     cut = chip[: side * PATCHES, : side * PATCHES].reshape(PATCHES, side, PATCHES, side, 3) / 255.0
     means, spreads = cut.mean(axis=(1, 3)).reshape(-1, 3), cut.std(axis=(1, 3)).reshape(-1, 3)
-    return np.quantile(np.concatenate([means, spreads], axis=1), QUANTILES, axis=0).ravel()
+    found: Floats = np.quantile(np.concatenate([means, spreads], axis=1), QUANTILES, axis=0).ravel()
+    return found
 
 
 def _shrunk(values: Floats, factor: int) -> Floats:

@@ -128,6 +128,8 @@ def compare_lengths(
         null = np.array([set_differences(values, deal, sets).mean() for deal in deals])
         p = float((1 + np.sum(np.abs(null) >= abs(difference.mean()) - 1e-15)) / (1 + permutations))
         rows.append(
-            LengthRow(name, float(values[case].mean()), float(values[~case].mean()), Interval.of_samples(effect), p)
+            LengthRow(
+                name, float(values[case].mean()), float(values[~case].mean()), Interval.of_samples(effect), p
+            )
         )
     return tuple(rows)

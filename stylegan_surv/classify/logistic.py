@@ -1,7 +1,7 @@
 """Logistic ridge regression for wide inputs: latents, face numbers, and what is not the face.
 
-The penalty is chosen by generalised cross-validation of the linear probability model, whose curvature is four times that
-of the logistic one at .5; the logistic model is then fitted once, on the leading principal components.
+The penalty is chosen by generalised cross-validation of the linear probability model, whose curvature is four times
+that of the logistic one at .5; the logistic model is then fitted once, on the leading principal components.
 """
 
 from __future__ import annotations

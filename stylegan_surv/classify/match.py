@@ -106,9 +106,7 @@ class Matched:
         folder.mkdir(parents=True, exist_ok=True)
         write_csv(folder / TABLE, self.people.table.drop(columns=["path", "photo_id"]))
         record = {"format": FORMAT, "settings": self.settings, "balance": self.balance}
-        write_json(
-            folder / RECORD, to_json({**record, "unmatched": self.unmatched, "outside": self.outside})
-        )
+        write_json(folder / RECORD, to_json({**record, "unmatched": self.unmatched, "outside": self.outside}))
 
 
 def match(people: People, settings: MatchSettings | None = None) -> Matched:
@@ -169,7 +167,9 @@ def _check(people: People, settings: MatchSettings) -> None:
     cases = int(people.case.sum())
     pool = len(people) - cases
     if cases == 0 or pool == 0:
-        raise InputError(f"Within the age limits there are {cases} cases and {pool} controls; both are needed.")
+        raise InputError(
+            f"Within the age limits there are {cases} cases and {pool} controls; both are needed."
+        )
     if pool < cases * settings.ratio and not settings.drop_unmatched:
         raise InputError(
             f"The pool holds {pool} controls for {cases} cases, of which {cases * settings.ratio} are needed, for "
@@ -253,7 +253,10 @@ def _by_frequency(people: People, settings: MatchSettings) -> dict[int, list[int
     short: list[int] = []
     for key, b in sorted(set(zip(keys[case], band[case]))):
         cell: Bools = (keys == key) & (band == b)
-        cases, pool = rng.permutation(np.flatnonzero(case & cell)), rng.permutation(np.flatnonzero(~case & cell))
+        cases, pool = (
+            rng.permutation(np.flatnonzero(case & cell)),
+            rng.permutation(np.flatnonzero(~case & cell)),
+        )
         served = min(len(cases), len(pool) // settings.ratio)
         short += list(cases[served:])
         dealt = pool[: served * settings.ratio].reshape(served, settings.ratio)
@@ -291,6 +294,12 @@ def open_match(folder: str | Path, photos: str | Path | None = None) -> Matched:
     given = record["settings"]
     settings = MatchSettings(**{**given, "exact": tuple(given["exact"]), "ages": tuple(given["ages"])})
     rows = tuple(
-        BalanceRow(**{k: float("nan") if v is None else v for k, v in row.items()}) for row in record["balance"]
+        BalanceRow(row["name"], *(_number(row[name]) for name in ("case", "before", "after")))
+        for row in record["balance"]
     )
     return Matched(people, rows, settings, tuple(record["unmatched"]), record["outside"])
+
+
+def _number(value: float | None) -> float:
+    """A number that JSON could not hold was written as null."""
+    return float("nan") if value is None else value

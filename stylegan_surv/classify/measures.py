@@ -18,8 +18,8 @@ from stylegan_surv.survival.metrics.interval import LEVEL, Interval
 RESAMPLES = 1000
 GRID = 51  # false positive rates at which the curve is drawn
 TWICE = 2.0
-"""Cross-validation judges each pair of people twice, once with either in training. For a linear score without signal the
-sum of the folds is then twice a sum over disjoint pairs: its variance is twice what resampling the test people gives."""
+"""Cross-validation judges each pair of people twice, once with either in training. For a linear score without signal
+the sum over folds is twice a sum over disjoint pairs: its variance is twice what resampling the test people gives."""
 
 
 def multiplicities(sets: Ints, n: int = RESAMPLES, seed: int = 0) -> Floats:
@@ -102,7 +102,9 @@ def roc(case: Bools, score: Floats, fold: Ints, m: Floats) -> RocCurve:
         controls = controls[np.argsort(-score[controls])]
         passed = np.cumsum(m[controls], axis=0)
         rate = passed / np.maximum(passed[-1], 1e-9)
-        place = np.searchsorted(-score[controls], -score[cases], side="right")  # controls to be passed; ties too
+        place = np.searchsorted(
+            -score[controls], -score[cases], side="right"
+        )  # controls to be passed; ties too
         above = np.zeros((len(controls) + 1, m.shape[1]))
         np.add.at(above, place, m[cases])
         above = np.cumsum(above, axis=0)
@@ -148,7 +150,7 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: float)
 
 
 def calibration_slope(case: Bools, logit: Floats, fold: Ints) -> float:
-    """Slope of the outcome's log odds on the predicted ones, with an intercept per fold; 1 is ideal, below 1 overfit."""
+    """Slope of the outcome's log odds on the predicted ones, with an intercept per fold; below 1 is overfit."""
     here = (fold >= 0) & np.isfinite(logit)
     levels = np.unique(fold[here])
     x = np.column_stack([logit[here], *[(fold[here] == k).astype(float) for k in levels]])
@@ -161,8 +163,8 @@ def calibration_slope(case: Bools, logit: Floats, fold: Ints) -> float:
 def detectable(cases: int, controls: int, crossed: bool, power: float = 0.8) -> float:
     """The smallest AUC that a test at 5 % (two-sided) would find with this power.
 
-    The standard error is that of Hanley & McNeil (Radiology 1982) without signal, √((n + m + 1)/(12 n m)); its variance is
-    doubled in cross-validation (``TWICE``).
+    The standard error is that of Hanley & McNeil (Radiology 1982) without signal, √((n + m + 1)/(12 n m)); its
+    variance is doubled in cross-validation (``TWICE``).
 
     >>> round(detectable(124, 124, crossed=False), 3)
     0.603

@@ -1,7 +1,7 @@
 """The classifier: the face recogniser's first blocks as they are, its last ones and a new head trained.
 
-Transfer learning as the cancer-face study had it (a residual network with weights of another task, dropout, weight decay,
-few epochs). The fixed part, the trunk, runs once per chip and copy; what it gives is kept.
+Transfer learning as the cancer-face study had it (a residual network with weights of another task, dropout, weight
+decay, few epochs). The fixed part, the trunk, runs once per chip and copy; what it gives is kept.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class Tail(nn.Module):
         super().__init__()
         chosen = all_blocks(network)[-blocks:]
         self.blocks = nn.Sequential(*(copy.deepcopy(block) for block in chosen)).requires_grad_(True)
-        for weight in self.blocks.parameters():  # a file holds rows one after the other, and so does a resumed run
+        for (
+            weight
+        ) in self.blocks.parameters():  # a file holds rows one after the other, and so does a resumed run
             weight.data = weight.data.contiguous()
         self.head = nn.Linear(WIDTH + MEANS, 1)
         self.dropout = dropout

@@ -31,7 +31,11 @@ Record = Mapping[str, Any]
 
 
 def render(
-    folder: str | Path, path: str | Path | None = None, *, prevalence: float | None = None, faces: bool = False
+    folder: str | Path,
+    path: str | Path | None = None,
+    *,
+    prevalence: float | None = None,
+    faces: bool = False,
 ) -> Path:
     """Draw the report of a trained study.
 
@@ -111,7 +115,9 @@ def _roc(arms: Record) -> Figure:
         roc = arm["roc"]
         axes.plot(roc["false_positive"], roc["sensitivity"], color=COLOURS[k], ls=STYLES[k % 4], label=name)
         if k == 0:
-            axes.fill_between(roc["false_positive"], roc["low"], roc["high"], color=COLOURS[k], alpha=0.15, lw=0)
+            axes.fill_between(
+                roc["false_positive"], roc["low"], roc["high"], color=COLOURS[k], alpha=0.15, lw=0
+            )
     axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="1 − specificity", ylabel="Sensitivity")
     axes.set_aspect("equal")
     axes.legend(frameon=False, fontsize=8, loc="lower right")
@@ -156,7 +162,9 @@ def _png(rgb: Floats) -> str:
     levels = np.asarray(np.clip(np.round(rgb * 255), 0, 255), np.uint8)
     picture = Image.fromarray(levels)
     buffer = io.BytesIO()
-    picture.resize((picture.width * ZOOM, picture.height * ZOOM), Image.Resampling.BICUBIC).save(buffer, "PNG")
+    picture.resize((picture.width * ZOOM, picture.height * ZOOM), Image.Resampling.BICUBIC).save(
+        buffer, "PNG"
+    )
     return base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -189,11 +197,15 @@ def _averages(folder: Path, faces: bool) -> Record | None:
     found = []
     for row in record["sexes"]:
         sex = row["sex"]
-        shown = {"Cases": _png(held[f"{sex}.case"]), "Controls": _png(held[f"{sex}.control"])} if faces else {}
+        shown = (
+            {"Cases": _png(held[f"{sex}.case"]), "Controls": _png(held[f"{sex}.control"])} if faces else {}
+        )
         names = ("difference", "low", "high")
         for name, title in zip(names, ("Difference in lightness", "Lower end of its band", "Upper end")):
             shown[title] = _png(_signed(held[f"{sex}.{name}"][..., 0]))
-        shown["Beyond chance"] = _png(1 - 0.6 * held[f"{sex}.beyond"].max(axis=2, keepdims=True).repeat(3, axis=2))
+        shown["Beyond chance"] = _png(
+            1 - 0.6 * held[f"{sex}.beyond"].max(axis=2, keepdims=True).repeat(3, axis=2)
+        )
         found.append({**row, "pictures": shown, "shape_figure": _shape(held, sex)})
     return {"sexes": found}
 

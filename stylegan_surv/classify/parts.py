@@ -49,4 +49,5 @@ def _filled(outlines: list[Floats], side: int) -> Floats:
     pen = ImageDraw.Draw(canvas)
     for outline in outlines:
         pen.polygon([(float(x), float(y)) for x, y in outline * FINE - 0.5], fill=255)
-    return np.asarray(canvas, float).reshape(side, FINE, side, FINE).mean(axis=(1, 3)) / 255
+    filled: Floats = np.asarray(canvas, float).reshape(side, FINE, side, FINE).mean(axis=(1, 3)) / 255
+    return filled

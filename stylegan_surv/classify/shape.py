@@ -67,7 +67,9 @@ def set_differences(values: Floats, case: Bools, sets: Ints) -> Floats:
 def set_weights(case: Bools, sets: Ints) -> csr_array:
     """The matrix [sets, n] that takes the case minus the mean of the controls in each set."""
     names, of = np.unique(sets, return_inverse=True)
-    many = np.stack([np.bincount(of[~case], minlength=len(names)), np.bincount(of[case], minlength=len(names))])
+    many = np.stack(
+        [np.bincount(of[~case], minlength=len(names)), np.bincount(of[case], minlength=len(names))]
+    )
     weight = np.where(case, 1.0, -1.0) / many[case.astype(int), of]
     return csr_array((weight, (of, np.arange(len(sets)))), shape=(len(names), len(sets)))
 
@@ -155,7 +157,7 @@ def compare_shapes(
 def _adjusted(
     values: Floats, covariates: Floats | None, case: Bools, sets: Ints
 ) -> tuple[Floats, Floats, int]:
-    """Mean difference at equal covariates, the residuals of the sets scaled to its standard error, and their freedom."""
+    """Mean difference at equal covariates, residuals of the sets scaled to its standard error, their freedom."""
     d = set_differences(values, case, sets)
     x = np.ones((len(d), 1))
     if covariates is not None:

@@ -1,7 +1,7 @@
 """Do the photographs' sources separate the classes? What the verdict rests on.
 
-Inputs without a face decide. They raise an alarm if their AUC is above .5 beyond chance (Bonferroni over these inputs) and
-reaches a third of what the face reaches. Where class and source coincide, no analysis can tell them apart.
+Inputs without a face decide. They raise an alarm if their AUC is above .5 beyond chance (Bonferroni over these inputs)
+and reaches a third of what the face reaches. Where class and source coincide, no analysis can tell them apart.
 """
 
 from __future__ import annotations
@@ -154,7 +154,9 @@ def judge(
         f"{without_face[largest][0]:.2f}"
     )
     said = "" if tables else " The table names neither site nor camera, so that they could not be compared."
-    return Verdict(True, "good" if tables else "caution", f"The face separates the classes: {rest}.{said}", ())
+    return Verdict(
+        True, "good" if tables else "caution", f"The face separates the classes: {rest}.{said}", ()
+    )
 
 
 def find_alarms(face: Interval, without_face: Mapping[str, Floats], crossed: bool) -> tuple[Alarm, ...]:
@@ -164,9 +166,9 @@ def find_alarms(face: Interval, without_face: Mapping[str, Floats], crossed: boo
     found = []
     for name, samples in without_face.items():
         bound = auc_interval(samples, crossed, level)
-        if bound.low is not None and bound.estimate is not None and bound.low > 0.5:
-            if bound.estimate - 0.5 >= reach:
-                found.append(Alarm(name, bound.estimate, bound.low))
+        if bound.low is None or bound.estimate is None:
+            continue
+        if bound.low > 0.5 and bound.estimate - 0.5 >= reach:
+            found.append(Alarm(name, bound.estimate, bound.low))
     order = {name: k for k, name in enumerate(WITHOUT_FACE)}
     return tuple(sorted(found, key=lambda a: order.get(a.name, len(order))))
-

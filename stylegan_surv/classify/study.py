@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact
 
-from stylegan_surv._types import Bools, Floats, Ints, Progress
+from stylegan_surv._types import Array, Bools, Floats, Ints, Progress
 from stylegan_surv.classify import measures, sources
 from stylegan_surv.classify.chips import ChipSet, ChipSettings, make_chips
 from stylegan_surv.classify.folds import by_level, holdout, set_folds
@@ -29,7 +29,10 @@ NETWORK, LATENTS, NUMBERS, AGE_SEX = "network", "latents", "face numbers", "age 
 CHIPS, TRAINING, TRUNK = "chips", "training", "trunk.safetensors"  # within the folder of a study
 LEAST_CASES = 20  # of a subgroup
 AGE_EDGES = (50.0, 65.0)  # years
-TONE_EDGES = (10.0, 41.0)  # individual typology angle: brown and dark below 10°, light above 41° (Del Bino 2013)
+TONE_EDGES = (
+    10.0,
+    41.0,
+)  # individual typology angle: brown and dark below 10°, light above 41° (Del Bino 2013)
 TONES = ("dark or brown", "tan or intermediate", "light")
 
 
@@ -93,19 +96,23 @@ def classify(
     latents : Latents, optional
         W+ of the same photographs, for an arm of its own; people without one are left out of it.
     progress : callable, optional
-        Called with (done, total) while chips are cut, then while they pass the trunk, then per network.
+        Called with (done, total) per network. Chips and trunk are read where :func:`make_chips` and :func:`trunk_of`
+        have left them in the folder, each with a progress of its own.
 
     Returns
     -------
     Classification
     """
     settings, folder = settings or StudySettings(), Path(folder)
-    chipset = make_chips(matched.people, folder / CHIPS, settings.chip, progress)
+    chipset = make_chips(matched.people, folder / CHIPS, settings.chip)
     data = _arrays(chipset, settings)
-    kept = trunk_of(chipset, folder, settings, progress)
+    kept = trunk_of(chipset, folder, settings)
     scored: dict[str, tuple[Kind, Scored]] = {}
     if settings.network:
-        scored[NETWORK] = ("face", _network(kept, data.case, data.sets, data.fold, folder, settings, progress))
+        scored[NETWORK] = (
+            "face",
+            _network(kept, data.case, data.sets, data.fold, folder, settings, progress),
+        )
     for name, kind, x, scale in _linear_arms(chipset, kept, latents):
         known = np.isfinite(x).all(axis=1)
         fold = np.where(known, data.fold, -1)
@@ -131,7 +138,11 @@ def _arrays(chipset: ChipSet, settings: StudySettings) -> _Data:
     table = chipset.people.table
     sets = table["set"].to_numpy(int)
     crossed = settings.holdout <= 0
-    fold = set_folds(sets, settings.folds, settings.seed) if crossed else holdout(sets, settings.holdout, settings.seed)
+    fold = (
+        set_folds(sets, settings.folds, settings.seed)
+        if crossed
+        else holdout(sets, settings.holdout, settings.seed)
+    )
     m = measures.multiplicities(sets, settings.resamples, settings.seed)
     return _Data(table, chipset.people.case, sets, fold, m, crossed)
 
@@ -203,7 +214,9 @@ def _left_out(kept: Kept, data: _Data, folder: Path, settings: StudySettings) ->
             continue
         fold = by_level(data.table[column])
         names = sorted(data.table[column].dropna().unique())
-        enough = [min((data.case & (fold == k)).sum(), (~data.case & (fold == k)).sum()) for k in range(len(names))]
+        enough = [
+            min((data.case & (fold == k)).sum(), (~data.case & (fold == k)).sum()) for k in range(len(names))
+        ]
         judged = np.isin(fold, [k for k, n in enumerate(enough) if n >= sources.FEW])
         if not judged.any():
             continue
@@ -272,12 +285,18 @@ def _arm(name: str, kind: Kind, scored: Scored, samples: Floats, data: _Data) ->
 def _subgroups(data: _Data, chipset: ChipSet, scored: Scored) -> tuple[Subgroup, ...]:
     """AUC of the main arm by sex, age, skin tone and source."""
     age, tone = data.table["age"].to_numpy(float), chipset.tone()
-    names = [f"below {AGE_EDGES[0]:g}", f"{AGE_EDGES[0]:g} to {AGE_EDGES[1]:g}", f"{AGE_EDGES[1]:g} and above"]
-    columns: dict[str, Floats] = {"sex": data.table["sex"].astype(str).to_numpy()}
+    names = [
+        f"below {AGE_EDGES[0]:g}",
+        f"{AGE_EDGES[0]:g} to {AGE_EDGES[1]:g}",
+        f"{AGE_EDGES[1]:g} and above",
+    ]
+    columns: dict[str, Array] = {"sex": data.table["sex"].astype(str).to_numpy()}
     columns["age"] = np.array(names)[np.digitize(age, AGE_EDGES)]
     toned = np.array(TONES)[np.digitize(np.nan_to_num(tone), TONE_EDGES)]
     columns["skin tone"] = np.where(np.isfinite(tone), toned, "not measurable")
-    columns |= {c: data.table[c].fillna("not known").astype(str).to_numpy() for c in SOURCES if c in data.table}
+    columns |= {
+        c: data.table[c].fillna("not known").astype(str).to_numpy() for c in SOURCES if c in data.table
+    }
     found = []
     for column, values in columns.items():
         for level in sorted(set(values)):

@@ -1,4 +1,4 @@
-"""Training of the last blocks and the head: from a linear probe by mini-batches, weight decay, early stopping on an inner split, resumable.
+"""Training of the last blocks and the head: from a linear probe, with early stopping on an inner split, resumable.
 
 Every epoch ends with a file that holds weights, the best weights so far and the optimiser's state; chance is keyed by
 seed, fold and epoch. A run that was killed goes on from there and gives the same numbers, bit for bit on one machine.
@@ -181,12 +181,12 @@ class _Run:
     def digest(self) -> str:
         """Of all that the network follows from."""
         kept = self.lesson.kept
-        parts = [json.dumps(asdict(self.settings)), str(self.lesson.key)]
+        parts = [json.dumps(asdict(self.settings)).encode(), str(self.lesson.key).encode()]
         parts += [a.numpy().tobytes() for a in (kept.maps, kept.means)]
         parts += [a.tobytes() for a in (self.lesson.case, self.lesson.sets, self.lesson.train)]
         sha = hashlib.sha256()
         for part in parts:
-            sha.update(part if isinstance(part, bytes) else part.encode())
+            sha.update(part)
         return sha.hexdigest()
 
     def save(self, path: Path, digest: str) -> None:

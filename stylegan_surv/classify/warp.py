@@ -65,7 +65,9 @@ class FaceWarp:
         source[outside] = self._whole(points, self._at[outside])
         place = [source[:, 1] - 0.5, source[:, 0] - 0.5]
         layers = picture[..., None] if picture.ndim == 2 else picture
-        laid = [map_coordinates(layers[..., c], place, order=1, mode="nearest") for c in range(layers.shape[2])]
+        laid = [
+            map_coordinates(layers[..., c], place, order=1, mode="nearest") for c in range(layers.shape[2])
+        ]
         stacked = np.stack(laid, axis=-1).reshape(self.side, self.side, -1)
         return stacked[..., 0] if picture.ndim == 2 else stacked
 

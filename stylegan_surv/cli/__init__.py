@@ -35,7 +35,15 @@ COMMANDS = {
     "zoo": ("zoo", "List the bundled networks with their cards."),
     "doctor": ("doctor", "Tell what this machine runs and why."),
 }
-RESUMING = ("align", "embed", "train", "finetune", "grow", "train-encoder", "classify")  # what was interrupted goes on
+RESUMING = (
+    "align",
+    "embed",
+    "train",
+    "finetune",
+    "grow",
+    "train-encoder",
+    "classify",
+)  # what was interrupted goes on
 LIKE = 0.6  # similarity from which a name is suggested, as Python's difflib has it
 
 

@@ -55,15 +55,28 @@ def _calipers(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ..
     help="Allow this largest difference within a set; may be given several times.",
 )
 @click.option(
-    "--exact", default="sex", show_default=True, callback=names, help="Match these columns exactly, with commas."
+    "--exact",
+    default="sex",
+    show_default=True,
+    callback=names,
+    help="Match these columns exactly, with commas.",
 )
-@click.option("--age-band", default=5.0, show_default=True, help="Make cells this wide, in years (frequency).")
 @click.option(
-    "--ages", nargs=2, type=float, default=(0.0, 125.0), show_default=True, help="Keep people of these ages, years."
+    "--age-band", default=5.0, show_default=True, help="Make cells this wide, in years (frequency)."
+)
+@click.option(
+    "--ages",
+    nargs=2,
+    type=float,
+    default=(0.0, 125.0),
+    show_default=True,
+    help="Keep people of these ages, years.",
 )
 @click.option("--drop-unmatched", is_flag=True, help="Leave out cases without controls instead of refusing.")
 @click.option("--case", default="case", show_default=True, help="Take this value of `group` for a case.")
-@click.option("--control", default="control", show_default=True, help="Take this value of `group` for a control.")
+@click.option(
+    "--control", default="control", show_default=True, help="Take this value of `group` for a control."
+)
 @columns_option
 @click.option("--seed", default=0, show_default=True, help="Choose between equal controls by this seed.")
 @json_option
@@ -106,7 +119,9 @@ def match_command(
             }
         )
         return
-    click.echo(f"{cases} cases and {len(found.people) - cases} controls; {len(found.unmatched)} cases left out")
+    click.echo(
+        f"{cases} cases and {len(found.people) - cases} controls; {len(found.unmatched)} cases left out"
+    )
     for row in found.balance:
         click.echo(f"{row.name}: standardised difference {row.before:.2f} before, {row.after:.2f} after")
     click.echo(f"Written to {out}")
@@ -159,10 +174,10 @@ def train_command(
 ) -> None:
     """Cut chips of the people that `match` has written to MATCHED, train, compare, and write the report."""
     from stylegan_surv._files import check_folder
-    from stylegan_surv.classify.chips import ChipSettings
+    from stylegan_surv.classify.chips import ChipSettings, make_chips
     from stylegan_surv.classify.match import open_match
     from stylegan_surv.classify.page import render
-    from stylegan_surv.classify.study import StudySettings, classify
+    from stylegan_surv.classify.study import CHIPS, StudySettings, classify, trunk_of
     from stylegan_surv.classify.training import TrainSettings
     from stylegan_surv.inversion import Latents
 
@@ -176,7 +191,11 @@ def train_command(
         train=TrainSettings(blocks=blocks, epochs=epochs, seeds=seeds, copies=copies, seed=seed),
     )
     people = open_match(matched, photos)
-    with progress_bar("Chips and networks") as report:
+    with progress_bar("Chips") as report:
+        chips = make_chips(people.people, out / CHIPS, settings.chip, report)
+    with progress_bar("Trunk") as report:
+        trunk_of(chips, out, settings, report)
+    with progress_bar("Networks") as report:
         result = classify(
             people, out, settings, latents=None if latents is None else Latents.open(latents), progress=report
         )
