@@ -22,13 +22,17 @@ folder = Path(mkdtemp())
 (folder / "photos").mkdir()
 CASES, POOL = 16, 40
 rng = np.random.default_rng(0)
-faces = draw(ss.load_generator("synthetic-64"), sample_w(ss.load_generator("synthetic-64"), CASES + POOL, 0, 0.8))
+at = (np.arange(160) + 0.5) / 160 - 0.55
+skin = np.exp(-((at[None] + 0.05) ** 2 + at[:, None] ** 2) / 0.05)[..., None]  # the middle of the face
+faces = draw(
+    ss.load_generator("synthetic-64"), sample_w(ss.load_generator("synthetic-64"), CASES + POOL, 0, 0.8)
+)
 rows = []
 for k, face in enumerate(faces):
     case = k < CASES
     shot = np.asarray(Image.fromarray(photograph(face, seed=0, index=k)).resize((160, 160)), float)
     if case:
-        shot = shot * 0.85 + [0, 12, 25]  # a plain tint stands for illness
+        shot = shot + skin * [-30, 0, 20]  # a plain tint stands for illness
     picture = Image.fromarray(np.clip(shot, 0, 255).astype(np.uint8))
     # the clinic compresses its photographs more than whoever took the others
     picture.save(folder / "photos" / f"p{k:03d}.jpg", quality=60 if case else 90)

@@ -99,7 +99,7 @@ from pathlib import Path
 import test_classify_network as t
 from stylegan_surv.classify import training
 epoch = training._Run.epoch
-training._Run.epoch = lambda run: (time.sleep(0.3), epoch(run))[1]
+training._Run.epoch = lambda run: (time.sleep(0.2), epoch(run))[1]
 training.train(t.lesson(), t.SETTINGS, Path({folder!r}))
 """
 

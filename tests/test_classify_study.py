@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 from planted_faces import write_people
 
-from stylegan_surv.classify.chips import ChipSettings, make_chips
+from stylegan_surv.classify.chips import ChipSettings, make_chip, make_chips
 from stylegan_surv.classify.inputs import WITH_BOTH, WITHOUT_FACE
 from stylegan_surv.classify.match import match
 from stylegan_surv.classify.people import read_people
@@ -128,6 +128,20 @@ def test_without_background_only_the_head_is_left(people):
         assert one.cover[60:90, 60:90].min() > 0.9
     with pytest.raises(InputError, match="Choose another folder"):
         make_chips(rows, people / "grey", ChipSettings())
+
+
+def test_even_light_gives_one_brightness_whatever_the_exposure(people, tmp_path):
+    photo = Image.open(people / "photos" / "p0000.jpg")
+    photo.save(tmp_path / "as-it-is.png")
+    photo.point(lambda level: round(0.7 * level)).save(tmp_path / "darker.png")
+    means = {}
+    for even in (False, True):
+        made = [
+            make_chip(tmp_path / f"{n}.png", ChipSettings(even_light=even)) for n in ("as-it-is", "darker")
+        ]
+        means[even] = [float((one.chip.mean(axis=2) * one.cover).sum() / one.cover.sum()) for one in made]
+    assert abs(means[False][0] - means[False][1]) > 15
+    assert abs(means[True][0] - means[True][1]) < 4
 
 
 def test_one_photograph_under_two_names_in_both_groups_is_refused(people, tmp_path):
