@@ -62,6 +62,13 @@ def test_wide_and_narrow_inputs_give_the_same_model():
     np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+def test_scores_of_the_training_rows_are_balanced_whatever_is_cut_off():
+    """At the maximum the weighted residuals sum to 0, with far-off values too."""
+    x = np.concatenate([RNG.normal(size=(80, 3)), RNG.standard_cauchy((80, 2)) * 50], axis=1)
+    p = 1 / (1 + np.exp(-fit_ridge(x, CASE, scale=True, penalty=1.0).logit(x)))
+    assert (p - CASE).sum() == pytest.approx(0, abs=1e-5)
+
+
 def test_calibration_slope_of_true_log_odds_is_one():
     rng = np.random.default_rng(0)
     logit = rng.normal(0, 1.5, 20_000)

@@ -149,7 +149,9 @@ def average_faces(
         here = np.flatnonzero(_of_sex(chipset, sex))
         sets, case = table["set"].to_numpy(int)[here], chipset.people.case[here]
         if len(np.unique(sets)) >= LEAST_SETS:
-            laid = np.stack([warp.lay(chipset.chips[i].chip / 255.0, points[i]) for i in here])
+            laid = np.stack(
+                [warp.lay(chipset.chips[i].chip / 255.0, points[i], chipset.fill / 255) for i in here]
+            )
             image = difference_image(laid, warp.inside, case, sets, settings.permutations, settings.seed)
             shape = compare_shapes(
                 points[here][:, LANDMARKS], case, sets, None if extra is None else _filled(extra[here]),

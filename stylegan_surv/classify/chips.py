@@ -212,6 +212,8 @@ class ChipSet:
         Mean quality of the masks by class.
     failures : dict of str to (int, int)
         By class: photographs that failed, and all.
+    fill : int
+        Level behind the faces, 0 … 255.
     """
 
     people: People
@@ -219,6 +221,7 @@ class ChipSet:
     failed: dict[str, str]
     quality: dict[str, float]
     failures: dict[str, tuple[int, int]]
+    fill: int
 
     def pixels(self) -> Pixels:
         """The chips, shape (n, 150, 150, 3)."""
@@ -275,7 +278,7 @@ def make_chips(
         if progress:
             progress(k + 1, len(people))
     _refuse_shared(people, made)
-    return _gather(people, made)
+    return _gather(people, made, settings.fill)
 
 
 def _claim(folder: Path, settings: ChipSettings) -> None:
@@ -331,7 +334,7 @@ def _refuse_shared(people: People, made: Sequence[FaceChip]) -> None:
             )
 
 
-def _gather(people: People, made: Sequence[FaceChip]) -> ChipSet:
+def _gather(people: People, made: Sequence[FaceChip], fill: int) -> ChipSet:
     good = np.array([chip.error is None for chip in made])
     failed = {str(n): str(c.error) for n, c in zip(people.table["photo"], made) if c.error is not None}
     classes = {"case": people.case, "control": ~people.case}
@@ -351,7 +354,7 @@ def _gather(people: People, made: Sequence[FaceChip]) -> ChipSet:
     if not keep.any():
         raise InputError("No matched set has a case and a control whose photographs gave chips.")
     chips = tuple(replace(chip) for chip, k in zip(made, keep) if k)
-    return ChipSet(people.rows(keep), chips, failed, quality, failures)
+    return ChipSet(people.rows(keep), chips, failed, quality, failures, fill)
 
 
 def _complete(people: People, good: Bools) -> Bools:

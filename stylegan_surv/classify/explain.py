@@ -257,7 +257,7 @@ def explain(
             progress(int(np.searchsorted(levels, k)) + 1, len(levels))
     means = {name: _class_means(maps, case) for name, maps in laid.items()}
     cover = np.mean([warp.lay(chipset.chips[i].cover, points[i]) for i in chosen], axis=0)
-    face = np.mean([warp.lay(pixels[i] / 255.0, points[i]) for i in chosen], axis=0)
+    face = np.mean([warp.lay(pixels[i] / 255.0, points[i], chipset.fill / 255) for i in chosen], axis=0)
     masks = part_masks(warp.points, cover)
     shares = {
         name: _shares(masks, *(means[m][name] for m in ("cam", "guided", "permuted")))

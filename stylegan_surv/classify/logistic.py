@@ -91,7 +91,8 @@ def fit_ridge(x: Floats, case: Bools, *, scale: bool, penalty: float | None = No
     divisor = np.where(spread > 1e-9, spread, np.inf) if scale else np.ones(x.shape[1])
     cut = FARTHEST if scale else np.inf
     z = np.clip((x - mean) / divisor, -cut, cut)
-    z = z - z.mean(axis=0) if scale else z
+    shift = z.mean(axis=0)  # cut-off values no longer have the mean 0
+    z = z - shift
     vectors, values, axes = _leading(z)
     y = case.astype(float)
     weight = np.where(case, 0.5 / max(y.mean(), 1e-9), 0.5 / max(1 - y.mean(), 1e-9))
@@ -99,7 +100,8 @@ def fit_ridge(x: Floats, case: Bools, *, scale: bool, penalty: float | None = No
         penalty = CURVATURE * _by_gcv(values**2, vectors.T @ (y - y.mean()), float(y.var() * len(y)), len(y))
     scores = np.column_stack([vectors * values, np.ones(len(y))])
     b = newton(scores, y, np.append(np.full(len(values), penalty), 1e-9), weight)
-    return RidgeFit(mean, divisor, axes.T @ b[:-1], float(b[-1]), penalty, cut)
+    coef = axes.T @ b[:-1]
+    return RidgeFit(mean, divisor, coef, float(b[-1] - shift @ coef), penalty, cut)
 
 
 def _leading(z: Floats) -> tuple[Floats, Floats, Floats]:

@@ -17,6 +17,7 @@ from stylegan_surv.survival.metrics.interval import LEVEL, Interval
 
 RESAMPLES = 1000
 GRID = 51  # false positive rates at which the curve is drawn
+FLAT = 0.1  # SD of log odds below which nothing is predicted that could be calibrated
 TWICE = 2.0
 """Cross-validation judges each pair of people twice, once with either in training. For a linear score without signal
 the sum over folds is twice a sum over disjoint pairs: its variance is twice what resampling the test people gives."""
@@ -150,11 +151,11 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: float)
 
 
 def calibration_slope(case: Bools, logit: Floats, fold: Ints) -> float:
-    """Slope of the outcome's log odds on the predicted ones, with an intercept per fold; below 1 is overfit."""
+    """Slope of the outcome's log odds on the predicted ones, with an intercept per fold; NaN without spread."""
     here = (fold >= 0) & np.isfinite(logit)
     levels = np.unique(fold[here])
     x = np.column_stack([logit[here], *[(fold[here] == k).astype(float) for k in levels]])
-    if logit[here].std() < 1e-9:
+    if logit[here].std() < FLAT:
         return float("nan")
     penalty = np.full(x.shape[1], 1e-8)  # keeps separable data finite
     return float(newton(x, case[here].astype(float), penalty)[0])

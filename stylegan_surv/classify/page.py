@@ -26,6 +26,7 @@ from stylegan_surv.report.page import Figure
 
 PAGE = "report.html"
 ZOOM = 3  # of small pictures
+PAPER = 0.93  # grey that shows where a picture ends on a white page
 LARGEST_LAB = 10.0  # difference that is drawn in full colour
 Record = Mapping[str, Any]
 
@@ -204,7 +205,7 @@ def _averages(folder: Path, faces: bool) -> Record | None:
         for name, title in zip(names, ("Difference in lightness", "Lower end of its band", "Upper end")):
             shown[title] = _png(_signed(held[f"{sex}.{name}"][..., 0]))
         shown["Beyond chance"] = _png(
-            1 - 0.6 * held[f"{sex}.beyond"].max(axis=2, keepdims=True).repeat(3, axis=2)
+            PAPER - 0.6 * held[f"{sex}.beyond"].max(axis=2, keepdims=True).repeat(3, axis=2)
         )
         found.append({**row, "pictures": shown, "shape_figure": _shape(held, sex)})
     return {"sexes": found}
@@ -214,7 +215,7 @@ def _signed(values: Floats) -> Floats:
     """Blue below zero, white at it, red above."""
     strength = np.clip(values / LARGEST_LAB, -1, 1)[..., None]
     red, blue = np.array([0.84, 0.37, 0.0]), np.array([0.0, 0.45, 0.70])  # COLOURS[1] and COLOURS[0]
-    return np.asarray(1 - np.abs(strength) * (1 - np.where(strength > 0, red, blue)))
+    return np.asarray(PAPER - np.abs(strength) * (PAPER - np.where(strength > 0, red, blue)))
 
 
 def _shape(held: Mapping[str, Floats], sex: str) -> Figure:

@@ -46,7 +46,7 @@ class FaceWarp:
         self._corners = mesh.simplices[np.maximum(where, 0)]
         self._at = at
 
-    def lay(self, picture: Floats, points: Floats) -> Floats:
+    def lay(self, picture: Floats, points: Floats, beyond: float = 0.0) -> Floats:
         """A picture as it looks on the mean face.
 
         Parameters
@@ -54,11 +54,12 @@ class FaceWarp:
         picture : array of float, shape (h, w) or (h, w, c)
         points : array of float, shape (k, 2)
             Its mesh, in its pixels.
+        beyond : float
+            What lies outside the picture.
 
         Returns
         -------
         array of float, shape (side, side) or (side, side, c)
-            Beyond the picture its edge is continued.
         """
         source = np.einsum("nk,nkj->nj", self._weights, points[self._corners])
         outside = ~self.inside.ravel()
@@ -66,7 +67,8 @@ class FaceWarp:
         place = [source[:, 1] - 0.5, source[:, 0] - 0.5]
         layers = picture[..., None] if picture.ndim == 2 else picture
         laid = [
-            map_coordinates(layers[..., c], place, order=1, mode="nearest") for c in range(layers.shape[2])
+            map_coordinates(layers[..., c], place, order=1, mode="grid-constant", cval=beyond)
+            for c in range(layers.shape[2])
         ]
         stacked = np.stack(laid, axis=-1).reshape(self.side, self.side, -1)
         return stacked[..., 0] if picture.ndim == 2 else stacked
