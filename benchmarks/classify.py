@@ -240,7 +240,7 @@ def camera(sizes: Sizes, work: Path) -> dict[str, Any]:
             table, _ = write(
                 place / "photos", sizes.camera, 50 + seed, DELTA if name == "clean" else 0.0, shot
             )
-            settings = StudySettings(network=False, resamples=400, seed=seed)
+            settings = StudySettings(network=False, resamples=400, seed=seed, train=TrainSettings(copies=2))
             found = classify(match(read_people(table, place / "photos")), place / "study", settings)
             rows[name].append((float(found.arms[found.main].auc.estimate or 0.5), found.verdict.believable))
     by = {
