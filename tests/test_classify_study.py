@@ -108,12 +108,15 @@ def test_the_same_seed_gives_the_same_numbers_and_latents_are_an_arm(people, stu
     names = list(matched.people.table["photo_id"])
     w = np.random.default_rng(1).normal(size=(len(names), 2, 5)).astype(np.float32)
     w[matched.people.case] += 2
-    latents = Latents.from_arrays(w, names, names, {"generator": "none"})
+    latents = Latents.from_arrays(w[2:], names[2:], names[2:], {"generator": "none"})  # one pair has none
     found = classify(
         matched, people / "study", StudySettings(folds=3, network=False, resamples=50), latents=latents
     )
     assert found.arms["face numbers"].auc.estimate == study["train"]["arms"]["face numbers"]
     assert found.arms["latents"].auc.estimate > 0.9
+    lacking = found.scores["photo_id"].isin(names[:2])
+    assert found.scores.loc[lacking, "latents"].isna().all()
+    assert found.scores.loc[~lacking, "latents"].notna().all()
     assert found.main == "face numbers"
 
 

@@ -76,7 +76,7 @@ def background_inputs(rgb: Floats, wall: Floats) -> Floats:
 
 
 def residue_inputs(rgb: Floats, wall: Floats) -> Floats:
-    """Noise, sharpening and JPEG blocks outside the head, at the picture's own resolution."""
+    """Noise, sharpening and JPEG blocks outside the head, at the picture's own resolution up to 1,024 px a side."""
     luma = rgb @ np.array([0.299, 0.587, 0.114])
     sure = wall > SURELY
     if sure.sum() < LEAST_WALL:

@@ -144,9 +144,9 @@ def compare_shapes(
     rng = np.random.default_rng([seed, 41])
     shift, rest, free = _adjusted(flat, covariates, case, sets)
     basis = _components(flat, len(rest))
-    observed = _hotelling(*_adjusted(flat @ basis, covariates, case, sets))
+    observed = _hotelling(*_adjusted(flat @ basis, covariates, case, sets)[:2])
     null = [
-        _hotelling(*_adjusted(flat @ basis, covariates, permuted_cases(case, sets, rng), sets))
+        _hotelling(*_adjusted(flat @ basis, covariates, permuted_cases(case, sets, rng), sets)[:2])
         for _ in range(permutations)
     ]
     p = _by_landmark(shift.reshape(-1, 2), rest.reshape(len(rest), -1, 2), free)
@@ -176,7 +176,7 @@ def _components(flat: Floats, sets: int) -> Floats:
     return np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[2][:count].T
 
 
-def _hotelling(shift: Floats, residual: Floats, free: int) -> float:
+def _hotelling(shift: Floats, residual: Floats) -> float:
     """T² of a mean difference whose sampling covariance is residualᵀ·residual."""
     return float(shift @ np.linalg.pinv(residual.T @ residual) @ shift)
 

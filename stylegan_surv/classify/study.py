@@ -114,10 +114,7 @@ def classify(
             _network(kept, data.case, data.sets, data.fold, folder, settings, progress),
         )
     for name, kind, x, scale in _linear_arms(chipset, kept, latents):
-        known = np.isfinite(x).all(axis=1)
-        fold = np.where(known, data.fold, -1)
-        found = cross_validated(np.nan_to_num(x), data.case, data.sets, fold, scale=scale, seed=settings.seed)
-        scored[name] = (kind, found)
+        scored[name] = (kind, _linear(x, data, scale, settings.seed))
     result = _compare(matched, chipset, data, scored, _left_out(kept, data, folder, settings), settings)
     result.save(folder)
     return result
@@ -159,6 +156,17 @@ def _linear_arms(
         yield name, "without face", chipset.input(name), True
     for name in WITH_BOTH:
         yield name, "both", chipset.input(name), True
+
+
+def _linear(x: Floats, data: _Data, scale: bool, seed: int) -> Scored:
+    """Ridge on those whose numbers are known; the others neither train nor test it."""
+    known = np.isfinite(x).all(axis=1)
+    found = cross_validated(
+        x[known], data.case[known], data.sets[known], data.fold[known], scale=scale, seed=seed
+    )
+    logit, positive = np.full(len(x), np.nan), np.zeros(len(x), bool)
+    logit[known], positive[known] = found.logit, found.positive
+    return Scored(logit, positive)
 
 
 def _age_sex(table: pd.DataFrame) -> Floats:
@@ -263,10 +271,16 @@ def _compare(
     )
     return Classification(
         verdict, main, arms,
-        {n: Interval.of_samples(samples[main] - samples[n]) for n in samples if n != main},
+        {n: _difference(data, scored[main][1], s, samples[n]) for n, (_, s) in scored.items() if n != main},
         _subgroups(data, chipset, scored[main][1]),
         tables, held_out, _flow(matched, chipset, data), matched.balance, least, asdict(settings), data.table, scores,
     )  # fmt: skip
+
+
+def _difference(data: _Data, main: Scored, other: Scored, samples: Floats) -> Interval:
+    """AUC of the main arm minus that of another, on the people whom both have scored."""
+    both = np.where(np.isfinite(other.logit), main.logit, np.nan)
+    return Interval.of_samples(measures.auc(data.case, both, data.fold, data.m) - samples)
 
 
 def _arm(name: str, kind: Kind, scored: Scored, samples: Floats, data: _Data) -> Arm:
