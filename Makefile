@@ -29,7 +29,7 @@ test: lint docs
 test-all: lint docs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m "not gpu"
 
-BENCHMARKS := ops cox metrics_speed recovery inversion_truth
+BENCHMARKS := ops cox metrics_speed recovery inversion_truth classify
 bench: $(STAMP)
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 

@@ -19,7 +19,7 @@ GROUND = (
 )  # fmt: skip
 STAGES = (
     "cohort", "faces", "gan", "inversion", "survival", "audit", "attribute", "study", "report",
-    "withdrawal", "simulate", "demo", "cli",
+    "classify", "withdrawal", "simulate", "demo", "cli",
 )  # fmt: skip
 # statistics know no picture, no network and no file of a cohort
 NARROW = {"survival": set(GROUND), "cuda_ops": set[str]()}

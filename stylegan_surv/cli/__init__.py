@@ -30,12 +30,21 @@ COMMANDS = {
     "edit": ("edit", "Draw a photograph along the health attribute."),
     "forget": ("forget", "Remove what is kept of a patient who withdraws."),
     "demo": ("demo", "The whole line on simulated patients, with a known truth."),
+    "classify": ("classify", "Tell cases from controls by their faces, and ask what else could."),
     "convert": ("convert", "Read a StyleGAN2 checkpoint of any layout and write it as safetensors."),
     "fetch-weights": ("fetch_weights", "Fetch an auxiliary network once, against a pinned hash."),
     "zoo": ("zoo", "List the bundled networks with their cards."),
     "doctor": ("doctor", "Tell what this machine runs and why."),
 }
-RESUMING = ("align", "embed", "train", "finetune", "grow", "train-encoder")  # what was interrupted goes on
+RESUMING = (
+    "align",
+    "embed",
+    "train",
+    "finetune",
+    "grow",
+    "train-encoder",
+    "classify",
+)  # what was interrupted goes on
 LIKE = 0.6  # similarity from which a name is suggested, as Python's difflib has it
 
 

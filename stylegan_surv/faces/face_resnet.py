@@ -86,9 +86,12 @@ class FaceResNet(nn.Module):
                 f"the face recogniser takes chips [n, 3, {SIDE}, {SIDE}], got {list(images.shape)}: "
                 "cut them with stylegan_surv.faces.recognition_chip.cut"
             )
-        levels = (images + 1) * 127.5
-        found: Tensor = self.stages(self.stem((levels - self.mean) / SCALE))
+        found: Tensor = self.stages(self.stem(self.levels(images)))
         return found
+
+    def levels(self, images: Tensor) -> Tensor:
+        """Images in [−1, 1] as the first convolution takes them."""
+        return ((images + 1) * 127.5 - self.mean) / SCALE
 
     def features(self, images: Tensor) -> Tensor:
         """What the descriptor is computed from: the maps' means [n, 256]."""
