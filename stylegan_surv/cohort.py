@@ -19,7 +19,13 @@ from stylegan_surv.errors import InputError
 
 REQUIRED = ("patient_id", "photo", "time", "event")
 OPTIONAL = ("entry", "photo_date", "origin_date")
-DERIVED = ("photo_id", "path", "photo_time", "n_photos")  # made here; ignored in a table that was read before
+DERIVED = (
+    "photo_id",
+    "path",
+    "photo_time",
+    "n_photos",
+    "event_cause",
+)  # made here; ignored in a table that was read before
 NOMINAL = ("sex", "entity", "site", "camera", "era")  # labels even where they are coded as numbers
 NUMERIC = ("age",)
 LABELS = (
@@ -31,6 +37,11 @@ LABELS = (
     "path",
     *NOMINAL,
 )  # never read as numbers
+MOST_CAUSES = 20  # of death; a larger number in `event` is a code of something else
+ONE_CAUSE = (
+    "1 (died) or 0 (censored); where the numbers are causes of death, say which one counts (--cause 1, in Python "
+    "cause=1): other deaths are counted as such, they are no censorings"
+)
 PER_PHOTO = ("camera",)  # may differ between photographs of one patient; every other covariate may not
 ISO_DATE = r"^(\d{4}-\d{2}-\d{2})(?:[T ].*)?$"
 DAYS = {"days": 1.0, "weeks": 7.0, "months": 365.25 / 12, "years": 365.25}  # length of a time unit in days
@@ -120,6 +131,7 @@ def read_cohort(
     columns: Mapping[str, str] | None = None,
     time_unit: str = "years",
     time_origin: str = "",
+    cause: int | None = None,
     check_photos: bool = True,
 ) -> Cohort:
     """Read and check a clinical table with one row per photograph.
@@ -139,6 +151,9 @@ def read_cohort(
         Unit of ``time`` and ``entry``.
     time_origin : str
         What time zero is ("first radiotherapy").
+    cause : int, optional
+        Which number in ``event`` is the event where the numbers are causes of death: 0 is censored, every other
+        number a death that competes with it. Without it, ``event`` holds 0 and 1 alone.
     check_photos : bool
         Whether a photograph that is not in `photos` is a fault of its own; of a table that has other faults it
         is always told with them.
@@ -166,7 +181,7 @@ def read_cohort(
     faults = Faults(raw)
     names = _names(given, faults, None if photos is None else _folder(photos))
     frame = given.apply(blank).assign(**names)
-    out = _outcome(frame, faults, time_unit)
+    out = _outcome(frame, faults, time_unit, cause)
     covariates = [name for name in frame.columns.astype(str) if name not in (*REQUIRED, *OPTIONAL, *DERIVED)]
     flags = []
     for name in covariates:
@@ -182,9 +197,10 @@ def read_cohort(
 
     out["entry"] = out.groupby("patient_id")["entry"].transform("max")
     first = ["photo_id", "patient_id", "photo", "path", "time", "event", "entry", "photo_time"]
+    first += ["event_cause"] if "event_cause" in out else []
     dates = [name for name in ("photo_date", "origin_date") if name in out]
     out = out[[*first, *dates, *covariates]]
-    flags = [*_time_flags(out, time_origin), *flags]
+    flags = [*_time_flags(out, time_origin), *_cause_flags(out, cause), *flags]
     return Cohort(out, _patients(out, covariates), covariates, time_unit, time_origin, tuple(flags), folder)
 
 
@@ -288,7 +304,7 @@ def _names(given: pd.DataFrame, faults: Faults, folder: Path | None) -> dict[str
     return {"patient_id": patients, "photo": tidy}
 
 
-def _outcome(frame: pd.DataFrame, faults: Faults, unit: str) -> pd.DataFrame:
+def _outcome(frame: pd.DataFrame, faults: Faults, unit: str, cause: int | None) -> pd.DataFrame:
     """Identity, outcome and time zero of every row, as typed columns."""
     out = frame[["patient_id", "photo"]].copy()
 
@@ -296,15 +312,7 @@ def _outcome(frame: pd.DataFrame, faults: Faults, unit: str) -> pd.DataFrame:
     good_time = np.isfinite(out["time"]) & (out["time"] > 0)
     faults.add(~good_time, "time", frame["time"], f"{unit} of follow-up, a number above 0")
 
-    event = (
-        frame["event"]
-        .astype("string")
-        .str.lower()
-        .astype(object)
-        .map({"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1})
-    )
-    faults.add(event.isna(), "event", frame["event"], "1 (died) or 0 (censored)")
-    out["event"] = event == 1
+    _events(out, frame["event"], faults, cause)
 
     given = frame["entry"] if "entry" in frame else pd.Series([None] * len(frame), dtype=object)
     out["entry"] = numbers(given).astype(float)
@@ -314,6 +322,30 @@ def _outcome(frame: pd.DataFrame, faults: Faults, unit: str) -> pd.DataFrame:
     faults.add(late, "entry", given, "an entry before the end of follow-up (entry < time)")
     out["entry"] = out["entry"].fillna(0.0)
     return _time_zero(out, frame, good_time, faults, unit)
+
+
+def _events(out: pd.DataFrame, given: pd.Series, faults: Faults, cause: int | None) -> None:
+    """Add `event` and, where causes of death are told apart, `event_cause`: 1 the event, from 2 on other causes."""
+    text = given.astype("string").str.lower().astype(object)
+    if cause is None:
+        event = text.map({"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1})
+        several = numbers(given).astype(float).ge(2).any()
+        faults.add(event.isna(), "event", given, ONE_CAUSE if several else "1 (died) or 0 (censored)")
+        out["event"] = event == 1
+        return
+    code = numbers(given).astype(float)
+    bad = ~((code >= 0) & (code <= MOST_CAUSES) & (code % 1 == 0))
+    faults.add(bad, "event", given, f"0 (censored) or the number of a cause of death, up to {MOST_CAUSES}")
+    code = code.where(~bad, 0).astype(int)
+    out["event"] = code == cause
+    others = sorted(set(code) - {0, cause})
+    number = {0: 0, cause: 1, **{other: 2 + k for k, other in enumerate(others)}}
+    out["event_cause"] = code.map(number).astype(int)
+    if not out["event"].any():
+        raise InputError(
+            f"cause is {cause}, and no row of `event` holds it; it holds {sorted(set(code))}. Give the number of the "
+            "cause of death that the study is about."
+        )
 
 
 def _time_zero(
@@ -401,10 +433,22 @@ def _is_index(table: pd.DataFrame) -> pd.Series:
 def _patients(table: pd.DataFrame, covariates: list[str]) -> pd.DataFrame:
     # per-photo covariates come from the index photographs; gaps are filled from the patient's other rows
     index_first = pd.concat([table[_is_index(table)], table])
-    first = index_first.groupby("patient_id", sort=False)[["time", "event", "entry", *covariates]].first()
+    outcome = ["time", "event", "entry", *(["event_cause"] if "event_cause" in table else [])]
+    first = index_first.groupby("patient_id", sort=False)[[*outcome, *covariates]].first()
     patients = first.loc[table["patient_id"].unique()]
     patients["n_photos"] = table.groupby("patient_id")["photo_id"].size()
     return patients.reset_index()
+
+
+def _cause_flags(table: pd.DataFrame, cause: int | None) -> list[str]:
+    """Which deaths count, in words."""
+    if cause is None:
+        return []
+    died = table.groupby("patient_id")["event_cause"].first()
+    return [
+        f"Deaths of cause {cause} count ({(died == 1).sum()} patients); {(died > 1).sum()} patients died of other "
+        "causes, which compete with it. Risks are cumulative incidences, and 1 − S(t) is that of the cause."
+    ]
 
 
 def _time_flags(table: pd.DataFrame, origin: str) -> list[str]:

@@ -105,11 +105,14 @@ class TableOptions:
     time_unit : {"years", "months", "weeks", "days"}
     time_origin : str
         What time zero is, in words.
+    cause : int, optional
+        Which number in ``event`` is the event; others but 0 compete with it.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     time_unit: str = TIME_UNITS[0]
     time_origin: str = ""
+    cause: int | None = None
 
     def read(
         self, table: str | Path, photos: str | Path | None = None, *, check_photos: bool = True
@@ -123,6 +126,7 @@ class TableOptions:
             columns=self.columns,
             time_unit=self.time_unit,
             time_origin=self.time_origin,
+            cause=self.cause,
             check_photos=check_photos,
         )
 
@@ -142,6 +146,12 @@ def table_options(command: Command) -> Command:
             "--time-origin",
             default=TableOptions.time_origin,
             help="Say what time zero is, in words: diagnosis, start of treatment. [default: not stated]",
+        ),
+        click.option(
+            "--cause",
+            type=click.IntRange(1),
+            help="Take this number in `event` as the event, and other causes of death as competing. "
+            "[default: event is 0 or 1]",
         ),
     )
     return gathered(TableOptions, "reading", options)(command)

@@ -30,6 +30,7 @@ from stylegan_surv.survival.metrics.concordance import (
 )
 from stylegan_surv.survival.metrics.interval import LEVEL, RESAMPLES, Interval
 from stylegan_surv.survival.metrics.kaplan_meier import at_risk
+from stylegan_surv.survival.metrics.pairs import precluded_counts
 from stylegan_surv.survival.metrics.resamples import Resamples, multiplicities
 from stylegan_surv.survival.validation.out_of_fold import Scores, scores_of
 
@@ -218,7 +219,9 @@ class _Evaluation:
 
     def metrics(self, scores: Scores) -> dict[str, Floats]:
         """Every metric, [B]."""
-        setting = self.setting
+        setting, data = self.setting, self.resamples.data
+        if data.competing is not None:
+            return self._where_deaths_compete(scores)
         values = {names.HARRELL_C: self._c(scores, self.harrell), names.UNO_C: self._c(scores, self.uno)}
         if setting.strata is not None:
             values[names.STRATIFIED_C] = self._c(scores, self.harrell, setting.strata)
@@ -227,6 +230,56 @@ class _Evaluation:
         if scores.has_survival:
             values |= self._brier(scores) | self._calibration(scores) | self._net_benefit(scores)
         return values
+
+    def _where_deaths_compete(self, scores: Scores) -> dict[str, Floats]:
+        """Metrics of the cumulative incidence F₁; with delayed entry C alone, of the cause-specific hazard.
+
+        Slope and ICI would need a regression of the subdistribution and are left out.
+        """
+        data, setting = self.resamples.data, self.setting
+        if data.entry is not None:
+            return {names.HARRELL_C: self._c(scores, self.harrell)}
+        known = scores.horizons[scores.horizons <= setting.tau]
+        incidence = replace(scores, risk=1 - scores.at(known[-1] if len(known) else scores.horizons[0]))
+        values = {
+            names.HARRELL_C: self._c_of_incidence(incidence, self.harrell, 0),
+            names.UNO_C: self._c_of_incidence(incidence, self.uno, 1),
+        }
+        for t in setting.horizons:
+            at = replace(scores, risk=1 - scores.at(t))
+            values[names.at(names.AUC, t)] = accuracy.auc(at, self.resamples, t, self._at(t))
+        values |= self._brier(scores) | self._net_benefit(scores)
+        free = self.resamples.survival().at(np.array([setting.main]))[0]
+        m = self.resamples.m
+        oe = [
+            (1 - free) / ((1 - s[k]) @ m[k] / m[k].sum(axis=0))
+            for s in scores.at(setting.main)
+            for k in [np.isfinite(s)]
+        ]
+        return values | {names.OE: np.mean(oe, axis=0)}
+
+    def _c_of_incidence(self, scores: Scores, weight: PairWeights, power: int) -> Floats:
+        """C of F₁: those who died of another cause count as if they lived for ever (Wolbers et al. 2009).
+
+        With `power` 1 pairs are weighted by the inverse probability of having been observed (2014), with 0 not.
+        """
+        data, m = self.resamples.data, self.resamples.m
+        g = np.where(self.resamples.g_own > 0, self.resamples.g_own, np.inf) ** power
+        own = np.sqrt(weight.event) if power else weight.event + np.zeros_like(g)
+        apart = (
+            data.time
+            if data.competing is None
+            else np.where(data.competing, np.nextafter(data.time, -np.inf), data.time)
+        )  # at a tie the pair is counted once, as precluded
+        surviving = repeat_pairs(scores, replace(data, time=apart, cause=None), weight)
+        each = []
+        for pairs in surviving:
+            group = np.asarray(pairs.group)
+            outliving = pairs.counts(m)
+            precluded = precluded_counts(data, pairs.risk, group, own, 1 / g, m)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                each.append((outliving[0] + precluded[0]) / (outliving[1] + precluded[1]))
+        return np.asarray(np.mean(each, axis=0))
 
     def _at(self, t: float) -> Floats:
         if t not in self._weights:
@@ -338,6 +391,7 @@ def metric_samples(
     models = [str(name) for name in oof["model"].unique()]
     scores = {name: scores_of(oof[oof["model"] == name], outcome) for name in models}
     data = checked(outcome.time, outcome.event, np.zeros(len(outcome.time)), outcome.entry, strata, None)
+    data = replace(data, cause=outcome.cause)
     setting = _Setting(horizons, default_tau(outcome) if tau is None else tau, thresholds, data.strata)
     parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in models}
     m = multiplicities(len(outcome.time), n_boot, seed)
@@ -354,7 +408,7 @@ def metric_samples(
         name: {k: np.concatenate([p[k] for p in each]) for k in each[0]} for name, each in parts.items()
     }
     for name, s in scores.items():
-        if s.has_survival:
+        if s.has_survival and outcome.competing is None:
             values[name] |= goodness_of_fit(s, outcome, setting.tau)
     return MetricSamples(values)
 
@@ -376,7 +430,7 @@ def oof_metrics(
     samples = metric_samples(
         oof, outcome, strata=strata, horizons=horizons, tau=tau, n_boot=n_boot, seed=seed, progress=progress
     )
-    g = censoring_survival(outcome.time, outcome.event, entry=outcome.entry).at(np.array([tau]), left=True)
+    g = censoring_survival(outcome.time, outcome.observed, entry=outcome.entry).at(np.array([tau]), left=True)
     settings = MetricSettings(
         tuple(map(float, horizons)), middle(horizons), float(tau), float(g[0, 0]), n_boot, seed
     )

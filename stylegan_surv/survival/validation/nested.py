@@ -19,15 +19,18 @@ from stylegan_surv.survival.cox.gram import gram
 from stylegan_surv.survival.cox.ridge import CoxRidge
 from stylegan_surv.survival.design import ClinicalDesign
 from stylegan_surv.survival.engines.base import RiskModel, check_matrix
+from stylegan_surv.survival.engines.competing import cumulative_incidence_from_hazards
 from stylegan_surv.survival.engines.forests import SurvivalForest
 from stylegan_surv.survival.engines.fusion import FOLDS, LateFusion
 from stylegan_surv.survival.engines.registry import INNER_FOLDS, make_model
+from stylegan_surv.survival.metrics.kaplan_meier import breslow
 from stylegan_surv.survival.outcome import Outcome
 from stylegan_surv.survival.validation.folds import NEVER, make_folds
 from stylegan_surv.survival.validation.out_of_fold import CHOSEN, OutOfFold
 
 # patients up to which every fold shares one Gram matrix (8 n^2 bytes for each penalty group)
 GRAM_LIMIT = 5000
+LEAST_DEATHS = 10  # of a competing cause for a model of it; the hazard of a rarer one is the same for all
 QUARTILES = (0.25, 0.5, 0.75)  # of the event times: the horizons where none are given
 
 
@@ -162,6 +165,11 @@ class Arm:
         kinds = [type(last)]
         if self.clinical is not None and not _frees_columns(last):
             kinds.append(LateFusion)
+        if outcome.competing is not None and not issubclass(kinds[-1], RiskModel):
+            raise InputError(
+                f"model {self.name}: {kinds[-1].__name__} cannot tell causes of death apart. Take cox-ridge, which is "
+                "fitted for every cause, or take every death as the event."
+            )
         for kind in kinds:
             for what in outcome.fit_params:
                 if what in getattr(kind, "refuses", ()):
@@ -296,17 +304,59 @@ def _one_fold(
     known.require_events(1, f"training part of a fold ({len(train)} patients)")
     together = None if groups is None else groups[train]
     with threadpool_limits(1):
-        if kernels is not None:
-            model, risk, chosen = _fit_on_gram(arm, kernels, known, together, train, test)
-            curves = model.survival_from_risk(risk, times, _rows(outcome.strata, test), pool_unseen=True)
-            return _Fold(test, risk, curves, chosen)
-        model, B = _fit_plainly(arm, known, together, train, test)
-        risk = np.asarray(model.predict(B), float)
-        if isinstance(model, RiskModel):
-            curves = model.survival_from_risk(risk, times, _rows(outcome.strata, test), pool_unseen=True)
+        first = _fit(arm, kernels, known, together, train, test)
+        if outcome.competing is not None:
+            curves = _free_of_the_event(first, arm, kernels, outcome, together, train, test, times)
+        elif isinstance(first.model, RiskModel):
+            strata = _rows(outcome.strata, test)
+            curves = first.model.survival_from_risk(first.risk, times, strata, pool_unseen=True)
         else:
-            curves = _curves(model, B, times)
-        return _Fold(test, risk, curves, _learnt(model))
+            curves = _curves(first.model, first.columns, times)
+        return _Fold(test, first.risk, curves, first.chosen)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A model of the training patients, and what it makes of the others."""
+
+    model: Any
+    risk: Array
+    chosen: dict[str, float]
+    columns: Any  # the others' columns as the model takes them; None on a Gram matrix
+
+
+def _fit(
+    arm: Arm, kernels: list[Array] | None, known: Outcome, groups: Array | None, train: Array, test: Array
+) -> _Fitted:
+    if kernels is not None:
+        return _Fitted(*_fit_on_gram(arm, kernels, known, groups, train, test), None)
+    model, columns = _fit_plainly(arm, known, groups, train, test)
+    return _Fitted(model, np.asarray(model.predict(columns), float), _learnt(model), columns)
+
+
+def _free_of_the_event(
+    first: _Fitted,
+    arm: Arm,
+    kernels: list[Array] | None,
+    outcome: Outcome,
+    groups: Array | None,
+    train: Array,
+    test: Array,
+    times: tuple[float, ...],
+) -> Array:
+    """1 − F₁ of the test patients where other deaths compete: the same model is fitted for every cause."""
+    known, strata = outcome.subset(train), _rows(outcome.strata, test)
+    grid = np.unique(known.time[known.observed])
+    hazards = [first.model.cumulative_hazard(first.risk, grid, strata, pool_unseen=True)]
+    for cause in range(2, int(np.max(outcome.cause)) + 1):
+        died = known.of_cause(cause)
+        if died.event.sum() >= LEAST_DEATHS:
+            other = _fit(arm, kernels, died, groups, train, test)
+            hazards.append(other.model.cumulative_hazard(other.risk, grid, strata, pool_unseen=True))
+        else:
+            rate = breslow(np.zeros(len(died)), died.time, died.event, grid, died.entry)
+            hazards.append(np.broadcast_to(rate, hazards[0].shape))
+    return 1.0 - cumulative_incidence_from_hazards(hazards, np.searchsorted(grid, times, side="right") - 1)
 
 
 def _fit_on_gram(
