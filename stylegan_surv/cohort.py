@@ -18,6 +18,7 @@ from stylegan_surv._table import Faults, blank, identity, numbers, present, read
 from stylegan_surv.errors import InputError
 
 REQUIRED = ("patient_id", "photo", "time", "event")
+UNKNOWN = {"time": "1e6", "event": "0"}  # of patients who have not been followed yet
 OPTIONAL = ("entry", "photo_date", "origin_date")
 DERIVED = (
     "photo_id",
@@ -111,6 +112,20 @@ class Cohort:
         flag = f"Landmark analysis at {at} {self.time_unit} after time zero: {len(patients)} patients."
         return replace(self, table=rows.reset_index(drop=True), patients=patients, flags=(*self.flags, flag))
 
+    def in_unit(self, unit: str) -> Cohort:
+        """The same cohort with its times in another unit, one of `DAYS`."""
+        if unit not in DAYS:
+            raise InputError(f"time_unit is '{unit}'; expected one of {', '.join(DAYS)}.")
+        if unit == self.time_unit:
+            return self
+        ratio = DAYS[self.time_unit] / DAYS[unit]
+
+        def scaled(frame: pd.DataFrame) -> pd.DataFrame:
+            times = [name for name in ("time", "entry", "photo_time") if name in frame]
+            return frame.assign(**{name: frame[name] * ratio for name in times})
+
+        return replace(self, table=scaled(self.table), patients=scaled(self.patients), time_unit=unit)
+
     def subset(self, patient_ids: Iterable[str]) -> Cohort:
         """Cohort of these patients only, in the cohort's own order; unknown identifiers are an InputError."""
         wanted = set(patient_ids)
@@ -132,6 +147,7 @@ def read_cohort(
     time_unit: str = "years",
     time_origin: str = "",
     cause: int | None = None,
+    followed: bool = True,
     check_photos: bool = True,
 ) -> Cohort:
     """Read and check a clinical table with one row per photograph.
@@ -154,6 +170,9 @@ def read_cohort(
     cause : int, optional
         Which number in ``event`` is the event where the numbers are causes of death: 0 is censored, every other
         number a death that competes with it. Without it, ``event`` holds 0 and 1 alone.
+    followed : bool
+        False for patients whose risk is to be predicted: the table needs no ``time`` and ``event``, and those of the
+        cohort then mean nothing.
     check_photos : bool
         Whether a photograph that is not in `photos` is a fault of its own; of a table that has other faults it
         is always told with them.
@@ -177,7 +196,16 @@ def read_cohort(
         raise InputError(f"time_unit is '{time_unit}'; expected one of {', '.join(DAYS)}.")
     named = columns or {}
     raw = read_table(table, labels=[named.get(name, name) for name in LABELS])
-    given = _rename(raw.frame, named, raw.source)
+    frame = raw.frame
+    if not followed:
+        frame = frame.assign(
+            **{
+                theirs: value
+                for ours, value in UNKNOWN.items()
+                if (theirs := named.get(ours, ours)) not in frame
+            }
+        )
+    given = _rename(frame, named, raw.source)
     faults = Faults(raw)
     names = _names(given, faults, None if photos is None else _folder(photos))
     frame = given.apply(blank).assign(**names)
@@ -336,14 +364,14 @@ def _events(out: pd.DataFrame, given: pd.Series, faults: Faults, cause: int | No
     code = numbers(given).astype(float)
     bad = ~((code >= 0) & (code <= MOST_CAUSES) & (code % 1 == 0))
     faults.add(bad, "event", given, f"0 (censored) or the number of a cause of death, up to {MOST_CAUSES}")
-    code = code.where(~bad, 0).astype(int)
-    out["event"] = code == cause
-    others = sorted(set(code) - {0, cause})
+    causes = code.where(~bad, 0).astype(int)
+    out["event"] = causes == cause
+    others = sorted(set(causes) - {0, cause})
     number = {0: 0, cause: 1, **{other: 2 + k for k, other in enumerate(others)}}
-    out["event_cause"] = code.map(number).astype(int)
+    out["event_cause"] = causes.map(number).astype(int)
     if not out["event"].any():
         raise InputError(
-            f"cause is {cause}, and no row of `event` holds it; it holds {sorted(set(code))}. Give the number of the "
+            f"cause is {cause}, and no row of `event` holds it; it holds {sorted(set(causes))}. Give the number of the "
             "cause of death that the study is about."
         )
 

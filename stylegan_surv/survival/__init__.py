@@ -29,6 +29,7 @@ _WHERE = {
     "SurvivalForest": "engines.forests",
     "Forecast": "engines.forests",
     "LateFusion": "engines.fusion",
+    "Prognosis": "engines.prognosis",
     "MODELS": "engines.registry",
     "make_model": "engines.registry",
     "OutOfFold": "validation.out_of_fold",

@@ -146,6 +146,11 @@ class Outcome:
         """Whether follow-up ended with a death of any cause, shape (n,): what is not censored."""
         return self.event if self.cause is None else self.cause > 0
 
+    @property
+    def causes(self) -> range:
+        """The numbers of all causes of death, 1 (the event) first."""
+        return range(1, 2 if self.cause is None else int(self.cause.max(initial=1)) + 1)
+
     def of_cause(self, cause: int) -> Outcome:
         """The same follow-up with the deaths of `cause` as the event and all others as censorings.
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from stylegan_surv._types import Array
 
+LEAST_DEATHS = 10  # of a competing cause for a model of it; the hazard of a rarer one is the same for all
+
 
 def cumulative_incidence_from_hazards(hazards: Sequence[Array], at: Array) -> Array:
     """F₁ at the columns `at`, from cumulative cause-specific hazards on one grid of times.

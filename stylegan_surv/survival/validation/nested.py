@@ -19,9 +19,15 @@ from stylegan_surv.survival.cox.gram import gram
 from stylegan_surv.survival.cox.ridge import CoxRidge
 from stylegan_surv.survival.design import ClinicalDesign
 from stylegan_surv.survival.engines.base import RiskModel, check_matrix
-from stylegan_surv.survival.engines.competing import cumulative_incidence_from_hazards
+from stylegan_surv.survival.engines.competing import LEAST_DEATHS, cumulative_incidence_from_hazards
 from stylegan_surv.survival.engines.forests import SurvivalForest
-from stylegan_surv.survival.engines.fusion import FOLDS, LateFusion
+from stylegan_surv.survival.engines.fusion import (
+    FOLDS,
+    LateFusion,
+    beside_clinical,
+    columns_of,
+    frees_columns,
+)
 from stylegan_surv.survival.engines.registry import INNER_FOLDS, make_model
 from stylegan_surv.survival.metrics.kaplan_meier import breslow
 from stylegan_surv.survival.outcome import Outcome
@@ -30,7 +36,6 @@ from stylegan_surv.survival.validation.out_of_fold import CHOSEN, OutOfFold
 
 # patients up to which every fold shares one Gram matrix (8 n^2 bytes for each penalty group)
 GRAM_LIMIT = 5000
-LEAST_DEATHS = 10  # of a competing cause for a model of it; the hazard of a rarer one is the same for all
 QUARTILES = (0.25, 0.5, 0.75)  # of the event times: the horizons where none are given
 
 
@@ -163,7 +168,7 @@ class Arm:
         """Refuse before anything is fitted what the estimator cannot take into account."""
         last = _last(self.estimator)
         kinds = [type(last)]
-        if self.clinical is not None and not _frees_columns(last):
+        if self.clinical is not None and not frees_columns(last):
             kinds.append(LateFusion)
         if outcome.competing is not None and not issubclass(kinds[-1], RiskModel):
             raise InputError(
@@ -229,11 +234,6 @@ def _tell_cost(arms: Sequence[Arm], outcome: Outcome, fits: int) -> None:
 
 def _last(estimator: Any) -> Any:
     return estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-
-
-def _frees_columns(model: Any) -> bool:
-    """Whether covariates can stand beside the latents without a penalty; they are fused late otherwise."""
-    return "unpenalized" in model.get_params()
 
 
 def _estimators(models: Any, inner: int, shape: tuple[int, int] | None) -> dict[str, Any]:
@@ -348,7 +348,7 @@ def _free_of_the_event(
     known, strata = outcome.subset(train), _rows(outcome.strata, test)
     grid = np.unique(known.time[known.observed])
     hazards = [first.model.cumulative_hazard(first.risk, grid, strata, pool_unseen=True)]
-    for cause in range(2, int(np.max(outcome.cause)) + 1):
+    for cause in outcome.causes[1:]:
         died = known.of_cause(cause)
         if died.event.sum() >= LEAST_DEATHS:
             other = _fit(arm, kernels, died, groups, train, test)
@@ -396,11 +396,8 @@ def _fit_plainly(
 
 def _with_clinical(model: Any, A: Any, B: Any, clinical_A: Array, clinical_B: Array) -> tuple[Any, Any, Any]:
     """Covariates beside the latents, unpenalised where the model can; fused late where it cannot."""
-    if not _frees_columns(model):
-        return LateFusion(model), (A, clinical_A), (B, clinical_B)
-    p = A.shape[1]
-    model.set_params(unpenalized=np.arange(p, p + clinical_A.shape[1]))
-    return model, *(np.hstack([Z, C.astype(Z.dtype)]) for Z, C in ((A, clinical_A), (B, clinical_B)))
+    model = beside_clinical(model, A.shape[1], clinical_A.shape[1])
+    return model, columns_of(model, A, clinical_A), columns_of(model, B, clinical_B)
 
 
 def _split(estimator: Any) -> tuple[Any, Any]:
