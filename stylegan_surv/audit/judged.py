@@ -43,6 +43,8 @@ class Judged:
         The aligned photographs.
     recognition : array of float, shape (photos, 128), or None
         Face-recognition embeddings, rows as in `photos`.
+    linear : bool
+        Whether the numbers among the clinical variables act along lines.
     """
 
     x: Floats
@@ -58,6 +60,7 @@ class Judged:
     photos: pd.DataFrame
     chips: Chips | None
     recognition: Floats | None
+    linear: bool = False
 
     @property
     def photo(self) -> pd.DataFrame:

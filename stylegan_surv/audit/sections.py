@@ -17,7 +17,8 @@ from stylegan_surv.audit.photographs import AlikePair, across_patients
 from stylegan_surv.audit.rivals import CIRCUMSTANCES
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.duplicates import alike, same_picture
-from stylegan_surv.survival.design import ClinicalDesign, layer_groups, strata_from
+from stylegan_surv.survival.design import layer_groups, strata_from
+from stylegan_surv.survival.engines.curved import CurvedDesign
 from stylegan_surv.survival.metrics.interval import Interval
 from stylegan_surv.survival.metrics.table import default_tau, pooled_concordance
 from stylegan_surv.survival.outcome import Outcome
@@ -132,7 +133,11 @@ def _added(judged: Judged, n_permutations: int, seed: int, progress: Progress | 
     return added_value(
         GramCV(judged.x, judged.fold, seed=seed).out_of_fold_risk,
         judged.outcome,
-        ClinicalDesign().fit_transform(judged.table[clinical]) if clinical else None,
+        CurvedDesign(linear=judged.linear)
+        .fit(judged.table[clinical], judged.outcome)
+        .transform(judged.table[clinical])
+        if clinical
+        else None,
         fold=judged.fold,
         strata=judged.strata,
         n_permutations=n_permutations,

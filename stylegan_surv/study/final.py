@@ -134,18 +134,18 @@ def finish(data: StudyData, name: str, judged: Judged, curves: Curves) -> FinalM
     attribute = attribute_of(model, data.x, data.outcome, data.shape, data.covariates, data.latents)
     section = AttributeSection(attribute.split_half, attribute.risk_sd, nuisance_cosines(model, data))
     page = PageData.of(model, data, judged, curves)
-    prognoses = prognoses_of(data, name, model)
+    prognoses = prognoses_of(data, name, model, judged.linear)
     return FinalModel(
         model, attribute, section, page, prognoses, keyed_patients(data), synthetic_strip(attribute)
     )
 
 
-def prognoses_of(data: StudyData, name: str, photo: Any) -> dict[str, Prognosis]:
+def prognoses_of(data: StudyData, name: str, photo: Any, linear: bool) -> dict[str, Prognosis]:
     """The models that travel, fitted on all patients of `data`; `photo` is that of the event on the latents."""
     model = make_model(name, *data.shape)
     wanted: tuple[Which, ...] = ("photo",) if data.covariates is None else WHICH
     return {
-        which: Prognosis(which, None if which == "clinical" else clone(model)).fit(
+        which: Prognosis(which, None if which == "clinical" else clone(model), linear).fit(
             data.x, data.outcome, data.covariates, photo if which == "photo" else None
         )
         for which in wanted

@@ -29,6 +29,8 @@ class StudySettings:
         1 / (1 + permutations).
     n_boot : int
         Bootstrap resamples of patients for the intervals.
+    linear : bool
+        Let every number among the clinical variables act along a line; by default along a penalised spline.
     horizons : sequence of float, optional
         Times for S(t) in the cohort's unit; by default the quartiles of event time with at least 10 % at risk.
     seed : int
@@ -57,6 +59,7 @@ class StudySettings:
     repeats: int = 3
     permutations: int = 199
     n_boot: int = RESAMPLES
+    linear: bool = False
     horizons: Sequence[float] | None = None
     seed: int = 0
     strict: bool = False
@@ -78,6 +81,7 @@ class StudySettings:
             "repeats",
             "permutations",
             "n_boot",
+            "linear",
             "seed",
             "compare",
             "edited",

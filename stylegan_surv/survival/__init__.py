@@ -24,6 +24,7 @@ _WHERE = {
     "strata_from": "design",
     "ClinicalDesign": "design",
     "CoxRidge": "cox.ridge",
+    "CurvedDesign": "engines.curved",
     "CoxElasticNet": "engines.elasticnet",
     "DeepSurv": "engines.deepsurv",
     "SurvivalForest": "engines.forests",

@@ -32,6 +32,7 @@ TRUSTED = frozenset(
         "stylegan_surv.survival.ClinicalDesign",
         "stylegan_surv.survival.CoxElasticNet",
         "stylegan_surv.survival.CoxRidge",
+        "stylegan_surv.survival.CurvedDesign",
         "stylegan_surv.survival.DeepSurv",
         "stylegan_surv.survival.Forecast",
         "stylegan_surv.survival.LateFusion",

@@ -12,11 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 from stylegan_surv._types import Array
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.cox.ridge import CoxRidge
-from stylegan_surv.survival.design import ClinicalDesign
 from stylegan_surv.survival.engines.base import RiskModel
 from stylegan_surv.survival.engines.competing import LEAST_DEATHS, cumulative_incidence_from_hazards
+from stylegan_surv.survival.engines.curved import CLINICAL_ALPHA, CurvedDesign
 from stylegan_surv.survival.engines.fusion import beside_clinical, columns_of
-from stylegan_surv.survival.engines.registry import CLINICAL_ALPHA
 from stylegan_surv.survival.outcome import Outcome
 
 Which = Literal["clinical", "photo", "both"]
@@ -32,10 +31,12 @@ class Prognosis(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         What it is told of a patient.
     model : estimator, optional
         Of the latents, unfitted; cloned for every cause. None for "clinical".
+    linear : bool
+        Let every number act along a line.
 
     Attributes
     ----------
-    design_ : ClinicalDesign or None
+    design_ : CurvedDesign or None
     models_ : list of estimator
         One for each cause of death, that of the event first.
     n_features_in_ : int
@@ -44,9 +45,10 @@ class Prognosis(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
 
     __module__ = "stylegan_surv.survival"  # the public path, which saved models carry
 
-    def __init__(self, which: Which = "both", model: Any = None) -> None:
+    def __init__(self, which: Which = "both", model: Any = None, linear: bool = False) -> None:
         self.which = which
         self.model = model
+        self.linear = linear
 
     def fit(
         self,
@@ -67,7 +69,9 @@ class Prognosis(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
             The model of the event, where it has been fitted before.
         """
         self.n_features_in_ = 0 if self.which == "clinical" else latents.shape[1]
-        self.design_ = None if self.which == "photo" else ClinicalDesign().fit(self._told(clinical))
+        self.design_ = None
+        if self.which != "photo":
+            self.design_ = CurvedDesign(linear=self.linear).fit(self._told(clinical), outcome)
         self.blind_ = [
             cause > 1 and int(outcome.of_cause(cause).event.sum()) < LEAST_DEATHS for cause in outcome.causes
         ]  # causes too rare for a model

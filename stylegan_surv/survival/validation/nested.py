@@ -17,9 +17,9 @@ from stylegan_surv._types import Array, Progress
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.cox.gram import gram
 from stylegan_surv.survival.cox.ridge import CoxRidge
-from stylegan_surv.survival.design import ClinicalDesign
 from stylegan_surv.survival.engines.base import RiskModel, check_matrix
 from stylegan_surv.survival.engines.competing import LEAST_DEATHS, cumulative_incidence_from_hazards
+from stylegan_surv.survival.engines.curved import CurvedDesign
 from stylegan_surv.survival.engines.forests import SurvivalForest
 from stylegan_surv.survival.engines.fusion import (
     FOLDS,
@@ -56,6 +56,8 @@ class Validation:
         Times for ``S(t)``; by default the quartiles of the event times.
     seed : int, default 0
         Of the divisions into folds.
+    linear : bool, default False
+        Let every number among the clinical columns act along a line; by default along a penalised spline.
     n_jobs : int, default 1
         Processes over folds (joblib; ``joblib.parallel_config(backend="dask")`` spreads them over a cluster).
     """
@@ -65,6 +67,7 @@ class Validation:
     inner: int = INNER_FOLDS
     horizons: Sequence[float] | None = None
     seed: int = 0
+    linear: bool = False
     n_jobs: int = 1
 
 
@@ -126,7 +129,7 @@ def nested_cv(
         raise InputError(f"X: got {len(X)} rows for {len(outcome)} patients of the outcome.")
     division = make_folds(outcome, how.folds, repeats=how.repeats, groups=groups, seed=how.seed)
     times = _horizons(outcome, how.horizons)
-    arms = _arms(_estimators(models, how.inner, shape), X, clinical)
+    arms = _arms(_estimators(models, how.inner, shape), X, clinical, how.linear)
     arms += _extra_arms(extra_matrices or {}, len(X), how.inner)
     for arm in arms:
         arm.check(outcome)
@@ -163,6 +166,7 @@ class Arm:
     estimator: Any
     X: Any  # array (n, p) or DataFrame
     clinical: pd.DataFrame | None = None
+    linear: bool = False  # every number of the clinical columns acts along a line
 
     def check(self, outcome: Outcome) -> None:
         """Refuse before anything is fitted what the estimator cannot take into account."""
@@ -246,19 +250,20 @@ def _estimators(models: Any, inner: int, shape: tuple[int, int] | None) -> dict[
     return {name: _set_inner(clone(estimator), inner) for name, estimator in models.items()}
 
 
-def _arms(estimators: Mapping[str, Any], X: Array, clinical: pd.DataFrame | None) -> list[Arm]:
+def _arms(estimators: Mapping[str, Any], X: Array, clinical: pd.DataFrame | None, linear: bool) -> list[Arm]:
     """The clinical model, and each estimator on the latents without and with the covariates."""
     out = []
     if clinical is not None:
         if len(clinical) != len(X):
             raise InputError(f"clinical: got {len(clinical)} rows for {len(X)} patients.")
         clinical = clinical.reset_index(drop=True)
-        out.append(Arm("clinical", make_model("clinical"), clinical))
+        alone = make_model("clinical").set_params(curveddesign__linear=linear)
+        out.append(Arm("clinical", alone, clinical))
     for i, (name, estimator) in enumerate(estimators.items()):
         suffix = "" if i == 0 else f"/{name}"
         out.append(Arm(f"photo{suffix}", estimator, X))
         if clinical is not None:
-            out.append(Arm(f"both{suffix}", estimator, X, clinical))
+            out.append(Arm(f"both{suffix}", estimator, X, clinical, linear))
     return out
 
 
@@ -367,7 +372,7 @@ def _fit_on_gram(
     names = list(model.divide_columns(arm.X.shape[1]))
     C = np.zeros((len(train) + len(test), 0))
     if arm.clinical is not None:
-        C = ClinicalDesign().fit(arm.clinical.iloc[train]).transform(arm.clinical)
+        C = CurvedDesign(linear=arm.linear).fit(arm.clinical.iloc[train], known).transform(arm.clinical)
     whole = model.gram_design(kernels, C)
     design = whole.subset(train)
     fit = model.fit_design(design, known, groups)
@@ -383,10 +388,11 @@ def _fit_plainly(
     frame = isinstance(arm.X, pd.DataFrame)
     A, B = (arm.X.iloc[rows] if frame else arm.X[rows] for rows in (train, test))
     if head is not None:
-        A = head.fit_transform(A, known.y)
+        told: Any = known if isinstance(head[0], CurvedDesign) else known.y
+        A = head.fit_transform(A, told)
         B = head.transform(B)
     if arm.clinical is not None:
-        design = ClinicalDesign().fit(arm.clinical.iloc[train])
+        design = CurvedDesign(linear=arm.linear).fit(arm.clinical.iloc[train], known)
         model, A, B = _with_clinical(
             model, A, B, *(design.transform(arm.clinical.iloc[r]) for r in (train, test))
         )
