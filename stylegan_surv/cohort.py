@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stylegan_surv._photos import locate, photo_ids, relative_name
+from stylegan_surv._causes import cause_flags, read_events
+from stylegan_surv._photos import photo_folder, photo_paths, relative_name
 from stylegan_surv._table import Faults, blank, identity, numbers, present, read_table
 from stylegan_surv.errors import InputError
 
@@ -38,11 +39,6 @@ LABELS = (
     "path",
     *NOMINAL,
 )  # never read as numbers
-MOST_CAUSES = 20  # of death; a larger number in `event` is a code of something else
-ONE_CAUSE = (
-    "1 (died) or 0 (censored); where the numbers are causes of death, say which one counts (--cause 1, in Python "
-    "cause=1): other deaths are counted as such, they are no censorings"
-)
 PER_PHOTO = ("camera",)  # may differ between photographs of one patient; every other covariate may not
 ISO_DATE = r"^(\d{4}-\d{2}-\d{2})(?:[T ].*)?$"
 DAYS = {"days": 1.0, "weeks": 7.0, "months": 365.25 / 12, "years": 365.25}  # length of a time unit in days
@@ -168,11 +164,9 @@ def read_cohort(
     time_origin : str
         What time zero is ("first radiotherapy").
     cause : int, optional
-        Which number in ``event`` is the event where the numbers are causes of death: 0 is censored, every other
-        number a death that competes with it. Without it, ``event`` holds 0 and 1 alone.
+        Which cause of death in ``event`` is the event; 0 is censored, others compete. By default 0 and 1 alone.
     followed : bool
-        False for patients whose risk is to be predicted: the table needs no ``time`` and ``event``, and those of the
-        cohort then mean nothing.
+        False for patients to predict for: the table needs no ``time`` and ``event``, and the cohort's mean nothing.
     check_photos : bool
         Whether a photograph that is not in `photos` is a fault of its own; of a table that has other faults it
         is always told with them.
@@ -196,18 +190,9 @@ def read_cohort(
         raise InputError(f"time_unit is '{time_unit}'; expected one of {', '.join(DAYS)}.")
     named = columns or {}
     raw = read_table(table, labels=[named.get(name, name) for name in LABELS])
-    frame = raw.frame
-    if not followed:
-        frame = frame.assign(
-            **{
-                theirs: value
-                for ours, value in UNKNOWN.items()
-                if (theirs := named.get(ours, ours)) not in frame
-            }
-        )
-    given = _rename(frame, named, raw.source)
+    given = _rename(raw.frame if followed else _unfollowed(raw.frame, named), named, raw.source)
     faults = Faults(raw)
-    names = _names(given, faults, None if photos is None else _folder(photos))
+    names = _names(given, faults, None if photos is None else photo_folder(photos))
     frame = given.apply(blank).assign(**names)
     out = _outcome(frame, faults, time_unit, cause)
     covariates = [name for name in frame.columns.astype(str) if name not in (*REQUIRED, *OPTIONAL, *DERIVED)]
@@ -215,7 +200,7 @@ def read_cohort(
     for name in covariates:
         out[name], flag = _covariate(frame[name], faults)
         flags += flag
-    folder, absent = _photo_paths(out, photos)
+    folder, absent = photo_paths(out, photos)
     constant = [name for name in covariates if name not in PER_PHOTO]
     _check_agreement(out, frame, constant, faults)
     if check_photos or faults.found:
@@ -228,7 +213,7 @@ def read_cohort(
     first += ["event_cause"] if "event_cause" in out else []
     dates = [name for name in ("photo_date", "origin_date") if name in out]
     out = out[[*first, *dates, *covariates]]
-    flags = [*_time_flags(out, time_origin), *_cause_flags(out, cause), *flags]
+    flags = [*_time_flags(out, time_origin), *cause_flags(out, cause), *flags]
     return Cohort(out, _patients(out, covariates), covariates, time_unit, time_origin, tuple(flags), folder)
 
 
@@ -292,6 +277,12 @@ def read_split(path: str | Path) -> pd.DataFrame:
     return frame
 
 
+def _unfollowed(frame: pd.DataFrame, named: Mapping[str, str]) -> pd.DataFrame:
+    """The table with a follow-up that means nothing, where it has none."""
+    missing = {named.get(ours, ours): value for ours, value in UNKNOWN.items()}
+    return frame.assign(**{name: value for name, value in missing.items() if name not in frame})
+
+
 def _rename(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> pd.DataFrame:
     if len(set(columns.values())) < len(columns):
         raise InputError(f"columns maps two names to one column of the table: {dict(columns)}.")
@@ -340,7 +331,7 @@ def _outcome(frame: pd.DataFrame, faults: Faults, unit: str, cause: int | None) 
     good_time = np.isfinite(out["time"]) & (out["time"] > 0)
     faults.add(~good_time, "time", frame["time"], f"{unit} of follow-up, a number above 0")
 
-    _events(out, frame["event"], faults, cause)
+    read_events(out, frame["event"], faults, cause)
 
     given = frame["entry"] if "entry" in frame else pd.Series([None] * len(frame), dtype=object)
     out["entry"] = numbers(given).astype(float)
@@ -350,30 +341,6 @@ def _outcome(frame: pd.DataFrame, faults: Faults, unit: str, cause: int | None) 
     faults.add(late, "entry", given, "an entry before the end of follow-up (entry < time)")
     out["entry"] = out["entry"].fillna(0.0)
     return _time_zero(out, frame, good_time, faults, unit)
-
-
-def _events(out: pd.DataFrame, given: pd.Series, faults: Faults, cause: int | None) -> None:
-    """Add `event` and, where causes of death are told apart, `event_cause`: 1 the event, from 2 on other causes."""
-    text = given.astype("string").str.lower().astype(object)
-    if cause is None:
-        event = text.map({"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1})
-        several = numbers(given).astype(float).ge(2).any()
-        faults.add(event.isna(), "event", given, ONE_CAUSE if several else "1 (died) or 0 (censored)")
-        out["event"] = event == 1
-        return
-    code = numbers(given).astype(float)
-    bad = ~((code >= 0) & (code <= MOST_CAUSES) & (code % 1 == 0))
-    faults.add(bad, "event", given, f"0 (censored) or the number of a cause of death, up to {MOST_CAUSES}")
-    causes = code.where(~bad, 0).astype(int)
-    out["event"] = causes == cause
-    others = sorted(set(causes) - {0, cause})
-    number = {0: 0, cause: 1, **{other: 2 + k for k, other in enumerate(others)}}
-    out["event_cause"] = causes.map(number).astype(int)
-    if not out["event"].any():
-        raise InputError(
-            f"cause is {cause}, and no row of `event` holds it; it holds {sorted(set(causes))}. Give the number of the "
-            "cause of death that the study is about."
-        )
 
 
 def _time_zero(
@@ -412,27 +379,6 @@ def _covariate(text: pd.Series, faults: Faults) -> tuple[pd.Series, list[str]]:
     return values, []
 
 
-def _photo_paths(out: pd.DataFrame, photos: str | Path | None) -> tuple[Path | None, dict[int, str]]:
-    """Fill photo_id and path; the folder, and position → expectation of every photograph that is not there."""
-    names = out["photo"].fillna("")
-    if photos is None:
-        out["photo_id"] = photo_ids(list(names))
-        absolute = [name if Path(name).is_absolute() else None for name in names]
-        out["path"] = pd.Series(absolute, dtype=object, index=out.index)
-        return None, {}
-    folder = _folder(photos)
-    places, absent = locate(names, folder)
-    out[["photo_id", "path"]] = places
-    return folder, absent
-
-
-def _folder(photos: str | Path) -> Path:
-    folder = Path(photos).resolve()
-    if not folder.is_dir():
-        raise InputError(f"There is no folder of photographs {photos}.")
-    return folder
-
-
 def _check_agreement(out: pd.DataFrame, frame: pd.DataFrame, constant: list[str], faults: Faults) -> None:
     """Rows of one patient must say the same; a missing covariate says nothing."""
     several = out["patient_id"].duplicated(keep=False) & out["patient_id"].notna()
@@ -466,17 +412,6 @@ def _patients(table: pd.DataFrame, covariates: list[str]) -> pd.DataFrame:
     patients = first.loc[table["patient_id"].unique()]
     patients["n_photos"] = table.groupby("patient_id")["photo_id"].size()
     return patients.reset_index()
-
-
-def _cause_flags(table: pd.DataFrame, cause: int | None) -> list[str]:
-    """Which deaths count, in words."""
-    if cause is None:
-        return []
-    died = table.groupby("patient_id")["event_cause"].first()
-    return [
-        f"Deaths of cause {cause} count ({(died == 1).sum()} patients); {(died > 1).sum()} patients died of other "
-        "causes, which compete with it. Risks are cumulative incidences, and 1 − S(t) is that of the cause."
-    ]
 
 
 def _time_flags(table: pd.DataFrame, origin: str) -> list[str]:

@@ -98,8 +98,9 @@ class CurvedDesign(ClinicalDesign):
         bent = np.hstack([bend.columns(_numbers(X[name])) for name, bend in found.items()])
         q, alphas = straight.shape[1], [sd**-2 for sd in BEND_SDS]
         search = CoxRidge(
-            alphas, unpenalized=np.arange(q), unpenalized_alpha=CLINICAL_ALPHA, cv=FOLDS, solver="primal"
-        ).fit(np.hstack([straight, bent]), outcome.y, **outcome.fit_params)
+            alphas, unpenalized=np.arange(q), unpenalized_alpha=CLINICAL_ALPHA, solver="primal",
+            cv=_folds(outcome, straight),
+        ).fit(np.hstack([straight, bent]), outcome.y, **outcome.fit_params)  # fmt: skip
         chosen = float(search.alphas_[np.argmax(search.cv_scores_.sum(axis=0))])
         if chosen < alphas[0]:
             self.bend_alpha_ = chosen
@@ -122,6 +123,14 @@ def _outcome(y: object) -> Outcome | None:
         return y
     fields = np.asarray(y)
     return Outcome.unchecked(fields["time"], fields["event"])
+
+
+def _folds(outcome: Outcome, straight: Floats) -> list[tuple[Array, Array]]:
+    """Folds balanced by event and time that do not depend on the order of the rows."""
+    order = np.lexsort((*straight.T, outcome.time, outcome.event))
+    fold = np.empty(len(order), int)
+    fold[order] = np.arange(len(order)) % FOLDS
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(FOLDS)]
 
 
 def _numbers(column: pd.Series) -> Floats:

@@ -13,7 +13,6 @@ import numpy as np
 
 from stylegan_surv._types import Bools, Floats, Ints
 from stylegan_surv.survival.metrics.censoring import Observation
-from stylegan_surv.survival.outcome import Outcome
 
 _BLOCK = 512  # rows of one block: 512 × 20,000 float32 is 40 MB
 
@@ -147,38 +146,6 @@ class Pairs:
                 total[b.rows] += w_rows * (matrix @ w_cols)
                 total[b.cols] += w_cols * (w_rows @ matrix)
         return concordant, comparable
-
-
-def precluded_counts(
-    data: Outcome, risk: Floats, group: Ints, own: Floats, other: Floats, multiplicity: Floats
-) -> tuple[Floats, Floats]:
-    """Weighted concordant and comparable pairs of one with the event at t and one who died of another cause by t.
-
-    The latter never has the event, so that it should have the lower score (Wolbers et al. 2009, Epidemiology
-    20:555; with weights 1/{G(T_i−) G(T_j−)} Wolbers et al. 2014, Biostatistics 15:526).
-
-    Parameters
-    ----------
-    data : Outcome
-        With competing deaths.
-    risk : array of float, shape (n,)
-    group : array of int, shape (n,)
-        Pairs are counted within a group only; −1 leaves the row out.
-    own, other : array of float, shape (n, B)
-        Weights of the two; 0 drops the row.
-    multiplicity : array of float, shape (n, B)
-    """
-    concordant, comparable = np.zeros((2, multiplicity.shape[1]))
-    precluded = np.zeros(len(risk), bool) if data.competing is None else data.competing
-    for k in np.unique(group[group >= 0]):
-        rows = np.flatnonzero(data.event & (group == k) & (own > 0).any(axis=1))
-        cols = np.flatnonzero(precluded & (group == k))
-        mine, theirs = multiplicity[rows] * own[rows], multiplicity[cols] * other[cols]
-        earlier = (data.time[cols] <= data.time[rows][:, None]).astype(float)
-        score = (risk[cols] < risk[rows][:, None]) + 0.5 * (risk[cols] == risk[rows][:, None])
-        concordant += np.einsum("rb,rb->b", mine, (earlier * score) @ theirs)
-        comparable += np.einsum("rb,rb->b", mine, earlier @ theirs)
-    return concordant, comparable
 
 
 def _sums_from(x: Floats) -> Floats:

@@ -19,6 +19,11 @@ from stylegan_surv.errors import InputError
 from stylegan_surv.survival.metrics import accuracy, names
 from stylegan_surv.survival.metrics.calibration import a_calibration, calibration, d_calibration
 from stylegan_surv.survival.metrics.censoring import Censoring, censoring_survival
+from stylegan_surv.survival.metrics.competing import (
+    concordance_of_incidence,
+    incidence_at,
+    observed_over_expected,
+)
 from stylegan_surv.survival.metrics.concordance import (
     Concordance,
     PairWeights,
@@ -30,7 +35,6 @@ from stylegan_surv.survival.metrics.concordance import (
 )
 from stylegan_surv.survival.metrics.interval import LEVEL, RESAMPLES, Interval
 from stylegan_surv.survival.metrics.kaplan_meier import at_risk
-from stylegan_surv.survival.metrics.pairs import precluded_counts
 from stylegan_surv.survival.metrics.resamples import Resamples, multiplicities
 from stylegan_surv.survival.validation.out_of_fold import Scores, scores_of
 
@@ -232,54 +236,23 @@ class _Evaluation:
         return values
 
     def _where_deaths_compete(self, scores: Scores) -> dict[str, Floats]:
-        """Metrics of the cumulative incidence F₁; with delayed entry C alone, of the cause-specific hazard.
+        """Metrics of the cumulative incidence; with delayed entry C alone, of the cause-specific hazard.
 
         Slope and ICI would need a regression of the subdistribution and are left out.
         """
-        data, setting = self.resamples.data, self.setting
-        if data.entry is not None:
+        setting, r = self.setting, self.resamples
+        if r.data.entry is not None:
             return {names.HARRELL_C: self._c(scores, self.harrell)}
         known = scores.horizons[scores.horizons <= setting.tau]
-        incidence = replace(scores, risk=1 - scores.at(known[-1] if len(known) else scores.horizons[0]))
+        risk = incidence_at(scores, known[-1] if len(known) else scores.horizons[0])
         values = {
-            names.HARRELL_C: self._c_of_incidence(incidence, self.harrell, 0),
-            names.UNO_C: self._c_of_incidence(incidence, self.uno, 1),
+            names.HARRELL_C: concordance_of_incidence(risk, r, self.harrell, weighted=False),
+            names.UNO_C: concordance_of_incidence(risk, r, self.uno, weighted=True),
+            names.OE: observed_over_expected(scores, r, setting.main),
         }
         for t in setting.horizons:
-            at = replace(scores, risk=1 - scores.at(t))
-            values[names.at(names.AUC, t)] = accuracy.auc(at, self.resamples, t, self._at(t))
-        values |= self._brier(scores) | self._net_benefit(scores)
-        free = self.resamples.survival().at(np.array([setting.main]))[0]
-        m = self.resamples.m
-        oe = [
-            (1 - free) / ((1 - s[k]) @ m[k] / m[k].sum(axis=0))
-            for s in scores.at(setting.main)
-            for k in [np.isfinite(s)]
-        ]
-        return values | {names.OE: np.mean(oe, axis=0)}
-
-    def _c_of_incidence(self, scores: Scores, weight: PairWeights, power: int) -> Floats:
-        """C of F₁: those who died of another cause count as if they lived for ever (Wolbers et al. 2009).
-
-        With `power` 1 pairs are weighted by the inverse probability of having been observed (2014), with 0 not.
-        """
-        data, m = self.resamples.data, self.resamples.m
-        g = np.where(self.resamples.g_own > 0, self.resamples.g_own, np.inf) ** power
-        own = np.sqrt(weight.event) if power else weight.event + np.zeros_like(g)
-        apart = (
-            data.time
-            if data.competing is None
-            else np.where(data.competing, np.nextafter(data.time, -np.inf), data.time)
-        )  # at a tie the pair is counted once, as precluded
-        surviving = repeat_pairs(scores, replace(data, time=apart, cause=None), weight)
-        each = []
-        for pairs in surviving:
-            group = np.asarray(pairs.group)
-            outliving = pairs.counts(m)
-            precluded = precluded_counts(data, pairs.risk, group, own, 1 / g, m)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                each.append((outliving[0] + precluded[0]) / (outliving[1] + precluded[1]))
-        return np.asarray(np.mean(each, axis=0))
+            values[names.at(names.AUC, t)] = accuracy.auc(incidence_at(scores, t), r, t, self._at(t))
+        return values | self._brier(scores) | self._net_benefit(scores)
 
     def _at(self, t: float) -> Floats:
         if t not in self._weights:
