@@ -14,10 +14,21 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # a stage imports itself and those before it; the ground floor stands beneath all
-GROUND = ("errors", "_types", "_files", "_images", "_numbers", "_causes", "_photos", "_records", "_table", "_workbook")
+GROUND = (
+    "errors",
+    "_types",
+    "_files",
+    "_images",
+    "_numbers",
+    "_causes",
+    "_photos",
+    "_records",
+    "_table",
+    "_workbook",
+)
 STAGES = (
     "cohort", "faces", "gan", "inversion", "survival", "audit", "attribute", "study", "report",
-    "simulate", "demo", "cli",
+    "withdrawal", "simulate", "demo", "cli",
 )  # fmt: skip
 # statistics know no picture, no network and no file of a cohort
 NARROW = {"survival": set(GROUND), "cuda_ops": set[str]()}

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import click
 
-from stylegan_surv.cli._common import TableOptions, other_networks_option, table_options_beside_model
+from stylegan_surv.cli._common import (
+    TableOptions,
+    force_option,
+    other_networks_option,
+    table_options_beside_model,
+)
 
 PATH = click.Path(path_type=Path)
 
@@ -30,6 +35,7 @@ PATH = click.Path(path_type=Path)
 )
 @table_options_beside_model
 @other_networks_option
+@force_option
 def command(
     model_dir: Path,
     latents: Path,
@@ -38,13 +44,16 @@ def command(
     table: Path | None,
     reading: TableOptions,
     other_networks: bool,
+    force: bool,
 ) -> None:
     """Write patient_id, n_photos, risk and S(t) of every patient with an embedded photograph."""
-    from stylegan_surv._files import write_csv
+    from stylegan_surv._files import check_new, write_csv
     from stylegan_surv.inversion import Latents
     from stylegan_surv.study import predict
     from stylegan_surv.survival.engines.persist import read_model_card
 
+    out.parent.mkdir(parents=True, exist_ok=True)
+    check_new(out, force)
     unit = read_model_card(model_dir).time_unit
     cohort = None
     if table is not None:
@@ -52,7 +61,6 @@ def command(
             table, followed=False, check_photos=False
         )
     risks = predict(model_dir, Latents.open(latents), which, cohort, other_networks=other_networks)
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_csv(out, risks)
     click.echo(
         f"{out}: {len(risks)} patients. Risk scores of one cohort's model; high is worse. t in {unit}."

@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from stylegan_surv._files import write_json
+from stylegan_surv._files import check_new, write_json
 from stylegan_surv._records import to_json
 from stylegan_surv.cli._common import (
     TableOptions,
     echo_json,
+    force_option,
     other_networks_option,
     table_options_beside_model,
 )
@@ -32,6 +33,7 @@ SHOWN = ("harrell_c", "stratified_c", "uno_c", "oe", "slope", "ici")
 @click.option("--recalibrate", is_flag=True, help="Also fit slope and baseline on the new cohort.")
 @table_options_beside_model
 @other_networks_option
+@force_option
 @click.option(
     "--boot",
     default=RESAMPLES,
@@ -50,6 +52,7 @@ def command(
     recalibrate: bool,
     reading: TableOptions,
     other_networks: bool,
+    force: bool,
     boot: int,
     seed: int,
     as_json: bool,
@@ -62,6 +65,8 @@ def command(
     from stylegan_surv.study import validate
     from stylegan_surv.survival.engines.persist import read_model_card
 
+    out.parent.mkdir(parents=True, exist_ok=True)
+    check_new(out, force)
     if not reading.time_unit:
         reading = replace(reading, time_unit=read_model_card(model).time_unit)
     result = validate(
@@ -78,7 +83,6 @@ def command(
         "without_latents": result.without_latents,
         "trained_on": len(result.trained_on),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, metrics)
     if as_json:
         echo_json(metrics)

@@ -103,7 +103,7 @@ def _patients(latents: Latents, cohort: Cohort | None) -> tuple[list[str], list[
         photos = named.index_photos()
         counts = photos[photos["photo_id"].isin(set(latents.ids))].groupby("patient_id").size()
         return [str(p) for p in ids], [int(counts[p]) for p in ids], x
-    sums = pd.DataFrame(latents.w_plus.reshape(len(latents), -1)).groupby(latents.patient_ids, sort=False)
+    sums = pd.DataFrame(latents.codes.reshape(len(latents), -1)).groupby(latents.patient_ids, sort=False)
     return [str(p) for p in sums.groups], sums.size().tolist(), sums.mean().to_numpy(np.float32)
 
 
