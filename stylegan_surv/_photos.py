@@ -149,3 +149,25 @@ def _aligned(folder: Path) -> dict[str, str]:
             f"{folder / MANIFEST} cannot be read: {error}; align the photographs again."
         ) from error
     return {composed(name): photo for name, photo in zip(chips["source_name"], chips["photo_id"])}
+
+
+def photo_paths(out: pd.DataFrame, photos: str | Path | None) -> tuple[Path | None, dict[int, str]]:
+    """Fill photo_id and path; the folder, and position → expectation of every photograph that is not there."""
+    names = out["photo"].fillna("")
+    if photos is None:
+        out["photo_id"] = photo_ids(list(names))
+        absolute = [name if Path(name).is_absolute() else None for name in names]
+        out["path"] = pd.Series(absolute, dtype=object, index=out.index)
+        return None, {}
+    folder = photo_folder(photos)
+    places, absent = locate(names, folder)
+    out[["photo_id", "path"]] = places
+    return folder, absent
+
+
+def photo_folder(photos: str | Path) -> Path:
+    """The folder, absolute; InputError where there is none."""
+    folder = Path(photos).resolve()
+    if not folder.is_dir():
+        raise InputError(f"There is no folder of photographs {photos}.")
+    return folder

@@ -13,14 +13,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from stylegan_surv._causes import cause_flags, read_events
 from stylegan_surv._covariates import ISO_DATE, Reading, check_ages, read_covariate
-from stylegan_surv._photos import locate, photo_ids, relative_name
+from stylegan_surv._photos import photo_folder, photo_paths, relative_name
 from stylegan_surv._table import Faults, blank, identity, numbers, present, read_table
 from stylegan_surv.errors import InputError
 
 REQUIRED = ("patient_id", "photo", "time", "event")
+UNKNOWN = {"time": "1e6", "event": "0"}  # of patients who have not been followed yet
 OPTIONAL = ("entry", "photo_date", "origin_date")
-DERIVED = ("photo_id", "path", "photo_time", "n_photos")  # made here; ignored in a table that was read before
+DERIVED = (
+    "photo_id",
+    "path",
+    "photo_time",
+    "n_photos",
+    "event_cause",
+)  # made here; ignored in a table that was read before
 NOMINAL = ("sex", "entity", "site", "camera", "era")  # labels even where they are coded as numbers
 NUMERIC = ("age",)
 LABELS = (
@@ -103,6 +111,20 @@ class Cohort:
         flag = f"Landmark analysis at {at} {self.time_unit} after time zero: {len(patients)} patients."
         return replace(self, table=rows.reset_index(drop=True), patients=patients, flags=(*self.flags, flag))
 
+    def in_unit(self, unit: str) -> Cohort:
+        """The same cohort with its times in another unit, one of `DAYS`."""
+        if unit not in DAYS:
+            raise InputError(f"time_unit is '{unit}'; expected one of {', '.join(DAYS)}.")
+        if unit == self.time_unit:
+            return self
+        ratio = DAYS[self.time_unit] / DAYS[unit]
+
+        def scaled(frame: pd.DataFrame) -> pd.DataFrame:
+            times = [name for name in ("time", "entry", "photo_time") if name in frame]
+            return frame.assign(**{name: frame[name] * ratio for name in times})
+
+        return replace(self, table=scaled(self.table), patients=scaled(self.patients), time_unit=unit)
+
     def subset(self, patient_ids: Iterable[str]) -> Cohort:
         """Cohort of these patients only, in the cohort's own order; unknown identifiers are an InputError."""
         wanted = set(patient_ids)
@@ -123,6 +145,8 @@ def read_cohort(
     columns: Mapping[str, str] | None = None,
     time_unit: str = "years",
     time_origin: str = "",
+    cause: int | None = None,
+    followed: bool = True,
     check_photos: bool = True,
 ) -> Cohort:
     """Read and check a clinical table with one row per photograph.
@@ -142,6 +166,10 @@ def read_cohort(
         Unit of ``time`` and ``entry``.
     time_origin : str
         What time zero is ("first radiotherapy").
+    cause : int, optional
+        Which cause of death in ``event`` is the event; 0 is censored, others compete. By default 0 and 1 alone.
+    followed : bool
+        False for patients to predict for: the table needs no ``time`` and ``event``, and the cohort's mean nothing.
     check_photos : bool
         Whether a photograph that is not in `photos` is a fault of its own; of a table that has other faults it
         is always told with them.
@@ -165,21 +193,15 @@ def read_cohort(
         raise InputError(f"time_unit is '{time_unit}'; expected one of {', '.join(DAYS)}.")
     named = columns or {}
     raw = read_table(table, labels=[named.get(name, name) for name in LABELS])
-    given = _rename(raw.frame, named, raw.source)
+    given = _rename(raw.frame if followed else _unfollowed(raw.frame, named), named, raw.source)
     faults = Faults(raw)
-    names = _names(given, faults, None if photos is None else _folder(photos))
+    names = _names(given, faults, None if photos is None else photo_folder(photos))
     frame = given.apply(blank).assign(**names)
-    out = _outcome(frame, faults, time_unit)
+    out = _outcome(frame, faults, time_unit, cause)
     covariates = [name for name in frame.columns.astype(str) if name not in (*REQUIRED, *OPTIONAL, *DERIVED)]
-    readings: dict[str, Reading] = {}
-    for name in covariates:
-        out[name], readings[name] = read_covariate(frame[name], faults, nominal=NOMINAL, numeric=NUMERIC)
-    flags = [reading.flag for reading in readings.values() if reading.flag]
-    if "age" in out:
-        check_ages(out["age"], faults)
-    folder, absent = _photo_paths(out, photos)
-    constant = [name for name in covariates if name not in PER_PHOTO]
-    _check_agreement(out, frame, constant, faults)
+    readings = _read_covariates(out, frame[covariates], faults)
+    folder, absent = photo_paths(out, photos)
+    _check_agreement(out, frame, [name for name in covariates if name not in PER_PHOTO], faults)
     if check_photos or faults.found:
         for position, expected in absent.items():
             faults.add_one(position, "photo", given["photo"].iloc[position], expected)
@@ -187,11 +209,27 @@ def read_cohort(
 
     out["entry"] = out.groupby("patient_id")["entry"].transform("max")
     first = ["photo_id", "patient_id", "photo", "path", "time", "event", "entry", "photo_time"]
+    first += ["event_cause"] if "event_cause" in out else []
     dates = [name for name in ("photo_date", "origin_date") if name in out]
     out = out[[*first, *dates, *covariates]]
-    flags = [*_time_flags(out, time_origin), *flags]
-    patients = _patients(out, covariates)
-    return Cohort(out, patients, covariates, time_unit, time_origin, tuple(flags), folder, readings)
+    flags = [
+        *_time_flags(out, time_origin),
+        *cause_flags(out, cause),
+        *(r.flag for r in readings.values() if r.flag),
+    ]
+    return Cohort(
+        out, _patients(out, covariates), covariates, time_unit, time_origin, tuple(flags), folder, readings
+    )
+
+
+def _read_covariates(out: pd.DataFrame, frame: pd.DataFrame, faults: Faults) -> dict[str, Reading]:
+    """Fill the covariates' columns of `out`; how each was read."""
+    readings = {}
+    for name in frame:
+        out[name], readings[str(name)] = read_covariate(frame[name], faults, nominal=NOMINAL, numeric=NUMERIC)
+    if "age" in out:
+        check_ages(out["age"], faults)
+    return readings
 
 
 def split_cohort(
@@ -254,6 +292,12 @@ def read_split(path: str | Path) -> pd.DataFrame:
     return frame
 
 
+def _unfollowed(frame: pd.DataFrame, named: Mapping[str, str]) -> pd.DataFrame:
+    """The table with a follow-up that means nothing, where it has none."""
+    missing = {named.get(ours, ours): value for ours, value in UNKNOWN.items()}
+    return frame.assign(**{name: value for name, value in missing.items() if name not in frame})
+
+
 def _rename(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> pd.DataFrame:
     if len(set(columns.values())) < len(columns):
         raise InputError(f"columns maps two names to one column of the table: {dict(columns)}.")
@@ -294,7 +338,7 @@ def _names(given: pd.DataFrame, faults: Faults, folder: Path | None) -> dict[str
     return {"patient_id": patients, "photo": tidy}
 
 
-def _outcome(frame: pd.DataFrame, faults: Faults, unit: str) -> pd.DataFrame:
+def _outcome(frame: pd.DataFrame, faults: Faults, unit: str, cause: int | None) -> pd.DataFrame:
     """Identity, outcome and time zero of every row, as typed columns."""
     out = frame[["patient_id", "photo"]].copy()
 
@@ -302,15 +346,7 @@ def _outcome(frame: pd.DataFrame, faults: Faults, unit: str) -> pd.DataFrame:
     good_time = np.isfinite(out["time"]) & (out["time"] > 0)
     faults.add(~good_time, "time", frame["time"], f"{unit} of follow-up, a number above 0")
 
-    event = (
-        frame["event"]
-        .astype("string")
-        .str.lower()
-        .astype(object)
-        .map({"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1})
-    )
-    faults.add(event.isna(), "event", frame["event"], "1 (died) or 0 (censored)")
-    out["event"] = event == 1
+    read_events(out, frame["event"], faults, cause)
 
     given = frame["entry"] if "entry" in frame else pd.Series([None] * len(frame), dtype=object)
     out["entry"] = numbers(given).astype(float)
@@ -342,27 +378,6 @@ def _time_zero(
     return out
 
 
-def _photo_paths(out: pd.DataFrame, photos: str | Path | None) -> tuple[Path | None, dict[int, str]]:
-    """Fill photo_id and path; the folder, and position → expectation of every photograph that is not there."""
-    names = out["photo"].fillna("")
-    if photos is None:
-        out["photo_id"] = photo_ids(list(names))
-        absolute = [name if Path(name).is_absolute() else None for name in names]
-        out["path"] = pd.Series(absolute, dtype=object, index=out.index)
-        return None, {}
-    folder = _folder(photos)
-    places, absent = locate(names, folder)
-    out[["photo_id", "path"]] = places
-    return folder, absent
-
-
-def _folder(photos: str | Path) -> Path:
-    folder = Path(photos).resolve()
-    if not folder.is_dir():
-        raise InputError(f"There is no folder of photographs {photos}.")
-    return folder
-
-
 def _check_agreement(out: pd.DataFrame, frame: pd.DataFrame, constant: list[str], faults: Faults) -> None:
     """Rows of one patient must say the same; a missing covariate says nothing."""
     several = out["patient_id"].duplicated(keep=False) & out["patient_id"].notna()
@@ -391,7 +406,8 @@ def _is_index(table: pd.DataFrame) -> pd.Series:
 def _patients(table: pd.DataFrame, covariates: list[str]) -> pd.DataFrame:
     # per-photo covariates come from the index photographs; gaps are filled from the patient's other rows
     index_first = pd.concat([table[_is_index(table)], table])
-    first = index_first.groupby("patient_id", sort=False)[["time", "event", "entry", *covariates]].first()
+    outcome = ["time", "event", "entry", *(["event_cause"] if "event_cause" in table else [])]
+    first = index_first.groupby("patient_id", sort=False)[[*outcome, *covariates]].first()
     patients = first.loc[table["patient_id"].unique()]
     patients["n_photos"] = table.groupby("patient_id")["photo_id"].size()
     return patients.reset_index()

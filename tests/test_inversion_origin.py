@@ -19,6 +19,7 @@ from stylegan_surv.inversion.origin import Network, check_comparable
 from stylegan_surv.study import predict
 from stylegan_surv.survival import CoxRidge, Outcome
 from stylegan_surv.survival.engines.persist import save_model
+from stylegan_surv.survival.engines.prognosis import Prognosis
 
 ORIGIN = Origin(
     2,
@@ -59,7 +60,8 @@ def test_a_model_scores_latents_of_its_own_networks_only(tmp_path: Path) -> None
     w, names = rng.normal(size=(40, 2, 3)).astype(np.float32), [str(i) for i in range(40)]
     outcome = Outcome(np.array(names), rng.exponential(size=40) + 0.01, rng.random(40) < 0.7)
     model = CoxRidge(alpha=5.0, alphas=(5.0,)).fit(w.reshape(40, -1), outcome.y)
-    save_model(model, tmp_path / "model", card={"latents": ORIGIN.to_metadata(), "horizons": []})
+    photo = Prognosis("photo").fit(w.reshape(40, -1), outcome, fitted=model)
+    save_model(photo, tmp_path / "model/photo", card={"latents": ORIGIN.to_metadata(), "horizons": []})
     latents = Latents.from_arrays(w, names, names, ORIGIN.to_metadata())
     risk = predict(tmp_path / "model", latents)["risk"]
     other = Latents.from_arrays(w, names, names, {**latents.metadata, "generator_sha256": "0f" * 32})

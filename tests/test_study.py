@@ -351,9 +351,13 @@ def test_the_model_folder_names_no_patient_and_holds_no_row(
 ) -> None:
     assert study.outcome is not None
     rows = ss.Latents.open(folder / "latents").w_plus.reshape(N, -1)
-    files = {path.name: path.read_bytes() for path in (saved / "model").iterdir()}
-    with zipfile.ZipFile(saved / "model/model.skops") as archive:
-        files |= {name: archive.read(name) for name in archive.namelist()}
+    paths = [path for path in (saved / "model").rglob("*") if path.is_file()]
+    files = {str(path.relative_to(saved / "model")): path.read_bytes() for path in paths}
+    for path in paths:
+        if path.suffix == ".skops":
+            with zipfile.ZipFile(path) as archive:
+                files |= {f"{path}/{name}": archive.read(name) for name in archive.namelist()}
+    assert {"clinical/model.skops", "photo/model.skops", "both/model.skops"} <= set(files)
     assert {"page.json", "page.safetensors", "card.json", "direction.safetensors"} <= set(files)
     for name, content in files.items():
         assert not [p for p in study.outcome.patient_id if str(p).encode() in content], name

@@ -46,6 +46,8 @@ class Judged:
         Face-recognition embeddings, rows as in `photos`.
     circumstances : Circumstances
         Columns of the table that tell where, by what and when the photographs were taken.
+    linear : bool
+        Whether the numbers among the clinical variables act along lines.
     """
 
     x: Floats
@@ -62,6 +64,7 @@ class Judged:
     chips: Chips | None
     recognition: Floats | None
     circumstances: Circumstances = field(default_factory=Circumstances)
+    linear: bool = False
 
     @property
     def photo(self) -> pd.DataFrame:

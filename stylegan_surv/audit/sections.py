@@ -19,7 +19,8 @@ from stylegan_surv.audit.judged import Judged
 from stylegan_surv.audit.photographs import AlikePair, across_patients
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.duplicates import alike, same_picture
-from stylegan_surv.survival.design import ClinicalDesign, layer_groups, strata_from
+from stylegan_surv.survival.design import layer_groups, strata_from
+from stylegan_surv.survival.engines.curved import CurvedDesign
 from stylegan_surv.survival.metrics.interval import Interval
 from stylegan_surv.survival.metrics.table import default_tau, pooled_concordance
 from stylegan_surv.survival.outcome import Outcome
@@ -143,7 +144,10 @@ def audit(
 
 def _design(judged: Judged) -> Floats | None:
     clinical = list(judged.clinical)
-    return np.asarray(ClinicalDesign().fit_transform(judged.table[clinical])) if clinical else None
+    if not clinical:
+        return None
+    table = judged.table[clinical]
+    return np.asarray(CurvedDesign(linear=judged.linear).fit(table, judged.outcome).transform(table))
 
 
 def _hazards(judged: Judged) -> HazardsOverTime | None:

@@ -121,14 +121,22 @@ class TableOptions:
     time_unit : {"years", "months", "weeks", "days"}
     time_origin : str
         What time zero is, in words.
+    cause : int, optional
+        Which number in ``event`` is the event; others but 0 compete with it.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     time_unit: str = TIME_UNITS[0]
     time_origin: str = ""
+    cause: int | None = None
 
     def read(
-        self, table: str | Path, photos: str | Path | None = None, *, check_photos: bool = True
+        self,
+        table: str | Path,
+        photos: str | Path | None = None,
+        *,
+        followed: bool = True,
+        check_photos: bool = True,
     ) -> Cohort:
         """The cohort; the parameters are those of ``read_cohort``."""
         from stylegan_surv.cohort import read_cohort
@@ -139,28 +147,45 @@ class TableOptions:
             columns=self.columns,
             time_unit=self.time_unit,
             time_origin=self.time_origin,
+            cause=self.cause,
+            followed=followed,
             check_photos=check_photos,
         )
 
 
 def table_options(command: Command) -> Command:
     """The options of every command that reads a clinical table; the command gets them as ``reading``."""
-    options = (
+    return gathered(TableOptions, "reading", _table_options(TableOptions.time_unit))(command)
+
+
+def table_options_beside_model(command: Command) -> Command:
+    """The same for a command that has a model; ``reading.time_unit`` is "" where the model's is to be taken."""
+    return gathered(TableOptions, "reading", _table_options(""))(command)
+
+
+def _table_options(unit: str) -> tuple[Any, ...]:
+    return (
         columns_option,
         click.option(
             "--time-unit",
             type=click.Choice(TIME_UNITS),
-            default=TableOptions.time_unit,
-            show_default=True,
-            help="Read times in this unit.",
+            default=unit or None,
+            callback=lambda _ctx, _param, given: given or "",
+            show_default=bool(unit),
+            help="Read times in this unit." if unit else "Read times in this unit. [default: the model's]",
         ),
         click.option(
             "--time-origin",
             default=TableOptions.time_origin,
             help="Say what time zero is, in words: diagnosis, start of treatment. [default: not stated]",
         ),
+        click.option(
+            "--cause",
+            type=click.IntRange(1),
+            help="Take this number in `event` as the event, and other causes of death as competing. "
+            "[default: event is 0 or 1]",
+        ),
     )
-    return gathered(TableOptions, "reading", options)(command)
 
 
 def setting(cls: type, name: str, *flags: str, **how: Any) -> Callable[[Command], Command]:

@@ -65,6 +65,11 @@ SETTINGS = (
         callback=numbers,
         help="Report net benefit at these predicted risks, set before results are seen, with commas between.",
     ),
+    _option(
+        "linear",
+        is_flag=True,
+        help="Let every number among the clinical variables act along a line, not a penalised spline.",
+    ),
     _option("seed", type=int, help="Start the random numbers here; the same seed gives the same study."),
     _option("strict", is_flag=True, help="Refuse patients whom the networks have, or may have, seen."),
     _option("n_jobs", "--jobs", type=int, help="Run so many processes over folds; -1 is one per core."),

@@ -1,8 +1,10 @@
-"""``stylegan-surv validate-external``: a frozen model on a new cohort."""
+"""``stylegan-surv validate-external``: frozen models on a new cohort."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,22 +15,23 @@ from stylegan_surv.cli._common import (
     echo_json,
     force_option,
     other_networks_option,
-    table_options,
+    table_options_beside_model,
 )
 from stylegan_surv.survival.metrics.interval import RESAMPLES
 
 PATH = click.Path(path_type=Path)
-FORMAT = 1  # of the file written
+FORMAT = 2  # of the file written
+SHOWN = ("harrell_c", "stratified_c", "uno_c", "oe", "slope", "ici")
 
 
 @click.command()
-@click.option("--model", required=True, type=PATH, help="Take the model from this folder, STUDY/model.")
+@click.option("--model", required=True, type=PATH, help="Take the models from this folder, STUDY/model.")
 @click.option("--latents", required=True, type=PATH, help="Read the new cohort's latents from this folder.")
 @click.option("--cohort", "table", required=True, type=PATH, help="Read this clinical table.")
 @click.option("-o", "--out", required=True, type=PATH, help="Write the metrics to this JSON file.")
 @click.option("--strata", default=None, help="Report C within strata as well: a column, or column:width.")
 @click.option("--recalibrate", is_flag=True, help="Also fit slope and baseline on the new cohort.")
-@table_options
+@table_options_beside_model
 @other_networks_option
 @force_option
 @click.option(
@@ -54,35 +57,52 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Evaluate a fitted model on patients whom it has never seen; write the metrics to OUT."""
+    """Evaluate a study's models (clinical, photo, both) on patients whom they have never seen.
+
+    Times are converted into the models' unit; patients whom they were fitted on are left out. The metrics go to OUT.
+    """
     from stylegan_surv.inversion import Latents
-    from stylegan_surv.study import predict
-    from stylegan_surv.survival.metrics.external import validate_external
-    from stylegan_surv.survival.outcome import Outcome
+    from stylegan_surv.study import validate
+    from stylegan_surv.survival.engines.persist import read_model_card
 
     out.parent.mkdir(parents=True, exist_ok=True)
     check_new(out, force)
-    cohort = reading.read(table, check_photos=False)
-    predictions = predict(model, Latents.open(latents), other_networks=other_networks)
-    known = cohort.patients["patient_id"].isin(predictions["patient_id"])
-    outcome = Outcome.from_frame(cohort.patients[known].reset_index(drop=True), strata=strata)
-    found = validate_external(predictions, outcome, recalibrate=recalibrate, n_boot=boot, seed=seed)
+    if not reading.time_unit:
+        reading = replace(reading, time_unit=read_model_card(model).time_unit)
+    result = validate(
+        model, Latents.open(latents), reading.read(table, check_photos=False), strata=strata,
+        recalibrate=recalibrate, other_networks=other_networks, n_boot=boot, seed=seed,
+    )  # fmt: skip
     metrics = {
         "format": FORMAT,
-        **to_json(found.metrics),
-        "patients": len(outcome),
-        "without_latents": int((~known).sum()),
+        **to_json(result.found.metrics),
+        "recalibrations": to_json(result.found.recalibrations),
+        "time_unit": result.time_unit,
+        "patients": len(result.outcome),
+        "events": int(result.outcome.event.sum()),
+        "without_latents": result.without_latents,
+        "trained_on": len(result.trained_on),
     }
     write_json(out, metrics)
     if as_json:
         echo_json(metrics)
-        return
+    else:
+        _echo(metrics)
+        click.echo(str(out))
+
+
+def _echo(metrics: dict[str, Any]) -> None:
+    if metrics["trained_on"]:
+        click.echo(f"left out: {metrics['trained_on']} patients whom the models were fitted on")
     if metrics["without_latents"]:
         click.echo(f"left out: {metrics['without_latents']} patients without an embedded photograph")
-    click.echo(f"{len(outcome)} patients, {int(outcome.event.sum())} events")
-    for name, values in metrics["models"].items():
-        for metric in ("harrell_c", "uno_c", "oe", "slope", "ici"):
+    click.echo(f"{metrics['patients']} patients, {metrics['events']} events; times in {metrics['time_unit']}")
+    rows = {**metrics["models"], **metrics["comparisons"]}
+    width = max(map(len, rows)) + 2
+    for name, values in rows.items():
+        for metric in SHOWN:
             if metric in values and values[metric]["low"] is not None:
                 v = values[metric]
-                click.echo(f"{name:<14}{metric:<12}{v['estimate']:.3f} ({v['low']:.3f} to {v['high']:.3f})")
-    click.echo(str(out))
+                click.echo(
+                    f"{name:<{width}}{metric:<14}{v['estimate']:.3f} ({v['low']:.3f} to {v['high']:.3f})"
+                )

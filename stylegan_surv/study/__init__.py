@@ -12,6 +12,7 @@ _WHERE = {
     "evaluate": "evaluation",
     "fit": "final",
     "predict": "prediction",
+    "validate": "external",
 }
 
 __all__ = sorted(_WHERE)

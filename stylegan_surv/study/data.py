@@ -245,7 +245,7 @@ class StudyData:
     def stratified(self) -> Outcome:
         """The outcome with its strata."""
         o = self.outcome
-        return Outcome(o.patient_id, o.time, o.event, o.entry, self.strata)
+        return replace(o, strata=self.strata)
 
     @property
     def fresh(self) -> Bools:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -86,7 +87,7 @@ def evaluate(
     )
     division = data.division(settings)
     found = cross_validate(data, models, rivals, division, settings, progress)
-    judged = judge(data, found, division[0], rivals, chips)
+    judged = replace(judge(data, found, division[0], rivals, chips), linear=settings.linear)
     table = oof_metrics(
         judged.oof, judged.outcome, strata=judged.strata, horizons=data.horizons(settings),
         thresholds=settings.thresholds, n_boot=settings.n_boot, seed=settings.seed,
@@ -131,7 +132,9 @@ def cross_validate(
     horizons = evaluation_times(data.outcome, data.horizons(settings))
     return nested_cv(
         list(models), data.x, data.outcome,
-        Validation(folds=division, horizons=horizons, seed=settings.seed, n_jobs=settings.n_jobs),
+        Validation(
+            folds=division, horizons=horizons, seed=settings.seed, linear=settings.linear, n_jobs=settings.n_jobs
+        ),
         clinical=data.covariates, groups=data.groups, extra_matrices=rivals.matrices, shape=data.shape,
         progress=progress,
     )  # fmt: skip

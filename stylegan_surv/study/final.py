@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.base import clone
 
 from stylegan_surv.attribute import HealthAttribute
 from stylegan_surv.attribute.direction import attribute_of
@@ -16,6 +18,7 @@ from stylegan_surv.errors import InputError
 from stylegan_surv.study.data import StudyData
 from stylegan_surv.study.page import PageData
 from stylegan_surv.study.settings import MODELS, StudySettings
+from stylegan_surv.survival.engines.prognosis import WHICH, Prognosis, Which
 from stylegan_surv.survival.engines.registry import make_model
 from stylegan_surv.survival.metrics.curves import Curves
 from stylegan_surv.survival.outcome import Outcome
@@ -57,6 +60,10 @@ class FinalModel:
     section : AttributeSection
     page : PageData
         What a new patient's risk is shown beside.
+    prognoses : dict of Prognosis
+        The models that travel, by what they are told of a patient ("clinical", "photo", "both").
+    training : dict
+        ``salt`` and ``patients``, keyed hashes of those whom they were fitted on.
     strip : bytes or None
         PNG of a synthetic face along the attribute; None where the generator is not at hand.
     """
@@ -65,6 +72,8 @@ class FinalModel:
     attribute: HealthAttribute
     section: AttributeSection
     page: PageData
+    prognoses: Mapping[str, Prognosis]
+    training: Mapping[str, Any]
     strip: bytes | None
 
 
@@ -125,7 +134,30 @@ def finish(data: StudyData, name: str, judged: Judged, curves: Curves) -> FinalM
     attribute = attribute_of(model, data.x, data.outcome, data.shape, data.covariates, data.latents)
     section = AttributeSection(attribute.split_half, attribute.risk_sd, nuisance_cosines(model, data))
     page = PageData.of(model, data, judged, curves)
-    return FinalModel(model, attribute, section, page, synthetic_strip(attribute))
+    prognoses = prognoses_of(data, name, model, judged.linear)
+    return FinalModel(
+        model, attribute, section, page, prognoses, keyed_patients(data), synthetic_strip(attribute)
+    )
+
+
+def prognoses_of(data: StudyData, name: str, photo: Any, linear: bool) -> dict[str, Prognosis]:
+    """The models that travel, fitted on all patients of `data`; `photo` is that of the event on the latents."""
+    model = make_model(name, *data.shape)
+    wanted: tuple[Which, ...] = ("photo",) if data.covariates is None else WHICH
+    return {
+        which: Prognosis(which, None if which == "clinical" else clone(model), linear).fit(
+            data.x, data.outcome, data.covariates, photo if which == "photo" else None
+        )
+        for which in wanted
+    }
+
+
+def keyed_patients(data: StudyData) -> dict[str, Any]:
+    """Keyed hashes of the patients, by which a later validation knows them; the key stands beside them."""
+    from stylegan_surv.gan.formats.provenance import patient_key
+
+    salt = secrets.token_hex(16)
+    return {"salt": salt, "patients": sorted(patient_key(str(p), salt) for p in data.ids)}
 
 
 def nuisance_cosines(model: Any, data: StudyData) -> dict[str, dict[str, float]]:

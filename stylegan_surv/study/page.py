@@ -22,7 +22,13 @@ from stylegan_surv._types import Array, Floats, Ints
 from stylegan_surv.audit.judged import Judged
 from stylegan_surv.errors import InputError
 from stylegan_surv.study.data import StudyData
-from stylegan_surv.survival.metrics.curves import CalibrationCurves, Curves, SurvivalCurve, survival_curve
+from stylegan_surv.survival.metrics.curves import (
+    CalibrationCurves,
+    Curves,
+    SurvivalCurve,
+    incidence_curve,
+    survival_curve,
+)
 from stylegan_surv.survival.metrics.names import PHOTO
 from stylegan_surv.survival.metrics.summary import FOLLOWED
 from stylegan_surv.survival.outcome import Outcome
@@ -176,7 +182,10 @@ class PageData:
 
 def survival_on_grid(outcome: Outcome) -> SurvivalCurve:
     """Kaplan–Meier with its band at regular times from 0 over nearly the whole follow-up."""
-    curve = survival_curve(outcome.time, outcome.event, outcome.entry)
+    if outcome.competing is None:
+        curve = survival_curve(outcome.time, outcome.event, outcome.entry)
+    else:
+        curve = incidence_curve(outcome, np.ones(len(outcome), bool))
     grid = np.linspace(0, np.quantile(outcome.time, FOLLOWED), GRID)
     at = np.searchsorted(curve.time, grid, side="right") - 1
     return SurvivalCurve(grid, curve.survival[at], curve.low[at], curve.high[at])

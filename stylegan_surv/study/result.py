@@ -193,6 +193,8 @@ class Study:
         from stylegan_surv.survival.engines.persist import save_model
 
         save_model(final.model, folder, card=self.card())
+        for which, prognosis in final.prognoses.items():
+            save_model(prognosis, folder / which, card=self.card())
         save_attribute(final.attribute, folder)
         final.page.save(folder)
 
@@ -262,6 +264,11 @@ class Study:
             "provenance": {**to_json(exposure), "seen": len(exposure.seen)},
             "performance": self.metrics["models"],
             "horizons": [t for t in settings["horizons"] if f"{t:g}" not in settings["not_followed"]],
+            "time_unit": self.facts.time_unit,
+            "time_origin": self.facts.time_origin,
+            "clinical": list(self.config["clinical"]),
+            "causes": 1 if self.outcome is None else len(self.outcome.causes),
+            "training": {} if self.final is None else dict(self.final.training),
         }
 
 

@@ -35,6 +35,8 @@ class StudySettings:
         1 / (1 + permutations).
     n_boot : int
         Bootstrap resamples of patients for the intervals.
+    linear : bool
+        Let every number among the clinical variables act along a line; by default along a penalised spline.
     horizons : sequence of float, optional
         Times for S(t) in the cohort's unit, above 0; the middle one serves calibration and net benefit. By default
         the quartiles of event time with at least 10 % at risk. Beyond the follow-up nothing is estimated.
@@ -67,6 +69,7 @@ class StudySettings:
     repeats: int = 3
     permutations: int = 199
     n_boot: int = RESAMPLES
+    linear: bool = False
     horizons: Sequence[float] | None = None
     thresholds: Sequence[float] = THRESHOLDS
     seed: int = 0
@@ -100,6 +103,7 @@ class StudySettings:
             "permutations",
             "n_boot",
             "thresholds",
+            "linear",
             "seed",
             "compare",
             "edited",

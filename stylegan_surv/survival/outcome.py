@@ -33,6 +33,9 @@ class Outcome:
         Level within which patients are compared; every level has a baseline hazard of its own.
     weight : array of float, shape (n,) or (n, B), optional
         Case weights >= 0; B columns of them where every resample of the patients has its own.
+    cause : array of int, shape (n,), optional
+        What ended the follow-up where deaths of several causes are told apart: 0 censoring, 1 the event, from 2 on
+        the causes that compete with it. `event` is then true where it is 1.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class Outcome:
     entry: Array | None = None
     strata: Array | None = None
     weight: Array | None = None
+    cause: Array | None = None
 
     def __post_init__(self) -> None:
         self._set("patient_id", np.asarray(self.patient_id).astype(str))
@@ -63,6 +67,8 @@ class Outcome:
             self._set("strata", as_strata(self.strata))
         if self.weight is not None:
             self._set("weight", as_weight("weight", self.weight))
+        if self.cause is not None:
+            self._set("cause", np.asarray(self.cause, dtype=int))
         self._check()
 
     def _set(self, name: str, value: Array | None) -> None:
@@ -70,7 +76,7 @@ class Outcome:
 
     def _check(self) -> None:
         n = len(self.patient_id)
-        for name in ("time", "event", "entry", "strata", "weight"):
+        for name in ("time", "event", "entry", "strata", "weight", "cause"):
             value = getattr(self, name)
             if value is None:
                 continue
@@ -78,6 +84,8 @@ class Outcome:
                 raise InputError(
                     f"outcome.{name}: got shape {value.shape}, expected ({n},), one per patient."
                 )
+        if self.cause is not None and ((self.cause == 1) != self.event).any():
+            raise InputError("outcome.cause: expected 1 where `event` is true, and there alone.")
         names, counts = np.unique(self.patient_id, return_counts=True)
         if len(names) != n:
             raise InputError(_twice(names[counts > 1][0], counts.max()))
@@ -100,6 +108,7 @@ class Outcome:
         strata: Array | None = None,
         weight: Array | None = None,
         patient_id: Array | None = None,
+        cause: Array | None = None,
     ) -> Outcome:
         """The arrays as they are, for callers that have checked them; rows without names are numbered.
 
@@ -113,6 +122,7 @@ class Outcome:
         for name, value in {"time": time, "event": event, "entry": entry, "strata": strata}.items():
             outcome._set(name, value)
         outcome._set("weight", weight)
+        outcome._set("cause", cause)
         return outcome
 
     def __len__(self) -> int:
@@ -124,6 +134,32 @@ class Outcome:
         y = np.empty(len(self), dtype=[("event", bool), ("time", float)])
         y["event"], y["time"] = self.event, self.time
         return y
+
+    @property
+    def competing(self) -> Array | None:
+        """Who died of another cause, shape (n,); None where nobody did."""
+        other = None if self.cause is None else self.cause > 1
+        return other if other is not None and other.any() else None
+
+    @property
+    def observed(self) -> Array:
+        """Whether follow-up ended with a death of any cause, shape (n,): what is not censored."""
+        return self.event if self.cause is None else self.cause > 0
+
+    @property
+    def causes(self) -> range:
+        """The numbers of all causes of death, 1 (the event) first."""
+        return range(1, 2 if self.cause is None else int(self.cause.max(initial=1)) + 1)
+
+    def of_cause(self, cause: int) -> Outcome:
+        """The same follow-up with the deaths of `cause` as the event and all others as censorings.
+
+        What a cause-specific Cox model is fitted to; no probability may be taken from it alone.
+        """
+        died = self.event if self.cause is None else self.cause == cause
+        return Outcome.unchecked(
+            self.time, died, self.entry, self.strata, self.weight, patient_id=self.patient_id
+        )
 
     @property
     def case_weight(self) -> Array:
@@ -159,6 +195,7 @@ class Outcome:
             pick(self.strata),
             pick(self.weight),
             self.patient_id[i],
+            pick(self.cause),
         )
 
     def require_events(self, least: int, what: str) -> None:
@@ -171,7 +208,8 @@ class Outcome:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, strata: str | Sequence[str] | None = None) -> Outcome:
-        """From a table with one row per patient: `patient_id`, `time`, `event` and optionally `entry`.
+        """From a table with one row per patient: `patient_id`, `time`, `event`, and if it has them `entry` and
+        `event_cause` (0 censored, 1 the event, from 2 on other deaths).
 
         `strata` is a specification for `strata_from`: ``"site"`` or ``"entry_year:5"``, or several of them.
         Entries that are all 0 or missing mean no left truncation.
@@ -186,7 +224,8 @@ class Outcome:
             day_0 = frame["time"].to_numpy(float) <= 0
             entry = np.where(day_0 & (entry == 0), BEFORE_DAY_ZERO, entry)
         patient_id, time, event = (frame[c].to_numpy() for c in ("patient_id", "time", "event"))
-        return cls(patient_id, time, event, entry, levels)
+        cause = frame["event_cause"].to_numpy(int) if "event_cause" in frame else None
+        return cls(patient_id, time, event, entry, levels, cause=cause)
 
 
 def _twice(name: object, count: int) -> str:

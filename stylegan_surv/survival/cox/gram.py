@@ -9,7 +9,7 @@ Tibshirani 2004, Biostatistics 5:329), so that the linear predictor is ``K a + C
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg.blas import dsyrk
+from scipy.linalg.blas import dsymv, dsyrk
 
 from stylegan_surv._types import Array
 from stylegan_surv.survival.cox.newton import RANK, ritz
@@ -33,7 +33,9 @@ def gram(X: Array, columns: Array | None = None, block: int = 1024) -> Array:
 def centre(K: Array) -> Array:
     """Gram matrix of the same rows with the mean of the features taken off."""
     mean = K.mean(axis=0)
-    centred: Array = K - mean - mean[:, None] + mean.mean()
+    centred: Array = np.subtract(K, mean, order="F")
+    centred -= mean[:, None]
+    centred += mean.mean()
     return centred
 
 
@@ -55,7 +57,7 @@ class GramProblem:
     floor = 1e-13
 
     def __init__(self, K: Array, C: Array, light: float = 0.0, start: Array | None = None) -> None:
-        self.K, self.C, self.light = K, C, light
+        self.K, self.C, self.light = np.asfortranarray(K), C, light
         n = len(K)
         self.zero = np.zeros(n)
         if start is None:
@@ -68,7 +70,7 @@ class GramProblem:
         self.rest = left_over / max(n - 1 - len(self.values), 1)
 
     def forward(self, a: Array) -> Array:
-        Ka: Array = self.K @ a
+        Ka: Array = dsymv(1.0, self.K, a, lower=1)  # reads half of K, and memory is what limits a product
         return Ka
 
     def pull(self, g: Array) -> Array:

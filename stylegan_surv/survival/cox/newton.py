@@ -13,18 +13,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 import numpy as np
 from scipy.linalg import eigh
 
 from stylegan_surv._types import Array
-from stylegan_surv.survival.cox.partial import PartialLikelihood
+from stylegan_surv.survival.cox.partial import WIDEST, PartialLikelihood
 
 RANK = 128  # leading eigenpairs in the preconditioner
 MAX_NEWTON, MAX_CG, MAX_HALVINGS = 60, 500, 30
 ARMIJO, ROUNDING = 1e-4, 1e-13
 LOOSEST = 0.1  # relative residual of a Newton system far from the optimum
+NEAR = 1e3  # times the target: within it, an iterate that rounding keeps from coming nearer is the minimiser
+STALLED = 2  # steps in a row, near the target, that do not lower the objective as they should: rounding
+REALISED = 0.1  # share of the fall that a Newton step promises, below which it has not come
+SEPARATED = 25.0  # spread of the unpenalised columns' linear predictor: a hazard ratio of e^25 is no estimate
 
 
 class Problem(Protocol):
@@ -56,6 +61,19 @@ class Problem(Protocol):
         ...
 
 
+class Stop(Enum):
+    """Why Newton's method ended."""
+
+    TOLERANCE = "the decrement is within the tolerance"
+    PRECISION = "rounding in the products with X forbids to come nearer, and the minimiser is near"
+    SEPARATION = (
+        "an unpenalised column separates those with an event, so that its coefficient grows without bound"
+    )
+    SPREAD = "the penalty is so light that the hazards of two patients differ by more than a double holds"
+    ROUNDING = "rounding in the products with X forbids further progress far from the minimiser"
+    STEPS = f"{MAX_NEWTON} Newton steps were not enough"
+
+
 @dataclass(frozen=True)
 class Solution:
     """Coordinates t, coefficients c, linear predictor eta (n,), and how it went."""
@@ -66,7 +84,12 @@ class Solution:
     objective: float
     newton: int
     cg: int
-    converged: bool
+    stop: Stop
+
+    @property
+    def converged(self) -> bool:
+        """Whether this is the minimiser, to `tol` or to what the precision of the products allows."""
+        return self.stop in (Stop.TOLERANCE, Stop.PRECISION)
 
 
 @dataclass(frozen=True)
@@ -94,31 +117,48 @@ def solve_path(
     for alpha in alphas:
         z = _Preconditioner(problem, alpha, origin.h)(*origin.score)
         decrement = problem.inner(z[0], origin.score[0], steep) + float(z[1] @ origin.score[1])
-        point, newton, cg, converged = _newton(
+        point, newton, cg, stop = _newton(
             problem, likelihood, alpha, point, max(tol, problem.floor) * decrement**0.5
         )
         eta = point.Ft + problem.C @ point.c
-        yield Solution(point.t, point.c, eta, _objective(problem, alpha, point), newton, cg, converged)
+        yield Solution(point.t, point.c, eta, _objective(problem, alpha, point), newton, cg, stop)
 
 
 def _newton(
     problem: Problem, likelihood: PartialLikelihood, alpha: float, point: _Point, target: float
-) -> tuple[_Point, int, int, bool]:
-    """Newton's method until the decrement is `target`: (point, Newton steps, CG steps, converged)."""
-    steps, first = 0, 0.0
+) -> tuple[_Point, int, int, Stop]:
+    """Newton's method until the decrement is `target`: (point, Newton steps, CG steps, why it ended).
+
+    The products' rounding sets a floor below which no step brings the decrement. In single precision it rises
+    with the patients and as alpha falls, so that it is seen rather than foretold: near the target, a step that
+    does not lower the objective as it promises is made of rounding.
+    """
+    steps, first, stalled = 0, 0.0, 0
     for newton in range(MAX_NEWTON):
         system = _System(problem, alpha, point)
         first = first or system.decrement
         if system.decrement <= target:
-            return point, newton, steps, True
+            return point, newton, steps, Stop.TOLERANCE
+        near = system.decrement <= NEAR * target
         loose = min(LOOSEST, (system.decrement / first) ** 0.5)
         change = system.solve(max(loose, 0.3 * target / system.decrement))
         steps += system.steps
         new = _line_search(problem, likelihood, alpha, point, system.gradient, *change)
         if new is None:  # rounding forbids further progress
-            return point, newton, steps, system.decrement <= 1e3 * target
+            return point, newton, steps, Stop.PRECISION if near else _trouble(problem, point, Stop.ROUNDING)
+        fall = _objective(problem, alpha, point) - _objective(problem, alpha, new)
+        stalled = stalled + 1 if near and fall < REALISED * system.decrement**2 / 2 else 0
         point = new
-    return point, MAX_NEWTON, steps, False
+        if stalled == STALLED:
+            return point, newton + 1, steps, Stop.PRECISION
+    return point, MAX_NEWTON, steps, _trouble(problem, point, Stop.STEPS)
+
+
+def _trouble(problem: Problem, point: _Point, otherwise: Stop) -> Stop:
+    """Why Newton's method ended at a point that is no minimiser."""
+    if len(point.c) and np.ptp(problem.C @ point.c) > SEPARATED:
+        return Stop.SEPARATION
+    return Stop.SPREAD if np.ptp(point.Ft) > WIDEST else otherwise
 
 
 def _at(

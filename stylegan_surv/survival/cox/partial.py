@@ -26,6 +26,8 @@ import numpy as np
 from stylegan_surv._types import Array
 from stylegan_surv.survival.outcome import Outcome
 
+WIDEST = 300.0  # spread of eta within a stratum: with e^-300, 1 / R^2 is still a double
+
 
 class PartialLikelihood:
     """Log partial likelihood of `time`, `event` as a function of eta (all arrays of shape (n,)).
@@ -158,10 +160,10 @@ class PartialLikelihood:
         return eta, self.weight * np.exp(eta)
 
     def value(self, eta: Array) -> float:
-        """l(eta); -inf where eta is so far spread that a risk set vanishes in double precision."""
+        """l(eta); -inf where eta is so far spread that the information is beyond double precision."""
         eta, r = self._risk(eta)
         R = self._at_risk(r)
-        if not (R > 0).all():
+        if R.min(initial=np.inf) <= np.exp(-WIDEST) or np.isnan(R).any():
             return -np.inf
         return float(self.weight[self.dead] @ eta[self.dead] - self.row_weight @ np.log(R))
 

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from stylegan_surv._types import Array
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.cox.gram import gram
-from stylegan_surv.survival.cox.newton import Solution
+from stylegan_surv.survival.cox.newton import Solution, Stop
 from stylegan_surv.survival.cox.partial import PartialLikelihood
 from stylegan_surv.survival.cox.path import (
     Choice,
@@ -29,6 +29,13 @@ from stylegan_surv.survival.validation.folds import as_folds
 
 N_ALPHAS = 12
 GRAM_LIMIT = 3000  # patients up to which the Gram matrix is the faster way (with more columns than patients)
+
+_REMEDY = {
+    Stop.SEPARATION: "Leave that column out, or give unpenalized_alpha=0.1.",
+    Stop.SPREAD: "Take heavier penalties.",
+    Stop.ROUNDING: "Give X as float64, or take heavier penalties.",
+    Stop.STEPS: "Take heavier penalties.",
+}
 
 
 class CoxRidge(LinearRisk):
@@ -90,6 +97,7 @@ class CoxRidge(LinearRisk):
     n_iter_ : int
         Newton steps over the whole path.
     converged_ : bool
+        Whether every penalty's minimiser was reached; if not, a warning names those that failed and why.
 
     Examples
     --------
@@ -168,14 +176,22 @@ class CoxRidge(LinearRisk):
         self._keep(fit, self._coefficients(X, design, fit))
         self.log_likelihood_ = PartialLikelihood.of(outcome, self.ties).value(fit.solution.eta)
         self.converged_ = all(s.converged for s in fit.solutions)
-        if not self.converged_:
-            warnings.warn(
-                "CoxRidge: Newton's method did not converge for every penalty. Coefficients may be infinite: look for "
-                "an unpenalised column that separates those with an event, or give unpenalized_alpha=0.1.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        self._warn(fit)
         return self
+
+    @staticmethod
+    def _warn(fit: PathFit) -> None:
+        """Name the penalties without a minimiser, and the reason; the others stand."""
+        failed = [(row, s.stop) for row, s in zip(fit.penalties, fit.solutions) if not s.converged]
+        if not failed:
+            return
+        said = "; ".join(f"alpha {', '.join(f'{a:g}' for a in row)}: {stop.value}" for row, stop in failed)
+        warnings.warn(
+            f"CoxRidge: no minimum was reached at {len(failed)} of {len(fit.solutions)} penalties ({said}). The "
+            f"other penalties are not concerned. {_REMEDY[failed[0][1]]}",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
 
     def _design(self, X: Array) -> RidgeDesign:
         n, p = X.shape

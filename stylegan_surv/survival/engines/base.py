@@ -93,19 +93,32 @@ class RiskModel(SurvivalModel):
 
         With `pool_unseen` rows of an unseen stratum get the baseline hazard of all strata together.
         """
-        check_is_fitted(self, "baseline_time_")
-        times = np.atleast_1d(np.asarray(times, float))
-        code = self._stratum_codes(strata, len(risk), pool_unseen)
-        hazard = np.zeros((len(risk), len(times)))
-        for k in np.unique(code):
-            own = self.baseline_stratum_ == k
-            steps = np.r_[0.0, self.baseline_cumulative_hazard_[own]]
-            hazard[code == k] = steps[np.searchsorted(self.baseline_time_[own], times, side="right")]
+        hazard = self._baseline_hazard(len(risk), times, strata, pool_unseen)
         with np.errstate(over="ignore"):
             survival: Array = np.exp(
                 -hazard * np.exp(risk)[:, None], where=hazard > 0, out=np.ones_like(hazard)
             )
         return survival
+
+    def cumulative_hazard(
+        self, risk: Array, times: Any, strata: Array | None = None, pool_unseen: bool = False
+    ) -> Array:
+        """Λ(t | x), shape (n, len(times)), from the log hazard ratio that `predict` gave."""
+        hazard = self._baseline_hazard(len(risk), times, strata, pool_unseen)
+        with np.errstate(over="ignore"):
+            return np.asarray(hazard * np.minimum(np.exp(risk), np.finfo(float).max)[:, None])
+
+    def _baseline_hazard(self, n: int, times: Any, strata: Array | None, pool_unseen: bool) -> Array:
+        """Cumulative baseline hazard of each row's stratum at `times`, shape (n, len(times))."""
+        check_is_fitted(self, "baseline_time_")
+        times = np.atleast_1d(np.asarray(times, float))
+        code = self._stratum_codes(strata, n, pool_unseen)
+        hazard = np.zeros((n, len(times)))
+        for k in np.unique(code):
+            own = self.baseline_stratum_ == k
+            steps = np.r_[0.0, self.baseline_cumulative_hazard_[own]]
+            hazard[code == k] = steps[np.searchsorted(self.baseline_time_[own], times, side="right")]
+        return hazard
 
     def _stratum_codes(self, strata: Array | None, n: int, pool_unseen: bool) -> Array:
         if self.strata_ is None:

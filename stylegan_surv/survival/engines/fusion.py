@@ -68,3 +68,22 @@ class LateFusion(SurvivalModel):
     def predict_survival_function(self, X: tuple[Array, Array], times: Any) -> Array:
         """S(t | x), shape (n, len(times))."""
         return self.cox_.predict_survival_function(self._scores(X), times)
+
+
+def frees_columns(model: Any) -> bool:
+    """Whether covariates can stand beside the latents without a penalty; they are fused late otherwise."""
+    return "unpenalized" in model.get_params()
+
+
+def beside_clinical(model: Any, p: int, q: int) -> Any:
+    """An estimator of p latents, ready for q clinical columns beside them: unpenalised, or fused late."""
+    if not frees_columns(model):
+        return LateFusion(model)
+    return model.set_params(unpenalized=np.arange(p, p + q))
+
+
+def columns_of(model: Any, latents: Array, clinical: Array) -> Any:
+    """Latents (n, p) and clinical columns (n, q) as a model made by `beside_clinical` takes them."""
+    if isinstance(model, LateFusion):
+        return latents, clinical
+    return np.hstack([latents, clinical.astype(latents.dtype)])

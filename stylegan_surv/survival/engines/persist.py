@@ -32,9 +32,11 @@ TRUSTED = frozenset(
         "stylegan_surv.survival.ClinicalDesign",
         "stylegan_surv.survival.CoxElasticNet",
         "stylegan_surv.survival.CoxRidge",
+        "stylegan_surv.survival.CurvedDesign",
         "stylegan_surv.survival.DeepSurv",
         "stylegan_surv.survival.Forecast",
         "stylegan_surv.survival.LateFusion",
+        "stylegan_surv.survival.Prognosis",
         "stylegan_surv.survival.SurvivalForest",
         "sksurv.ensemble.forest.ExtraSurvivalTrees",
         "sksurv.ensemble.forest.RandomSurvivalForest",
@@ -46,6 +48,13 @@ TRUSTED = frozenset(
         "sklearn.tree._tree.Tree",
     }
 )
+
+
+class Training(BaseModel):
+    """Keyed hashes of the patients whom a model was fitted on, and the key."""
+
+    salt: str = ""
+    patients: list[str] = []
 
 
 class ModelCard(BaseModel):
@@ -63,6 +72,14 @@ class ModelCard(BaseModel):
         Packages that wrote it.
     latents : dict
         Metadata of the latents that it was fitted on.
+    time_unit, time_origin : str
+        Unit of its times, and what its time zero is, in words.
+    clinical : list of str
+        Covariates that its clinical models take.
+    causes : int
+        Causes of death that it tells apart.
+    training : dict
+        ``salt`` and ``patients``: keyed hashes of those whom it was fitted on.
     model : dict
         ``class`` and ``parameters`` of the estimator.
     """
@@ -74,6 +91,11 @@ class ModelCard(BaseModel):
     horizons: Annotated[list[Annotated[FiniteFloat, Field(gt=0)]], Field(max_length=MOST_HORIZONS)] = []
     versions: dict[str, str] = {}
     latents: dict[str, Any] = {}
+    time_unit: str = "years"
+    time_origin: str = ""
+    clinical: list[str] = []
+    causes: Annotated[int, Field(ge=1)] = 1
+    training: Training = Field(default_factory=Training)
     model: dict[str, Any] = {}
 
 

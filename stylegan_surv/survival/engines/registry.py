@@ -10,14 +10,13 @@ from sklearn.preprocessing import StandardScaler
 
 from stylegan_surv.errors import InputError
 from stylegan_surv.survival.cox.ridge import CoxRidge
-from stylegan_surv.survival.design import ClinicalDesign, layer_groups
+from stylegan_surv.survival.design import layer_groups
+from stylegan_surv.survival.engines.curved import CLINICAL_ALPHA, CurvedDesign
 from stylegan_surv.survival.engines.deepsurv import DeepSurv
 from stylegan_surv.survival.engines.elasticnet import CoxElasticNet
 from stylegan_surv.survival.engines.forests import SurvivalForest
 
 INNER_FOLDS = 5
-# ridge on the covariates' coefficients: a level without events stays finite, others hardly move
-CLINICAL_ALPHA = 0.1
 Shape = tuple[int, int]  # num_ws and w_dim of a patient's W+
 
 
@@ -49,7 +48,7 @@ def _deepsurv(_: Shape | None) -> DeepSurv:
 
 
 def _clinical(_: Shape | None) -> Pipeline:
-    return make_pipeline(ClinicalDesign(), CoxRidge(alphas=(CLINICAL_ALPHA,)))
+    return make_pipeline(CurvedDesign(), CoxRidge(alphas=(CLINICAL_ALPHA,)))
 
 
 def _nuisance(_: Shape | None) -> Pipeline:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from stylegan_surv._types import Floats
-from stylegan_surv.survival.metrics.kaplan_meier import kaplan_meier
+from stylegan_surv.survival.metrics.kaplan_meier import event_free
 from stylegan_surv.survival.metrics.resamples import Resamples
 from stylegan_surv.survival.validation.out_of_fold import Scores
 
@@ -67,8 +67,7 @@ def out_of_fold_kaplan_meier(scores: Scores, resamples: Resamples, times: Floats
         for k in np.unique(fold[fold >= 0]):
             train = (fold >= 0) & (fold != k)
             train = train if train.any() else fold >= 0
-            entry = None if d.entry is None else d.entry[train]
-            out[r, fold == k] = kaplan_meier(d.time[train], d.event[train], entry=entry).at(times)[:, 0]
+            out[r, fold == k] = event_free(d, train).at(times)[:, 0]
     return out
 
 

@@ -13,6 +13,7 @@ from stylegan_surv.errors import InputError
 from stylegan_surv.survival.cox.plain import fit_cox
 from stylegan_surv.survival.metrics.concordance import checked
 from stylegan_surv.survival.metrics.kaplan_meier import at_risk, kaplan_meier
+from stylegan_surv.survival.splines import restricted_cubic
 
 _KNOTS = (0.10, 0.50, 0.90)  # Harrell (2015), table 2.3: three knots
 _CLIP = 1e-6  # predicted probabilities of exactly 0 or 1 have no complementary log-log
@@ -93,25 +94,6 @@ def calibration(
     if multiplicity is None:
         oe, slope, ici, e50, e90 = (v[0] for v in (oe, slope, ici, e50, e90))
     return Calibration(oe, slope, ici, e50, e90, predicted=risk, observed=observed[:, 0])
-
-
-def restricted_cubic(x: Floats, knots: Floats) -> Floats:
-    """Natural cubic spline basis [n, k − 1]: x, and one term per inner knot (Harrell 2015, equation 2.24)."""
-    knots = np.unique(knots)
-    if len(knots) < 3:
-        return x[:, None]
-    last, before = knots[-1], knots[-2]
-
-    def cube(v: Floats) -> Floats:
-        return np.asarray(np.maximum(v, 0.0) ** 3)
-
-    terms = [
-        cube(x - k)
-        - cube(x - before) * (last - k) / (last - before)
-        + cube(x - last) * (before - k) / (last - before)
-        for k in knots[:-2]
-    ]
-    return np.column_stack([x, *(term / (last - knots[0]) ** 2 for term in terms)])
 
 
 def _resampled_coefficients(x: Floats, time: Floats, event: Bools, entry: Floats | None, m: Floats) -> Floats:

@@ -170,7 +170,7 @@ def pair_weights(
         return PairWeights(w)
     observed = observation(
         data.time,
-        data.event,
+        data.observed,
         entry=data.entry,
         strata=data.strata,
         weight=data.weight,

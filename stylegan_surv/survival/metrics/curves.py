@@ -13,11 +13,12 @@ from stylegan_surv._types import Bools, Floats, Ints
 from stylegan_surv.survival.metrics import accuracy, names
 from stylegan_surv.survival.metrics.calibration import calibration
 from stylegan_surv.survival.metrics.concordance import checked
+from stylegan_surv.survival.metrics.evaluated import CONSTANT
 from stylegan_surv.survival.metrics.followed import is_followed
-from stylegan_surv.survival.metrics.kaplan_meier import at_risk, kaplan_meier
-from stylegan_surv.survival.metrics.resamples import Resamples
+from stylegan_surv.survival.metrics.kaplan_meier import at_risk, event_free, kaplan_meier
+from stylegan_surv.survival.metrics.resamples import Resamples, multiplicities
 from stylegan_surv.survival.metrics.summary import THIRDS, round_ticks, thirds_within_fold
-from stylegan_surv.survival.metrics.table import CONSTANT, Metrics
+from stylegan_surv.survival.metrics.table import Metrics
 from stylegan_surv.survival.validation.out_of_fold import Scores, scores_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ DRAWN = (names.CLINICAL, names.PHOTO, names.BOTH)  # models that have curves
 THRESHOLDS = np.linspace(0.02, 0.7, 35)  # of the decision curves
 BINS = 40  # of the distribution of predicted risks
 SHOWN = (0.01, 0.99)  # predicted risks between which a calibration curve is drawn
+LEAST_AT_RISK = 10  # patients from which on a curve with delayed entry begins
+BAND_RESAMPLES = 200  # of the band of a cumulative incidence
 NORMAL_975 = 1.96  # of the pointwise 95 % bands
 UPPER, ROOM, LEAST = (
     0.995,
@@ -145,7 +148,7 @@ def curves_of(oof: pd.DataFrame, outcome: Outcome, metrics: Metrics) -> Curves:
     return Curves(
         {m: survival_by_third(s, outcome) for m, s in scores.items()},
         _auc_curves(metrics, list(scores)),
-        calibration_curves(probable, outcome, horizon),
+        calibration_curves(probable, outcome, horizon) if outcome.competing is None else None,
         decision_curves(probable, outcome, horizon),
     )
 
@@ -172,6 +175,24 @@ def survival_curve(time: Floats, event: Bools, entry: Floats | None = None) -> S
     return SurvivalCurve(np.concatenate([[0], curve.times]), curve.values[:, 0], *band)
 
 
+def incidence_curve(outcome: Outcome, rows: Bools) -> SurvivalCurve:
+    """1 − F₁ of the patients `rows` by Aalen–Johansen, with a pointwise band over resamples of them.
+
+    With delayed entry the curve is conditional on no death before the first time at which LEAST_AT_RISK are at risk.
+    """
+    part = outcome.subset(rows)
+    start, n = -np.inf, len(part)
+    if part.entry is not None:
+        followed = at_risk(part.time, part.entry, np.ones((n, 1)), np.unique(part.time))[:, 0]
+        enough = np.unique(part.time)[followed >= LEAST_AT_RISK]
+        start = float(enough[0]) if len(enough) else np.inf
+    late = part.subset(part.time >= start)
+    curve = event_free(late, weight=multiplicities(len(late), BAND_RESAMPLES, 0))
+    low, high = np.quantile(curve.values[:, 1:], [0.025, 0.975], axis=1)
+    times = np.concatenate([[0.0], curve.times])
+    return SurvivalCurve(times, curve.values[:, 0], low, high)
+
+
 def survival_by_third(scores: Scores, outcome: Outcome) -> GroupedSurvival:
     """Curves by third of the out-of-fold risk, formed within folds."""
     third = thirds_within_fold(scores)
@@ -180,7 +201,10 @@ def survival_by_third(scores: Scores, outcome: Outcome) -> GroupedSurvival:
     for k, name in enumerate(THIRDS):
         m = third == k
         entry = None if outcome.entry is None else outcome.entry[m]
-        groups[name] = survival_curve(outcome.time[m], outcome.event[m], entry)
+        if outcome.competing is None:
+            groups[name] = survival_curve(outcome.time[m], outcome.event[m], entry)
+        else:
+            groups[name] = incidence_curve(outcome, m)
         counts[name] = at_risk(outcome.time[m], entry, np.ones((m.sum(), 1)), ticks)[:, 0].astype(int)
     return GroupedSurvival(ticks, groups, counts)
 
@@ -225,7 +249,7 @@ def decision_curves(scores: Mapping[str, Scores], outcome: Outcome, t: float) ->
     if not scores:
         return None
     data = checked(outcome.time, outcome.event, np.zeros(len(outcome)), outcome.entry, None, None)
-    sample = Resamples(replace(data, weight=np.ones((len(outcome), 1))))
+    sample = Resamples(replace(data, weight=np.ones((len(outcome), 1)), cause=outcome.cause))
 
     def curve(survival: Floats) -> Floats:
         return np.array([accuracy.net_benefit(survival, sample, t, p)[0] for p in THRESHOLDS])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -55,12 +55,14 @@ class External:
     Attributes
     ----------
     metrics : Metrics
-        Of the models "frozen", and "recalibrated" where it was asked for.
-    recalibration : Recalibration or None
+        Of the models of the predictions ("frozen" where they name none), and where it was asked for of
+        "frozen recalibrated" and so on.
+    recalibrations : dict of Recalibration
+        By model; empty where it was not asked for.
     """
 
     metrics: Metrics
-    recalibration: Recalibration | None
+    recalibrations: Mapping[str, Recalibration]
 
 
 def validate_external(
@@ -78,7 +80,8 @@ def validate_external(
     Parameters
     ----------
     predictions : DataFrame
-        As ``stylegan-surv predict`` writes it: patient_id, risk, and columns S(t).
+        As ``stylegan-surv predict`` writes it: patient_id, risk, and columns S(t); with a column ``model`` where
+        several models stand side by side.
     outcome : Outcome
         The new cohort; every patient needs a prediction.
     recalibrate : bool
@@ -96,24 +99,29 @@ def validate_external(
     Raises
     ------
     InputError
-        Patients without prediction, or a patient twice.
+        Patients without prediction, a patient twice, or a recalibration where deaths compete.
     """
-    frame = predictions.assign(repeat=0, fold=0, model=names.FROZEN)
-    frame = frame[frame["patient_id"].astype(str).isin(set(outcome.patient_id))]
-    missing = set(outcome.patient_id) - set(frame["patient_id"].astype(str))
-    if missing:
+    if recalibrate and outcome.competing is not None:
         raise InputError(
-            f"external validation: {len(missing)} of {len(outcome)} patients have no prediction (for example "
-            f"{min(missing)!r}). Embed and predict them first, or leave them out of the outcome."
+            "external validation: slope and baseline of one hazard do not recalibrate a cumulative incidence, "
+            "and other deaths compete here. Leave the recalibration out."
         )
+    if "model" not in predictions:
+        predictions = predictions.assign(model=names.FROZEN)
+    frame = predictions.assign(repeat=0, fold=0)
+    frame = frame[frame["patient_id"].astype(str).isin(set(outcome.patient_id))]
     times = np.array(list(survival_columns(frame).values()))
-    fitted = None
-    frames = [frame]
-    if recalibrate:
-        fitted = _recalibrate(scores_of(frame, outcome).risk[0], outcome, times)
-        again = frame.assign(model=names.RECALIBRATED)
-        again[list(survival_columns(frame))] = fitted.survival(frame["risk"])
-        frames.append(again)
+    fitted: dict[str, Recalibration] = {}
+    frames = []
+    for model in dict.fromkeys(frame["model"]):
+        own = frame[frame["model"] == model]
+        _check_complete(own, outcome)
+        frames.append(own)
+        if recalibrate:
+            fitted[model] = _recalibrate(scores_of(own, outcome).risk[0], outcome, times)
+            again = own.assign(model=names.recalibrated(model))
+            again[list(survival_columns(own))] = fitted[model].survival(own["risk"])
+            frames.append(again)
     horizons = list(times) if horizons is None and len(times) else horizons
     metrics = oof_metrics(
         pd.concat(frames), outcome, strata=strata, horizons=horizons, n_boot=n_boot, seed=seed
@@ -122,6 +130,15 @@ def validate_external(
         metrics.settings, intervals="95 % percentile intervals over the patients of the new cohort"
     )
     return External(replace(metrics, settings=about), fitted)
+
+
+def _check_complete(predictions: pd.DataFrame, outcome: Outcome) -> None:
+    missing = set(outcome.patient_id) - set(predictions["patient_id"].astype(str))
+    if missing:
+        raise InputError(
+            f"external validation: {len(missing)} of {len(outcome)} patients have no prediction (for example "
+            f"{min(missing)!r}). Embed and predict them first, or leave them out of the outcome."
+        )
 
 
 def _recalibrate(risk: Floats, outcome: Outcome, times: Floats) -> Recalibration:

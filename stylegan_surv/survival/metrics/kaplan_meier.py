@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 from stylegan_surv._types import Bools, Floats
+
+if TYPE_CHECKING:
+    from stylegan_surv.survival.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,56 @@ def kaplan_meier(
         hazard = np.nan_to_num(deaths / at_risk(time, entry, w, times))
     curve = np.cumprod(np.vstack([np.ones((1, w.shape[1])), 1.0 - hazard]), axis=0)
     return StepCurves(times, curve)
+
+
+def cumulative_incidence(
+    time: Floats,
+    event: Bools,
+    competing: Bools,
+    *,
+    entry: Floats | None = None,
+    weight: Floats | None = None,
+) -> StepCurves:
+    """Aalen–Johansen estimate of P(event by t) where other deaths compete, with delayed entry and case weights.
+
+    F(t) = Σ_{s ≤ t} S(s−) d(s) / n(s), with S the Kaplan–Meier curve of the two kinds of death together (Aalen &
+    Johansen 1978, Scand. J. Statist. 5:141). A Kaplan–Meier curve that censors the others overstates it.
+
+    Parameters
+    ----------
+    time : array, shape (n,)
+    event, competing : array of bool, shape (n,)
+        Whether follow-up ended with the event, or with one that precludes it.
+    entry : array, shape (n,), optional
+    weight : array, shape (n,) or (n, B), optional
+        Case weights, e.g. bootstrap multiplicities.
+    """
+    w = weight_columns(weight, len(time))
+    either = kaplan_meier(time, event | competing, entry=entry, weight=w)
+    times, index = np.unique(time[event], return_inverse=True)
+    deaths = sparse.csr_array((np.ones(len(index)), (index, np.flatnonzero(event))), (len(times), len(w))) @ w
+    with np.errstate(invalid="ignore", divide="ignore"):
+        jumps = either.at(times, left=True) * np.nan_to_num(deaths / at_risk(time, entry, w, times))
+    return StepCurves(times, np.cumsum(np.vstack([np.zeros((1, w.shape[1])), jumps]), axis=0))
+
+
+def event_free(outcome: Outcome, rows: Bools | None = None, weight: Floats | None = None) -> StepCurves:
+    """P(no event by t): Kaplan–Meier, or one less the cumulative incidence where other deaths compete.
+
+    Parameters
+    ----------
+    outcome : Outcome
+    rows : array of bool, shape (n,), optional
+        Patients that the curve is of.
+    weight : array, shape (n,) or (n, B), optional
+        Of all patients.
+    """
+    part = outcome if rows is None else outcome.subset(rows)
+    w = weight if weight is None or rows is None else weight[rows]
+    if part.competing is None:
+        return kaplan_meier(part.time, part.event, entry=part.entry, weight=w)
+    curve = cumulative_incidence(part.time, part.event, part.competing, entry=part.entry, weight=w)
+    return StepCurves(curve.times, 1.0 - curve.values)
 
 
 def breslow(

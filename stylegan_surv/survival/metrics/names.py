@@ -13,7 +13,6 @@ NUISANCE = "nuisance"
 BACKGROUND = "background"
 NO_FACE = "no_face"
 FROZEN = "frozen"
-RECALIBRATED = "recalibrated"
 
 # metrics
 HARRELL_C = "harrell_c"
@@ -53,6 +52,15 @@ def base_of(model: str) -> str:
     'photo'
     """
     return model.partition("/")[0]
+
+
+def recalibrated(model: str) -> str:
+    """A frozen model with slope and baseline of new patients.
+
+    >>> recalibrated(FROZEN)
+    'frozen recalibrated'
+    """
+    return f"{model} recalibrated"
 
 
 def difference(model: str, other: str) -> str:

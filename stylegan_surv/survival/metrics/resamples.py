@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from stylegan_surv._types import Bools, Floats
 from stylegan_surv.survival.metrics.censoring import Censoring, Observation, observation
-from stylegan_surv.survival.metrics.kaplan_meier import StepCurves, kaplan_meier
+from stylegan_surv.survival.metrics.kaplan_meier import StepCurves, event_free
 from stylegan_surv.survival.outcome import Outcome
 
 
@@ -51,7 +51,7 @@ class Resamples:
         d = self.data
         return observation(
             d.time,
-            d.event,
+            d.observed,
             entry=d.entry,
             strata=d.strata,
             weight=d.weight,
@@ -65,26 +65,31 @@ class Resamples:
         return self.observed.own(self.data.time)
 
     def status(self, t: float) -> tuple[Bools, Bools]:
-        """Who is known to have died by t, and who is known to be alive just after it."""
+        """Who is known to have had the event by t, and who is known not to have had it.
+
+        Without competing deaths the latter are alive just after t; with them, they may have died of another
+        cause (Blanche, Dartigues & Jacqmin-Gadda 2013, Stat. Med. 32:5381, definition 2).
+        """
         d = self.data
-        alive = d.time > t
-        if d.entry is not None:
-            alive = alive & (d.entry <= t)
-        return d.event & (d.time <= t), alive
+        alive = self._alive(t)
+        dead = d.event & (d.time <= t)
+        return dead, alive if d.competing is None else alive | (d.competing & (d.time <= t))
+
+    def _alive(self, t: float) -> Bools:
+        d = self.data
+        alive: Bools = d.time > t
+        return alive if d.entry is None else alive & (d.entry <= t)
 
     def status_weights(self, t: float) -> Floats:
         """Inverse-probability weights of the known statuses at t, [n, B] (Graf et al. 1999).
 
-        Deaths by t: 1/G(T−); alive at t: 1/G(t); censored before: 0. They sum to n, per resample.
+        Deaths of any cause by t: 1/G(T−); alive at t: 1/G(t); censored before: 0. They sum to n, per resample.
         """
-        dead, alive = self.status(t)
-        known = np.where(dead[:, None], self.g_own, self.observed.own(np.nextafter(t, np.inf)))
-        use = (dead | alive)[:, None] & (known > 0)
+        dead, free = self.status(t)
+        known = np.where(self._alive(t)[:, None], self.observed.own(np.nextafter(t, np.inf)), self.g_own)
+        use = (dead | free)[:, None] & (known > 0)
         return np.divide(self.m, known, out=np.zeros(known.shape), where=use)
 
     def survival(self, rows: Bools | None = None) -> StepCurves:
-        """Kaplan–Meier curve of the patients `rows`, one per resample."""
-        d = self.data
-        k = np.ones(len(d.time), bool) if rows is None else rows
-        entry = None if d.entry is None else d.entry[k]
-        return kaplan_meier(d.time[k], d.event[k], entry=entry, weight=d.case_weight[k])
+        """P(no event by t) of the patients `rows`, one curve per resample."""
+        return event_free(self.data, rows, self.data.case_weight)

@@ -113,8 +113,8 @@ def characteristic(values: pd.Series, event: Bools) -> Quartiles | Counts:
 
 
 def median_follow_up(outcome: Outcome) -> float:
-    """Median time to censoring, events counting as censored (Schemper & Smith 1996); with late entries."""
-    curve = kaplan_meier(outcome.time, ~outcome.event, entry=outcome.entry)
+    """Median time to censoring, deaths of any cause counting as censored (Schemper & Smith 1996); with late entries."""
+    curve = kaplan_meier(outcome.time, ~outcome.observed, entry=outcome.entry)
     below = np.flatnonzero(curve.values[1:, 0] <= 0.5)
     return float(curve.times[below[0]]) if len(below) else float(outcome.time.max())
 

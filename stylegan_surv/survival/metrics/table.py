@@ -7,7 +7,7 @@ not in them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,20 +15,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stylegan_surv._types import Array, Bools, Floats, Progress
+from stylegan_surv._types import Floats, Progress
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival.metrics import accuracy, names
-from stylegan_surv.survival.metrics.calibration import a_calibration, calibration, d_calibration
+from stylegan_surv.survival.metrics import names
+from stylegan_surv.survival.metrics.calibration import a_calibration, d_calibration
 from stylegan_surv.survival.metrics.censoring import Censoring, censoring_survival
 from stylegan_surv.survival.metrics.concordance import (
     Concordance,
-    PairWeights,
     checked,
     concordance,
-    pair_weights,
     pooled_concordance,
-    repeat_pairs,
 )
+from stylegan_surv.survival.metrics.evaluated import Evaluation, Setting, middle
 from stylegan_surv.survival.metrics.followed import LEAST_AT_RISK, is_followed, not_followed
 from stylegan_surv.survival.metrics.interval import LEVEL, RESAMPLES, Interval
 from stylegan_surv.survival.metrics.kaplan_meier import at_risk
@@ -64,7 +62,6 @@ PAIRS = (
 )
 AT_RISK = 0.10  # share of the patients that must be under observation where a metric is taken
 CURVE_TIMES = 24  # times at which S(t) is predicted beside the horizons
-CONSTANT = 1e-9  # spread below which predicted risks are all equal
 CELLS = 1_000_000  # patients × resamples handled at once: 8 MB per array
 
 
@@ -194,119 +191,6 @@ class CensoringModel:
     covariates: ArrayLike | None = None
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """What all models are evaluated on."""
-
-    horizons: Sequence[float]
-    tau: float
-    thresholds: Sequence[float]
-    strata: Array | None
-    followed: Callable[[Floats], Bools]
-
-    def is_followed(self, t: float) -> bool:
-        """Whether the follow-up reaches to `t`."""
-        return bool(self.followed(np.array([t]))[0])
-
-    @property
-    def main(self) -> float:
-        return middle(self.horizons)
-
-
-def middle(horizons: Sequence[float]) -> float:
-    """The horizon of calibration and net benefit."""
-    return float(horizons[len(horizons) // 2])
-
-
-class _Evaluation:
-    """Metrics of any model on one chunk of resamples; weights are computed once for all models."""
-
-    def __init__(self, resamples: Resamples, setting: _Setting) -> None:
-        data = resamples.data
-        self.resamples, self.setting = resamples, setting
-        self.harrell = pair_weights(data, "harrell", None)
-        self.uno = pair_weights(data, "uno", setting.tau, resamples.censoring, resamples.covariates)
-        self._weights: dict[float, Floats] = {}
-
-    def metrics(self, scores: Scores) -> dict[str, Floats]:
-        """Every metric, [B]."""
-        setting = self.setting
-        values = {names.HARRELL_C: self._c(scores, self.harrell), names.UNO_C: self._c(scores, self.uno)}
-        if setting.strata is not None:
-            values[names.STRATIFIED_C] = self._c(scores, self.harrell, setting.strata)
-        for t in setting.horizons:
-            known = self.setting.is_followed(t)
-            values[names.at(names.AUC, t)] = (
-                accuracy.auc(scores, self.resamples, t, self._at(t)) if known else self._nothing
-            )
-        if scores.has_survival:
-            values |= self._brier(scores) | self._calibration(scores) | self._net_benefit(scores)
-        return values
-
-    @property
-    def _nothing(self) -> Floats:
-        """No estimate: the follow-up does not reach so far, [B]."""
-        return np.full(self.resamples.m.shape[1], np.nan)
-
-    def _at(self, t: float) -> Floats:
-        if t not in self._weights:
-            self._weights[t] = self.resamples.status_weights(t)
-        return self._weights[t]
-
-    def _c(self, scores: Scores, weight: PairWeights, strata: Array | None = None) -> Floats:
-        data, m = replace(self.resamples.data, strata=strata), self.resamples.m
-        counts = [pairs.counts(m) for pairs in repeat_pairs(scores, data, weight)]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(np.mean([concordant / comparable for concordant, comparable in counts], axis=0))
-
-    def _brier(self, scores: Scores) -> dict[str, Floats]:
-        r, tau = self.resamples, self.setting.tau
-        values = {
-            names.at(names.BRIER, t): accuracy.brier(scores.at(t), r, t, self._at(t))
-            if self.setting.is_followed(t)
-            else self._nothing
-            for t in self.setting.horizons
-        }
-        times = scores.horizons[(scores.horizons <= tau) & self.setting.followed(scores.horizons)]
-        if len(times) == 0:
-            return values | {names.IBS: self._nothing, names.IBS_SKILL: self._nothing}
-        reference = accuracy.out_of_fold_kaplan_meier(scores, r, times)
-        model, null = (
-            accuracy.integrated(
-                np.array([accuracy.brier(s[:, :, k], r, t, self._at(t)) for k, t in enumerate(times)]), times
-            )
-            for s in (scores.survival, reference)
-        )
-        return values | {names.IBS: model, names.IBS_SKILL: 1 - model / null}
-
-    def _calibration(self, scores: Scores) -> dict[str, Floats]:
-        data, t = self.resamples.data, self.setting.main
-        found = (names.OE, names.SLOPE, names.ICI, names.E50, names.E90)
-        if not self.setting.is_followed(t):
-            return {name: self._nothing for name in found}
-        each = []
-        for s in scores.at(t):
-            k = np.isfinite(s)
-            if np.ptp(s[k]) < CONSTANT:  # a model without predictors: nothing to calibrate
-                return {}
-            entry = None if data.entry is None else data.entry[k]
-            each.append(
-                calibration(
-                    s[k], data.time[k], data.event[k], t, entry=entry, multiplicity=self.resamples.m[k]
-                )
-            )
-        return {name: np.mean([getattr(c, name) for c in each], axis=0) for name in found}
-
-    def _net_benefit(self, scores: Scores) -> dict[str, Floats]:
-        t, r = self.setting.main, self.resamples
-        return {
-            names.at(names.NET_BENEFIT, p): accuracy.net_benefit(scores.at(t), r, t, p)
-            if self.setting.is_followed(t)
-            else self._nothing
-            for p in self.setting.thresholds
-        }
-
-
 def goodness_of_fit(scores: Scores, outcome: Outcome, tau: float) -> dict[str, Floats]:
     """p of the D- and A-calibration tests up to `tau`, the median over repeats, [1]."""
     end = min(tau, float(scores.horizons[-1]))
@@ -364,15 +248,16 @@ def metric_samples(
     models = [str(name) for name in oof["model"].unique()]
     scores = {name: scores_of(oof[oof["model"] == name], outcome) for name in models}
     data = checked(outcome.time, outcome.event, np.zeros(len(outcome.time)), outcome.entry, strata, None)
+    data = replace(data, cause=outcome.cause)
     tau = default_tau(outcome) if tau is None else tau
-    setting = _Setting(horizons, tau, thresholds, data.strata, partial(is_followed, outcome))
+    setting = Setting(horizons, tau, thresholds, data.strata, partial(is_followed, outcome))
     parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in models}
     m = multiplicities(len(outcome.time), n_boot, seed)
     size = max(1, CELLS // len(m))
     chunks = [m[:, k : k + size] for k in range(0, m.shape[1], size)]
     for i, chunk in enumerate(chunks):
         weighted = Resamples(replace(data, weight=chunk), censoring.kind, censoring.covariates)
-        evaluation = _Evaluation(weighted, setting)
+        evaluation = Evaluation(weighted, setting)
         for j, name in enumerate(models):
             parts[name].append(evaluation.metrics(scores[name]))
             if progress:
@@ -381,7 +266,7 @@ def metric_samples(
         name: {k: np.concatenate([p[k] for p in each]) for k in each[0]} for name, each in parts.items()
     }
     for name, s in scores.items():
-        if s.has_survival:
+        if s.has_survival and outcome.competing is None:
             values[name] |= goodness_of_fit(s, outcome, setting.tau)
     return MetricSamples(values)
 
@@ -405,7 +290,7 @@ def oof_metrics(
         oof, outcome, strata=strata, horizons=horizons, tau=tau, thresholds=thresholds, n_boot=n_boot,
         seed=seed, progress=progress,
     )  # fmt: skip
-    g = censoring_survival(outcome.time, outcome.event, entry=outcome.entry).at(np.array([tau]), left=True)
+    g = censoring_survival(outcome.time, outcome.observed, entry=outcome.entry).at(np.array([tau]), left=True)
     settings = MetricSettings(
         tuple(map(float, horizons)), middle(horizons), float(tau), float(g[0, 0]), n_boot, seed,
         tuple(map(float, thresholds)), not_followed(outcome, horizons),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,23 +10,20 @@ import joblib
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from threadpoolctl import threadpool_limits
 
 from stylegan_surv._types import Array, Progress
 from stylegan_surv.errors import InputError
-from stylegan_surv.survival.cox.gram import gram
-from stylegan_surv.survival.cox.ridge import CoxRidge
-from stylegan_surv.survival.design import ClinicalDesign
-from stylegan_surv.survival.engines.base import RiskModel, check_matrix
+from stylegan_surv.survival.engines.base import check_matrix
 from stylegan_surv.survival.engines.forests import SurvivalForest
-from stylegan_surv.survival.engines.fusion import FOLDS, LateFusion
+from stylegan_surv.survival.engines.fusion import (
+    FOLDS,
+)
 from stylegan_surv.survival.engines.registry import INNER_FOLDS, make_model
 from stylegan_surv.survival.outcome import Outcome
 from stylegan_surv.survival.validation.folds import NEVER, make_folds
+from stylegan_surv.survival.validation.one_fold import Arm, Tested, last_step, one_fold
 from stylegan_surv.survival.validation.out_of_fold import CHOSEN, OutOfFold
 
-# patients up to which every fold shares one Gram matrix (8 n^2 bytes for each penalty group)
-GRAM_LIMIT = 5000
 QUARTILES = (0.25, 0.5, 0.75)  # of the event times: the horizons where none are given
 
 
@@ -48,6 +44,8 @@ class Validation:
         Times for ``S(t)``; by default the quartiles of the event times.
     seed : int, default 0
         Of the divisions into folds.
+    linear : bool, default False
+        Let every number among the clinical columns act along a line; by default along a penalised spline.
     n_jobs : int, default 1
         Processes over folds (joblib; ``joblib.parallel_config(backend="dask")`` spreads them over a cluster).
     """
@@ -57,6 +55,7 @@ class Validation:
     inner: int = INNER_FOLDS
     horizons: Sequence[float] | None = None
     seed: int = 0
+    linear: bool = False
     n_jobs: int = 1
 
 
@@ -118,7 +117,7 @@ def nested_cv(
         raise InputError(f"X: got {len(X)} rows for {len(outcome)} patients of the outcome.")
     division = make_folds(outcome, how.folds, repeats=how.repeats, groups=groups, seed=how.seed)
     times = _horizons(outcome, how.horizons)
-    arms = _arms(_estimators(models, how.inner, shape), X, clinical)
+    arms = _arms(_estimators(models, how.inner, shape), X, clinical, how.linear)
     arms += _extra_arms(extra_matrices or {}, len(X), how.inner)
     for arm in arms:
         arm.check(outcome)
@@ -129,7 +128,7 @@ def nested_cv(
         if id(arm.estimator) not in shared:
             shared[id(arm.estimator)] = arm.gram_matrices()
     calls = [
-        joblib.delayed(_one_fold)(
+        joblib.delayed(one_fold)(
             fit.arm, shared[id(fit.arm.estimator)], outcome, groups, times, division[fit.repeat] == fit.fold
         )
         for fit in fits
@@ -145,49 +144,6 @@ def _horizons(outcome: Outcome, horizons: Sequence[float] | None) -> tuple[float
 
 
 # what is fitted in a fold ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Arm:
-    """One model of the results: an estimator on a matrix, with the clinical table beside it."""
-
-    name: str
-    estimator: Any
-    X: Any  # array (n, p) or DataFrame
-    clinical: pd.DataFrame | None = None
-
-    def check(self, outcome: Outcome) -> None:
-        """Refuse before anything is fitted what the estimator cannot take into account."""
-        last = _last(self.estimator)
-        kinds = [type(last)]
-        if self.clinical is not None and not _frees_columns(last):
-            kinds.append(LateFusion)
-        for kind in kinds:
-            for what in outcome.fit_params:
-                if what in getattr(kind, "refuses", ()):
-                    raise InputError(
-                        f"model {self.name}: {kind.__name__} cannot take {what} into account. "
-                        f"Leave {what} out, or use cox-ridge, which can."
-                    )
-
-    @property
-    def on_gram(self) -> bool:
-        """Whether the folds can share one Gram matrix."""
-        e = self.estimator
-        return (
-            type(e) is CoxRidge
-            and e.unpenalized is None
-            and not e.solver.startswith("primal")
-            and len(self.X) <= GRAM_LIMIT
-        )
-
-    def gram_matrices(self) -> list[Array] | None:
-        """That of every penalty group, for all folds; None where the folds cannot share them."""
-        if not self.on_gram:
-            return None
-        groups = clone(self.estimator).divide_columns(self.X.shape[1])
-        with threadpool_limits(1):
-            return [gram(self.X, columns) for columns in groups.values()]
 
 
 @dataclass(frozen=True)
@@ -219,15 +175,6 @@ def _tell_cost(arms: Sequence[Arm], outcome: Outcome, fits: int) -> None:
             forecast.times(forests).announce(f"{arm.name} ({arm.estimator.kind}): {forests} forests")
 
 
-def _last(estimator: Any) -> Any:
-    return estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-
-
-def _frees_columns(model: Any) -> bool:
-    """Whether covariates can stand beside the latents without a penalty; they are fused late otherwise."""
-    return "unpenalized" in model.get_params()
-
-
 def _estimators(models: Any, inner: int, shape: tuple[int, int] | None) -> dict[str, Any]:
     if isinstance(models, str):
         models = [models]
@@ -238,19 +185,20 @@ def _estimators(models: Any, inner: int, shape: tuple[int, int] | None) -> dict[
     return {name: _set_inner(clone(estimator), inner) for name, estimator in models.items()}
 
 
-def _arms(estimators: Mapping[str, Any], X: Array, clinical: pd.DataFrame | None) -> list[Arm]:
+def _arms(estimators: Mapping[str, Any], X: Array, clinical: pd.DataFrame | None, linear: bool) -> list[Arm]:
     """The clinical model, and each estimator on the latents without and with the covariates."""
     out = []
     if clinical is not None:
         if len(clinical) != len(X):
             raise InputError(f"clinical: got {len(clinical)} rows for {len(X)} patients.")
         clinical = clinical.reset_index(drop=True)
-        out.append(Arm("clinical", make_model("clinical"), clinical))
+        alone = make_model("clinical").set_params(curveddesign__linear=linear)
+        out.append(Arm("clinical", alone, clinical))
     for i, (name, estimator) in enumerate(estimators.items()):
         suffix = "" if i == 0 else f"/{name}"
         out.append(Arm(f"photo{suffix}", estimator, X))
         if clinical is not None:
-            out.append(Arm(f"both{suffix}", estimator, X, clinical))
+            out.append(Arm(f"both{suffix}", estimator, X, clinical, linear))
     return out
 
 
@@ -267,134 +215,16 @@ def _extra_arms(matrices: Mapping[str, Array | pd.DataFrame], n: int, inner: int
 
 
 def _set_inner(estimator: Any, inner: int) -> Any:
-    last = _last(estimator)
+    last = last_step(estimator)
     if isinstance(getattr(last, "cv", None), (int, np.integer)):
         last.set_params(cv=inner)
     return estimator
 
 
-@dataclass(frozen=True)
-class _Fold:
-    """Test predictions of one arm in one fold."""
-
-    test: Array
-    risk: Array
-    survival: Array
-    chosen: dict[str, float]
-
-
-def _one_fold(
-    arm: Arm,
-    kernels: list[Array] | None,
-    outcome: Outcome,
-    groups: Array | None,
-    times: tuple[float, ...],
-    is_test: Array,
-) -> _Fold:
-    train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
-    known = outcome.subset(train)
-    known.require_events(1, f"training part of a fold ({len(train)} patients)")
-    together = None if groups is None else groups[train]
-    with threadpool_limits(1):
-        if kernels is not None:
-            model, risk, chosen = _fit_on_gram(arm, kernels, known, together, train, test)
-            curves = model.survival_from_risk(risk, times, _rows(outcome.strata, test), pool_unseen=True)
-            return _Fold(test, risk, curves, chosen)
-        model, B = _fit_plainly(arm, known, together, train, test)
-        risk = np.asarray(model.predict(B), float)
-        if isinstance(model, RiskModel):
-            curves = model.survival_from_risk(risk, times, _rows(outcome.strata, test), pool_unseen=True)
-        else:
-            curves = _curves(model, B, times)
-        return _Fold(test, risk, curves, _learnt(model))
-
-
-def _fit_on_gram(
-    arm: Arm, kernels: list[Array], known: Outcome, groups: Array | None, train: Array, test: Array
-) -> tuple[CoxRidge, Array, dict[str, float]]:
-    """A ridge model of the training patients on the shared Gram matrices, the risk of the others, its penalties."""
-    model: CoxRidge = clone(arm.estimator)
-    names = list(model.divide_columns(arm.X.shape[1]))
-    C = np.zeros((len(train) + len(test), 0))
-    if arm.clinical is not None:
-        C = ClinicalDesign().fit(arm.clinical.iloc[train]).transform(arm.clinical)
-    whole = model.gram_design(kernels, C)
-    design = whole.subset(train)
-    fit = model.fit_design(design, known, groups)
-    risk = design.predict(whole.cross(test, train), C[test], fit.penalty[None], [fit.solution])[0]
-    return model, risk, _by_name("alpha", dict(zip(names, fit.penalty)))
-
-
-def _fit_plainly(
-    arm: Arm, known: Outcome, groups: Array | None, train: Array, test: Array
-) -> tuple[Any, Any]:
-    """Any model of the training patients, and the others' columns as it takes them."""
-    head, model = _split(clone(arm.estimator))
-    frame = isinstance(arm.X, pd.DataFrame)
-    A, B = (arm.X.iloc[rows] if frame else arm.X[rows] for rows in (train, test))
-    if head is not None:
-        A = head.fit_transform(A, known.y)
-        B = head.transform(B)
-    if arm.clinical is not None:
-        design = ClinicalDesign().fit(arm.clinical.iloc[train])
-        model, A, B = _with_clinical(
-            model, A, B, *(design.transform(arm.clinical.iloc[r]) for r in (train, test))
-        )
-    model.fit(A, known.y, **_accepted(model, known, groups))
-    return model, B
-
-
-def _with_clinical(model: Any, A: Any, B: Any, clinical_A: Array, clinical_B: Array) -> tuple[Any, Any, Any]:
-    """Covariates beside the latents, unpenalised where the model can; fused late where it cannot."""
-    if not _frees_columns(model):
-        return LateFusion(model), (A, clinical_A), (B, clinical_B)
-    p = A.shape[1]
-    model.set_params(unpenalized=np.arange(p, p + clinical_A.shape[1]))
-    return model, *(np.hstack([Z, C.astype(Z.dtype)]) for Z, C in ((A, clinical_A), (B, clinical_B)))
-
-
-def _split(estimator: Any) -> tuple[Any, Any]:
-    """Transformers and last step of a pipeline."""
-    return (estimator[:-1], estimator.steps[-1][1]) if hasattr(estimator, "steps") else (None, estimator)
-
-
-def _accepted(model: Any, known: Outcome, groups: Array | None) -> dict[str, Array]:
-    """What of entry, strata and groups this fit takes."""
-    parameters = inspect.signature(model.fit).parameters
-    given = known.fit_params | ({} if groups is None else {"groups": groups})
-    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    return {k: v for k, v in given.items() if k in parameters or (anything and k in known.fit_params)}
-
-
-def _curves(model: Any, X: Any, times: tuple[float, ...]) -> Array:
-    """S(t) at the horizons, from our estimators or scikit-survival's step functions."""
-    if "times" in inspect.signature(model.predict_survival_function).parameters:
-        return np.asarray(model.predict_survival_function(X, times))
-    steps = model.predict_survival_function(X)
-    return np.array([[1.0 if t < f.domain[0] else f(min(t, f.domain[1])) for t in times] for f in steps])
-
-
-def _learnt(model: Any) -> dict[str, float]:
-    for name in ("alpha_", "best_params_"):
-        if hasattr(model, name):
-            value = getattr(model, name)
-            return _by_name("alpha", value if isinstance(value, dict) else {"": value})
-    return {}
-
-
-def _by_name(what: str, values: Mapping[str, Any]) -> dict[str, float]:
-    numbers = {k: float(v) for k, v in values.items() if np.ndim(v) == 0 and not isinstance(v, str)}
-    return {what if len(numbers) == 1 else f"{what}[{k}]": v for k, v in numbers.items()}
-
-
-def _rows(values: Array | None, rows: Array) -> Array | None:
-    return None if values is None else values[rows]
-
-
 # running and collecting ------------------------------------------------------------------------------------
 
 
-def _run(n_jobs: int, progress: Progress | None, calls: list[Any]) -> list[_Fold]:
+def _run(n_jobs: int, progress: Progress | None, calls: list[Any]) -> list[Tested]:
     """Results in order, telling `progress` as they come."""
     out = []
     for result in joblib.Parallel(n_jobs=n_jobs, return_as="generator")(calls):
@@ -406,7 +236,7 @@ def _run(n_jobs: int, progress: Progress | None, calls: list[Any]) -> list[_Fold
 
 def _collect(
     fits: list[Fit],
-    results: list[_Fold],
+    results: list[Tested],
     outcome: Outcome,
     division: Array,
     times: tuple[float, ...],
