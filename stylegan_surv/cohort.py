@@ -158,8 +158,7 @@ def read_cohort(
         ``photo``, ``time`` (> 0) and ``event`` (0/1); optionally ``entry`` (0 ≤ entry < time), ``photo_date``
         and ``origin_date`` (YYYY-MM-DD) and any covariate.
     photos : str or Path, optional
-        Folder that the names in ``photo`` are relative to, and lie in; or a folder of aligned chips, whose
-        manifest knows the original names.
+        Folder that the names in ``photo`` are relative to, and lie in; or a folder of aligned chips.
     columns : mapping of str to str, optional
         Our name → the table's name, for columns that are called otherwise.
     time_unit : {"years", "months", "weeks", "days"}
@@ -171,8 +170,7 @@ def read_cohort(
     followed : bool
         False for patients to predict for: the table needs no ``time`` and ``event``, and the cohort's mean nothing.
     check_photos : bool
-        Whether a photograph that is not in `photos` is a fault of its own; of a table that has other faults it
-        is always told with them.
+        Whether a photograph that is not in `photos` is a fault by itself; beside other faults it is always told.
 
     Returns
     -------
