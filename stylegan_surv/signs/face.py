@@ -12,14 +12,17 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
-from stylegan_surv._types import Floats
+from stylegan_surv._types import Floats, Pixels
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.mesh import MeshFace
+from stylegan_surv.faces.ffhq import Square
+from stylegan_surv.faces.mesh import MeshFace, read_mesh
+from stylegan_surv.faces.sampling import as_picture
 from stylegan_surv.signs.optics import to_density
 from stylegan_surv.signs.warp import Push
 
 Side = Literal["left", "right"]
 SIDES: tuple[Side, Side] = ("left", "right")
+FRAME_CENTRE, FRAME_SIDE = (0.5, 0.53), 0.95  # the mesh's crop of a frontal face, in sides of FFHQ's frame
 FINE = 4  # polygons are drawn so many times larger, for exact edges
 
 # Points of MediaPipe's canonical face model (its mesh annotations), left and right as seen in the picture.
@@ -104,6 +107,22 @@ class Manner:
 
 EDGE_SPREAD, WIDTH_SPREAD, BALANCE_SPREAD = 0.25, 0.15, 0.15  # SD; of the logarithm for the first two
 TINT_SPREAD = 0.06  # SD per channel: an axis turns by about 6 degrees
+
+
+def framed_mesh(picture: Pixels) -> MeshFace:
+    """The mesh of an aligned picture (FFHQ's frame), without a detector.
+
+    Parameters
+    ----------
+    picture : array of uint8, shape (side, side, 3)
+
+    Returns
+    -------
+    MeshFace
+    """
+    side = picture.shape[0]
+    square = Square(np.array(FRAME_CENTRE) * side, np.array([1.0, 0.0]), FRAME_SIDE * side)
+    return read_mesh(as_picture(picture), [square], again=0)[0]
 
 
 @dataclass(frozen=True)
