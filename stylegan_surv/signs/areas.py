@@ -15,6 +15,7 @@ SKIN_EDGE, EYE_EDGE, LIP_EDGE, BROW_EDGE, SCALP_EDGE = 0.08, 0.04, 0.04, 0.06, 0
 INNER = 0.85  # the part of the face that is skin whatever its colour, over the whole
 NECK_DOWN, NECK_IN = 1.3, 0.8  # the neck below the chin, and its half width over that of the jaw
 BROW_GROWN = (1.15, 1.7)  # the brow's area along and across: its hairs leave the mesh's outline
+BROW_GAIN = 1.2  # a brow is thinner than its soft edge: what the edge takes is given back
 HAIRLINE = 0.9  # standard deviation of how far above the hairline hair grows thin, in eye distances
 
 
@@ -65,7 +66,8 @@ def brows(face: PaintedFace) -> Floats:
         outline = face.mesh.points[f"{side}_brow_area"]
         laid = (outline - outline.mean(axis=0)) @ face.axes.T * BROW_GROWN
         outlines.append(laid @ face.axes + outline.mean(axis=0))
-    return np.clip(1.2 * face.filled(outlines, BROW_EDGE), 0, 1)
+    weight: Floats = np.clip(BROW_GAIN * face.filled(outlines, BROW_EDGE), 0, 1)
+    return weight
 
 
 def scalp(face: PaintedFace) -> Floats:
@@ -79,7 +81,7 @@ def scalp(face: PaintedFace) -> Floats:
     down = (np.stack([x, y], axis=-1) - points["forehead"]) @ face.axes[1] / face.unit
     brow = (face.at("brow_middle", "left") + face.at("brow_middle", "right")) / 2 - points["forehead"]
     level = float(brow @ face.axes[1] / face.unit)  # of the brows, below the mesh's top of the forehead
-    near = np.exp(-np.clip(-down / (HAIRLINE * face.manner.width), 0, None) ** 2 / 2)
+    near = np.exp(-(np.clip(-down / (HAIRLINE * face.manner.width), 0, None) ** 2) / 2)
     above = np.clip((level * 0.8 - down) / (level * 0.5), 0, 1)
     weight: Floats = matte * window * (1 - hull) * near * above
     return weight

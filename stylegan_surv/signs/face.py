@@ -192,7 +192,9 @@ class PaintedFace:
         """
         outward = -by[0] if side == "left" else by[0]
         shift = np.array([outward, by[1]]) @ self.axes * self.unit
-        return Push(self.at(place, side), shift * self.manner.share(side), width * self.unit * self.manner.width)
+        return Push(
+            self.at(place, side), shift * self.manner.share(side), width * self.unit * self.manner.width
+        )
 
     def filled(self, outlines: Sequence[Floats], edge: float) -> Floats:
         """Polygons filled with 1, (h, w), whose edge has a standard deviation of `edge` eye distances."""

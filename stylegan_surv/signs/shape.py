@@ -90,10 +90,12 @@ def droop(face: PaintedFace) -> Change:
 
 def moon(face: PaintedFace) -> Change:
     """The lower face grows round and full, and the cheeks red, as under glucocorticoids."""
-    change = _change(face, MOON_PUSHES, MOON_SHADES)
-    red = sum(face.manner.share(side) * face.spot(face.at("cheek", side), PLETHORA_SIZE) for side in SIDES)
-    blood = (red * areas.skin(face))[..., None] * face.manner.tinted(HAEMOGLOBIN)
-    return Change(change.density + PLETHORA * blood, change.pushes)
+    shape = _change(face, MOON_PUSHES, MOON_SHADES)
+    red = np.sum(
+        [face.manner.share(s) * face.spot(face.at("cheek", s), PLETHORA_SIZE) for s in SIDES], axis=0
+    )
+    blood = PLETHORA * (red * areas.skin(face))[..., None] * face.manner.tinted(HAEMOGLOBIN)
+    return Change(blood if shape.density is None else shape.density + blood, shape.pushes)
 
 
 def _change(face: PaintedFace, pushes: Pushes, shades: Shades, turn: float = 0.0) -> Change:

@@ -14,7 +14,9 @@ from scipy.ndimage import map_coordinates
 
 from stylegan_surv._types import Floats
 
-STEPS = 6  # of the midpoint rule along the velocity; more change a map at dose 3 by less than 0.01 pixel in 256
+STEPS = (
+    4  # of the midpoint rule along the velocity; more would move no point by a hundredth of a pixel in 256
+)
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,13 @@ def velocity(where: Floats, pushes: Sequence[Push]) -> Floats:
     -------
     array of float, shape (..., 2)
     """
-    total = np.zeros_like(where)
-    for push in pushes:
-        near = np.exp(-((where - push.at) ** 2).sum(axis=-1) / (2 * push.width**2))
-        total += near[..., None] * push.by
+    at, by = np.stack([push.at for push in pushes]), np.stack([push.by for push in pushes])
+    narrow = 1 / np.array([push.width for push in pushes]) ** 2
+    flat = where.reshape(-1, 2)
+    # −|x − p|² / 2σ², written out: all pairs of points and pushes are one product of matrices
+    exponent = flat @ (at * narrow[:, None]).T
+    exponent -= (flat**2).sum(axis=1)[:, None] * (narrow / 2) + (at**2).sum(axis=1) * narrow / 2
+    total: Floats = (np.exp(exponent, out=exponent) @ by).reshape(where.shape)
     return total
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from stylegan_surv._files import write_csv
-from stylegan_surv._types import Floats, Progress
+from stylegan_surv._types import Progress
 from stylegan_surv.errors import InputError
 from stylegan_surv.simulate.apparent import apparent_sex
 from stylegan_surv.simulate.patients import (
@@ -18,6 +18,7 @@ from stylegan_surv.simulate.patients import (
     draw_patients,
     outcomes,
     unit_weights,
+    weighted,
 )
 from stylegan_surv.simulate.pictures import drawn_faces, painted_faces, photograph_all
 from stylegan_surv.simulate.population import plan, sample_w
@@ -88,9 +89,7 @@ def simulate_cohort(
     planted = plan(generator, seed, settings.truncation_psi)
     w = sample_w(generator, n, int(rng.integers(2**31)), settings.truncation_psi).astype(np.float64)
     doses = draw_doses(weights, n, np.random.default_rng([seed, DOSES]))
-    score: Floats | None = None
-    if truth == "signs":
-        score = sum((weights[name] * dose for name, dose in doses.items()), np.zeros(n))
+    score = weighted(doses, weights, n) if truth == "signs" else None
     male = apparent_sex(generator, w, planted)
     drawn = draw_patients(w, planted, rng, male=male, signs=score, sex_effect=settings.sex_effect)
     time, event = outcomes(np.zeros(n) if settings.null else drawn.log_hazard, settings.events, rng)
@@ -98,12 +97,12 @@ def simulate_cohort(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "clinical.csv", table)
-    shift = settings.confound * drawn.log_hazard / drawn.log_hazard.std()
     faces = drawn_faces(generator, w)
     if truth == "signs":
         faces = painted_faces(faces, doses, seed)
+    betrayed = settings.confound * drawn.log_hazard / drawn.log_hazard.std()
     names = list(table["patient_id"])
-    photograph_all(faces, names, folder / "chips", seed, settings.camera, shift, progress)
+    photograph_all(faces, names, folder / "chips", seed, settings.camera, betrayed, progress)
     cohort = read_cohort(
         folder / "clinical.csv", photos=folder / "chips", time_origin="diagnosis (simulated)"
     )
@@ -122,7 +121,9 @@ def _weights(signs: Mapping[str, float] | None, truth: TruthKind) -> dict[str, f
         raise InputError(f"truth is {truth!r}; expected 'signs' or 'latent'")
     if truth == "latent":
         if signs is not None:
-            raise InputError("signs are given for truth='latent', which paints none; leave out one of the two")
+            raise InputError(
+                "signs are given for truth='latent', which paints none; leave out one of the two"
+            )
         return {}
     chosen = DEFAULT_SIGNS if signs is None else signs
     check_signs(chosen)

@@ -56,6 +56,11 @@ def unit_weights(weights: Mapping[str, float]) -> dict[str, float]:
     return {name: weight / length if length else 0.0 for name, weight in weights.items()}
 
 
+def weighted(doses: Mapping[str, Floats], weights: Mapping[str, float], n: int) -> Floats:
+    """Weighted sum of the doses [n]."""
+    return sum((weights[name] * dose for name, dose in doses.items()), np.zeros(n))
+
+
 def draw_patients(
     w: Floats,
     planted: Plan,

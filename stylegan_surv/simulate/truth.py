@@ -10,6 +10,7 @@ import numpy as np
 
 from stylegan_surv._types import Bools, Floats
 from stylegan_surv.errors import InputError
+from stylegan_surv.simulate.patients import weighted
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,7 @@ class Truth:
 
     def sign_score(self) -> Floats:
         """Weighted doses [n], SD 1: the part of the hazard that is painted."""
-        score = np.zeros(len(self.log_hazard))
-        for name, weight in self.weights.items():
-            score = score + weight * self.doses[name]
-        return score
+        return weighted(self.doses, self.weights, len(self.log_hazard))
 
     def score_cosine(self, beta: Floats) -> float:
         """Correlation of the estimated and the true photo score over fresh samples of w.
