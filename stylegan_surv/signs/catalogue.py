@@ -1,4 +1,5 @@
-"""The signs by name. Strengths are per SD of dose: two are plain to a clinician who looks for them, three are severe."""
+"""The signs by name. Strengths are per SD of dose: two are plain to a clinician who looks for them, three are
+severe."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ _ALL = (
     Sign("wasting", "thinner in temples and cheeks", "fuller in temples and cheeks", "temples to jaw", shape.wasting),
     Sign("shadow", "darker below the eyes", "lighter below the eyes", "lower lids to orbital rims", colour.shadow),
     Sign("oedema", "more swollen lids and face", "less swollen lids and face", "lids and cheeks", shape.oedema),
-    Sign("droop", "one corner of the mouth lower", "one corner of the mouth higher", "one half of the face", shape.droop),
+    Sign("droop", "one corner of the mouth lower", "one corner of the mouth higher", "one half of the face",
+    shape.droop),
     Sign("thinning", "thinner hair", "denser hair", "hairline and crown", hair.thinning),
     Sign("moon", "rounder, redder lower face", "narrower lower face", "cheeks and jaw", shape.moon),
     Sign("brows", "sparser eyebrows", "denser eyebrows", "eyebrows", hair.brows),

@@ -1,6 +1,7 @@
 """Signs of hair, which treatment gives: hair that thins and recedes, and eyebrows that are lost.
 
-What hair covers is skin: per SD the density, without its strands, goes a share of the way to that of the forehead, so that
+What hair covers is skin: per SD the density, without its strands, goes a share of the way to that of the forehead, so
+that
 strands stay to be seen; a negative dose leads as far the other way, to denser hair.
 """
 

@@ -129,7 +129,8 @@ def paint(
     manner : Manner, optional
         The person's own edges, widths, colours and side; by default the usual.
     shift : array of float, shape (2,), optional
-        Moves the picture by so many pixels (x, y). With it every picture is drawn by the same resampling, whether it has
+        Moves the picture by so many pixels (x, y). With it every picture is drawn by the same resampling, whether it
+        has
         signs or not.
 
     Returns

@@ -45,9 +45,12 @@ def simulate_cohort(
 ) -> tuple[Cohort, Truth]:
     """Make a cohort of synthetic patients: ``out/clinical.csv`` and camera chips in ``out/chips``.
 
-    The log-hazard is a score of painted signs, plus age, plus stage; what the picture tells of it, E[log-hazard | face and
-    signs], has SD 1. The doses of the signs are independent of the face, of the tone of its skin and of the camera. Times
-    are Weibull, censoring is uniform and independent. The chips are cut as the generator frames them: no face detector is
+    The log-hazard is a score of painted signs, plus age, plus stage; what the picture tells of it, E[log-hazard |
+    face and
+    signs], has SD 1. The doses of the signs are independent of the face, of the tone of its skin and of the camera.
+    Times
+    are Weibull, censoring is uniform and independent. The chips are cut as the generator frames them: no face
+    detector is
     run on them.
 
     Parameters
@@ -61,14 +64,16 @@ def simulate_cohort(
     out : str or Path
         Folder to write to.
     signs : mapping of str to float, optional
-        Which signs are painted, and their weights in the log-hazard, of which only the ratios count; a weight of 0 paints
+        Which signs are painted, and their weights in the log-hazard, of which only the ratios count; a weight of 0
+        paints
         a sign that means nothing. By default ``DEFAULT_SIGNS``.
     truth : {"signs", "latent"}
         What raises the hazard: painted signs, or a random direction of the generator's own w, with nothing painted.
     progress : callable, optional
         Called with (done, total).
     **options : Options
-        Fields of :class:`Simulation`: ``truncation_psi``, ``events``, ``camera``, ``confound``, ``sex_effect``, ``null``.
+        Fields of :class:`Simulation`: ``truncation_psi``, ``events``, ``camera``, ``confound``, ``sex_effect``,
+        ``null``.
 
     Returns
     -------

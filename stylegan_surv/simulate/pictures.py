@@ -51,7 +51,8 @@ def painted_faces(
 ) -> Iterator[Pixels]:
     """Faces with their signs.
 
-    Every picture is moved by a fraction of a pixel in the resampling that also draws the change of shape, so that a face
+    Every picture is moved by a fraction of a pixel in the resampling that also draws the change of shape, so that a
+    face
     with much change is not told from one with none by its sharpness.
 
     Parameters

@@ -27,7 +27,8 @@ class Plan:
     mean, cov : array of float, shape (w_dim,) and (w_dim, w_dim)
         Moments of w in the population.
     hazard, age, other : array of float, shape (w_dim,)
-        Directions whose scores ``(w − mean)·direction`` have unit variance and are not correlated. `other` is the sex of
+        Directions whose scores ``(w − mean)·direction`` have unit variance and are not correlated. `other` is the sex
+        of
         faces whose generator has no known direction of it.
     """
 
