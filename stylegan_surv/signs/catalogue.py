@@ -1,5 +1,7 @@
-"""The signs by name. Strengths are per SD of dose: two are plain to a clinician who looks for them, three are
-severe."""
+"""The signs by name.
+
+Strengths are per SD of dose: two are plain to a clinician who looks for the sign, three are severe.
+"""
 
 from __future__ import annotations
 

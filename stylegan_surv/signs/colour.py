@@ -12,7 +12,7 @@ from stylegan_surv.signs.change import Change
 from stylegan_surv.signs.face import SIDES, PaintedFace
 from stylegan_surv.signs.optics import BILIRUBIN, HAEMOGLOBIN, MELANIN
 
-PALLOR, LIPS_BEYOND = 0.15, 0.35  # the lips have no melanin that hides their blood
+PALLOR, LIPS_BEYOND = 0.14, 0.35  # the lips have no melanin that hides their blood
 JAUNDICE, WHITES = 0.16, 1.4  # bilirubin has an affinity for the elastin of the conjunctiva
 SHADOW, TROUGH = 0.26, 0.5  # the trough beside the nose is darkest
 SHADOW_EDGE = 0.07  # standard deviation of the crescent's edge, in eye distances

@@ -1,8 +1,7 @@
 """Signs of hair, which treatment gives: hair that thins and recedes, and eyebrows that are lost.
 
 What hair covers is skin: per SD the density, without its strands, goes a share of the way to that of the forehead, so
-that
-strands stay to be seen; a negative dose leads as far the other way, to denser hair.
+that strands stay to be seen; a negative dose leads as far the other way, to denser hair.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from stylegan_surv.signs import areas
 from stylegan_surv.signs.change import Change
 from stylegan_surv.signs.face import PaintedFace
 
-THINNING, BROWS = 0.24, 0.30  # of the way to the skin
+THINNING, BROWS = 0.30, 0.30  # of the way to the skin
 STRANDS = 0.10  # standard deviation of what is finer than the density of hair, in eye distances
 SHADED = 0.15  # density of a scalp beyond that of the forehead: light falls on it less steeply
 MOST = 2.0  # natural logarithms of light: black hair on fair skin

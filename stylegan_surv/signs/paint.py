@@ -130,8 +130,7 @@ def paint(
         The person's own edges, widths, colours and side; by default the usual.
     shift : array of float, shape (2,), optional
         Moves the picture by so many pixels (x, y). With it every picture is drawn by the same resampling, whether it
-        has
-        signs or not.
+        has signs or not.
 
     Returns
     -------

@@ -45,13 +45,10 @@ def simulate_cohort(
 ) -> tuple[Cohort, Truth]:
     """Make a cohort of synthetic patients: ``out/clinical.csv`` and camera chips in ``out/chips``.
 
-    The log-hazard is a score of painted signs, plus age, plus stage; what the picture tells of it, E[log-hazard |
-    face and
-    signs], has SD 1. The doses of the signs are independent of the face, of the tone of its skin and of the camera.
-    Times
-    are Weibull, censoring is uniform and independent. The chips are cut as the generator frames them: no face
-    detector is
-    run on them.
+    The log-hazard is a score of painted signs, plus age, plus stage; what the picture tells of it, E[log-hazard | face
+    and signs], has SD 1. The doses of the signs are independent of the face, of the tone of its skin and of the camera.
+    Times are Weibull, censoring is uniform and independent. The chips are cut as the generator frames them: no face
+    detector is run on them.
 
     Parameters
     ----------
@@ -65,8 +62,7 @@ def simulate_cohort(
         Folder to write to.
     signs : mapping of str to float, optional
         Which signs are painted, and their weights in the log-hazard, of which only the ratios count; a weight of 0
-        paints
-        a sign that means nothing. By default ``DEFAULT_SIGNS``.
+        paints a sign that means nothing. By default ``DEFAULT_SIGNS``.
     truth : {"signs", "latent"}
         What raises the hazard: painted signs, or a random direction of the generator's own w, with nothing painted.
     progress : callable, optional

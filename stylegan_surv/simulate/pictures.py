@@ -52,8 +52,7 @@ def painted_faces(
     """Faces with their signs.
 
     Every picture is moved by a fraction of a pixel in the resampling that also draws the change of shape, so that a
-    face
-    with much change is not told from one with none by its sharpness.
+    face with much change is not told from one with none by its sharpness.
 
     Parameters
     ----------

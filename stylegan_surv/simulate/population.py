@@ -28,8 +28,7 @@ class Plan:
         Moments of w in the population.
     hazard, age, other : array of float, shape (w_dim,)
         Directions whose scores ``(w − mean)·direction`` have unit variance and are not correlated. `other` is the sex
-        of
-        faces whose generator has no known direction of it.
+        of faces whose generator has no known direction of it.
     """
 
     mean: Floats
