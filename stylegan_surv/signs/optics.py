@@ -14,8 +14,8 @@ from stylegan_surv._types import Floats
 # Relative densities in red, green and blue, of unit length. Melanin, and haemoglobin's ratio of green to blue:
 # independent components of skin images (Tsumura et al., ACM Trans. Graph. 22:770, 2003). Haemoglobin in red is a little
 # less than theirs (0.30): oxygenated, it absorbs above 600 nm less than a seventh of what it absorbs at 510 to 570 nm.
-# Bilirubin absorbs a band around 460 nm, 400 to 510 nm at half of its height: blue, a little green, no red (both: Prahl,
-# Oregon Medical Laser Center, tables of spectra).
+# Bilirubin absorbs a band around 460 nm, 400 to 510 nm at half of its height: blue, a little green, no red (spectra:
+# Prahl, Oregon Medical Laser Center).
 MELANIN = np.array([0.4143, 0.3570, 0.8372])
 HAEMOGLOBIN = np.array([0.260, 0.688, 0.678])
 BILIRUBIN = np.array([0.0, 0.20, 0.98])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stylegan_surv.attribute import HealthAttribute
-from stylegan_surv.attribute.direction import attribute_of
+from stylegan_surv.attribute.direction import attribute_of, shown_given
 from stylegan_surv.audit.judged import Judged
 from stylegan_surv.errors import InputError
 from stylegan_surv.study.data import StudyData
@@ -122,7 +122,8 @@ def finish(data: StudyData, name: str, judged: Judged, curves: Curves) -> FinalM
         Of the cross-validation.
     """
     model = fit_all(data, name, data.outcome)
-    attribute = attribute_of(model, data.x, data.outcome, data.shape, data.covariates, data.latents)
+    given = shown_given(data.table)
+    attribute = attribute_of(model, data.x, data.outcome, data.shape, given, data.latents)
     section = AttributeSection(attribute.split_half, attribute.risk_sd, nuisance_cosines(model, data))
     page = PageData.of(model, data, judged, curves)
     return FinalModel(model, attribute, section, page, synthetic_strip(attribute))
@@ -160,7 +161,7 @@ def synthetic_strip(attribute: HealthAttribute) -> bytes | None:
     if tuple(middle.shape) != attribute.pattern.shape:
         return None
     with torch.no_grad():
-        pictures = edit(attribute, middle, STRIP_STEPS, generator=generator)
+        pictures = edit(attribute, middle, STRIP_STEPS, kind=attribute.shown, generator=generator)
     buffer = io.BytesIO()
     strip(pictures, STRIP_STEPS).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
