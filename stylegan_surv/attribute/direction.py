@@ -35,7 +35,6 @@ from stylegan_surv.inversion import Latents, Origin
 from stylegan_surv.survival.design import patient_matrix
 from stylegan_surv.survival.outcome import Outcome
 
-
 SHOWN_GIVEN = ("age", "sex", "site", "era", "year", "entry_year")
 LEAST_PER_LEVEL = 10  # patients
 
@@ -134,8 +133,8 @@ def design(frame: pd.DataFrame) -> Floats:
 def shown_given(table: pd.DataFrame) -> pd.DataFrame | None:
     """The columns of a table that a drawn attribute is adjusted for; None without any.
 
-    A picture of risk should not show a change of sex, age, place or time. Stage, entity and skin tone are left in: stage
-    is illness. A column with fewer than ten patients a level is an identifier and would explain everything.
+    A picture of risk should not show a change of sex, age, place or time. Stage, entity and skin tone are left in:
+    stage is illness. A column with fewer than ten patients a level is an identifier and would explain everything.
 
     Parameters
     ----------

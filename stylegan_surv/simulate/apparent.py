@@ -34,11 +34,28 @@ def apparent_sex(generator: Generator, w: Floats, planted: Plan) -> Bools:
     -------
     array of bool, shape (n,)
     """
+    score = sex_score(generator, w)
+    return np.asarray((w - planted.mean) @ planted.other > 0 if score is None else score > 0)
+
+
+def sex_score(generator: Generator, w: Floats) -> Floats | None:
+    """How male drawn faces look, in log odds of a face recogniser's probe.
+
+    Parameters
+    ----------
+    generator : Generator
+    w : array of float, shape (n, w_dim)
+
+    Returns
+    -------
+    array of float, shape (n,), or None
+        Above 0 male; None for a generator whose direction of it is not known.
+    """
     known = _direction(network_sha256(generator))
     if known is None:
-        return np.asarray((w - planted.mean) @ planted.other > 0)
+        return None
     direction, offset = known
-    return np.asarray(w @ direction + offset > 0)
+    return np.asarray(w @ direction + offset, dtype=float)
 
 
 def _direction(sha256: str) -> tuple[Floats, float] | None:
