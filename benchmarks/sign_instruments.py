@@ -1,7 +1,8 @@
 """Instruments that measure signs on a picture, and what should not change with them.
 
 They share no mask, landmark or line of code with the painter: dlib's 68 points, boxes laid by the eyes, ratios of
-light. What an instrument is worth is measured (`benchmarks.signs`): it must follow known changes and repeat under the camera.
+light. What an instrument is worth is measured (`benchmarks.signs`): it must follow known changes and repeat under
+the camera.
 """
 
 from __future__ import annotations

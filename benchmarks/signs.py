@@ -1,9 +1,9 @@
 """Illness that the generator has never drawn: how much of painted signs comes back, and how much the picture holds.
 
-``python -m benchmarks.signs [--json] [--full] [--train]``. Patients carry seven signs, of which three mean nothing; their
-photographs are embedded, and a ridge Cox model is cross-validated on the latents. Beside every way stand the oracle (the
-weighted doses themselves), the doses through the same folds and ridge, and an observer: a small network trained on fresh
-painted photographs *with* their doses, a lower bound of what the pictures hold at this resolution.
+``python -m benchmarks.signs [--json] [--full] [--train]``. Patients carry seven signs, of which three mean nothing;
+their photographs are embedded, and a ridge Cox model is cross-validated on the latents. Beside every way stand the
+oracle (the weighted doses themselves), the doses through the same folds and ridge, and an observer: a small network
+trained on fresh painted photographs *with* their doses, a lower bound of what the pictures hold at this resolution.
 
 ``--train`` trains the observer (and keeps it); without, the stored one is used. ``--full``: ten cohorts of 1,000.
 """

@@ -1,9 +1,9 @@
 """Simulated patients with a known truth: what can be recovered from photographs, and how much of it is.
 
-Faces are drawn from a generator. What raises the hazard is *painted* on them: clinical signs with known doses, which
-the generator has never drawn (or, for comparison, it is a planted direction of its latent space w). Age goes with the
-face, stage does not, and each face is then *photographed* (background, clothing, light, JPEG, crop jitter), so that only
-what survives the camera and the inversion can be found again.
+Faces are drawn from a generator. What raises the hazard is *painted* on them: clinical signs with known doses,
+which the generator has never drawn (or, for comparison, it is a planted direction of its latent space w). Age goes
+with the face, stage does not, and each face is then *photographed* (background, clothing, light, JPEG, crop
+jitter), so that only what survives the camera and the inversion can be found again.
 """
 
 from __future__ import annotations
