@@ -1,6 +1,11 @@
-"""Where a sign shows: skin, lips, whites of the eyes, scalp and brows, as soft weights."""
+"""Where a sign shows: skin, lips, whites of the eyes, scalp and brows, as soft weights.
+
+What several signs of one face ask for is kept until the next face.
+"""
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,6 +24,7 @@ BROW_GAIN = 1.2  # a brow is thinner than its soft edge: what the edge takes is 
 HAIRLINE = 0.9  # standard deviation of how far above the hairline hair grows thin, in eye distances
 
 
+@lru_cache(maxsize=1)
 def skin(face: PaintedFace) -> Floats:
     """The face with its lips, without eyes; at its rim and on the neck, what has its colour, (h, w)."""
     points = face.mesh.points
@@ -37,6 +43,7 @@ def skin(face: PaintedFace) -> Floats:
     return weight
 
 
+@lru_cache(maxsize=1)
 def eyes(face: PaintedFace) -> Floats:
     """What lies between the lids, (h, w)."""
     return face.filled([face.mesh.points[f"{side}_eye_area"] for side in SIDES], EYE_EDGE)
@@ -76,9 +83,7 @@ def scalp(face: PaintedFace) -> Floats:
     hull = face.filled([face_outline(points)], SCALP_EDGE)
     window = face.filled([head_window(points)], SCALP_EDGE)
     matte = person_matte(as_picture(np.round(face.rgb * 255).astype(np.uint8)), face.mesh)
-    height, width = face.rgb.shape[:2]
-    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    down = (np.stack([x, y], axis=-1) - points["forehead"]) @ face.axes[1] / face.unit
+    down = (face.centres - points["forehead"]) @ face.axes[1] / face.unit
     brow = (face.at("brow_middle", "left") + face.at("brow_middle", "right")) / 2 - points["forehead"]
     level = float(brow @ face.axes[1] / face.unit)  # of the brows, below the mesh's top of the forehead
     near = np.exp(-(np.clip(-down / (HAIRLINE * face.manner.width), 0, None) ** 2) / 2)

@@ -18,12 +18,12 @@ from stylegan_surv.faces.ffhq import Square
 from stylegan_surv.faces.mesh import MeshFace, read_mesh
 from stylegan_surv.faces.sampling import as_picture
 from stylegan_surv.signs.optics import to_density
-from stylegan_surv.signs.warp import Push
+from stylegan_surv.signs.warp import Push, pixel_centres
 
 Side = Literal["left", "right"]
 SIDES: tuple[Side, Side] = ("left", "right")
 FRAME_CENTRE, FRAME_SIDE = (0.5, 0.53), 0.95  # the mesh's crop of a frontal face, in sides of FFHQ's frame
-FINE = 4  # polygons are drawn so many times larger, for exact edges
+FINE, FINE_BELOW = 4, 512  # polygons of pictures up to this side are drawn larger, for exact edges
 
 # Points of MediaPipe's canonical face model (its mesh annotations), left and right as seen in the picture.
 PLACES: Mapping[str, tuple[int, int]] = MappingProxyType(
@@ -125,7 +125,7 @@ def framed_mesh(picture: Pixels) -> MeshFace:
     return read_mesh(as_picture(picture), [square], again=0)[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PaintedFace:
     """A picture with its mesh, as the signs see it.
 
@@ -164,6 +164,11 @@ class PaintedFace:
         across = (self.mesh.points.right_eye - self.mesh.points.left_eye) / max(self.unit, 1e-9)
         return np.array([across, [-across[1], across[0]]])
 
+    @cached_property
+    def centres(self) -> Floats:
+        """Coordinates of the pixels, (h, w, 2)."""
+        return pixel_centres(*self.rgb.shape[:2])
+
     def at(self, place: str, side: Side) -> Floats:
         """A place by name, (2,)."""
         point: Floats = self.mesh.points.xy[PLACES[place][SIDES.index(side)]]
@@ -199,11 +204,12 @@ class PaintedFace:
     def filled(self, outlines: Sequence[Floats], edge: float) -> Floats:
         """Polygons filled with 1, (h, w), whose edge has a standard deviation of `edge` eye distances."""
         height, width = self.rgb.shape[:2]
-        canvas = Image.new("L", (width * FINE, height * FINE))
+        fine = FINE if max(height, width) <= FINE_BELOW else 1
+        canvas = Image.new("L", (width * fine, height * fine))
         pen = ImageDraw.Draw(canvas)
         for outline in outlines:
-            pen.polygon([(float(x), float(y)) for x, y in outline * FINE - 0.5], fill=255)
-        hard = np.asarray(canvas, dtype=float).reshape(height, FINE, width, FINE).mean(axis=(1, 3)) / 255
+            pen.polygon([(float(x), float(y)) for x, y in outline * fine - 0.5], fill=255)
+        hard = np.asarray(canvas, dtype=float).reshape(height, fine, width, fine).mean(axis=(1, 3)) / 255
         soft: Floats = gaussian_filter(hard, edge * self.unit * self.manner.edge)
         return soft
 
@@ -222,9 +228,7 @@ class PaintedFace:
         -------
         array of float, shape (h, w)
         """
-        height, width = self.rgb.shape[:2]
-        x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-        laid = (np.stack([x, y], axis=-1) - centre) @ self.axes.T / self.unit
+        laid = (self.centres - centre) @ self.axes.T / self.unit
         cos, sin = np.cos(turn), np.sin(turn)
         along, down = laid[..., 0] * cos + laid[..., 1] * sin, laid[..., 1] * cos - laid[..., 0] * sin
         wide, high = (s * self.manner.edge for s in size)
