@@ -34,11 +34,11 @@ class Seen:
         self.unit = float(np.hypot(*(self.eyes[1] - self.eyes[0])))
 
     def box(self, centre: Floats, half: float) -> Floats:
-        """Mean log light of a box, (3,)."""
+        """Mean log light around a place, (3,), weighted so that no pixel enters or leaves at once."""
         side = len(self.light)
-        low = np.clip(np.round(centre - half * self.unit).astype(int), 0, side - 2)
-        high = np.clip(np.round(centre + half * self.unit).astype(int), low + 1, side)
-        mean: Floats = self.light[low[1] : high[1], low[0] : high[0]].mean(axis=(0, 1))
+        at = np.arange(side) + 0.5
+        column, row = (np.exp(-(((at - c) / (half * self.unit)) ** 2)) for c in centre)
+        mean: Floats = np.einsum("y,x,yxc->c", row / row.sum(), column / column.sum(), self.light)
         return mean
 
     def below(self, eye: int, down: float) -> Floats:
@@ -70,10 +70,9 @@ def wasting(seen: Seen) -> float:
 
 
 def shadow(seen: Seen) -> float:
-    """Nose and cheeks over what is below the eyes, in log light."""
-    under = np.mean([seen.box(seen.below(eye, 0.27), 0.12) for eye in (0, 1)])
-    around = np.mean([seen.box(seen.points[29], 0.10).mean(), seen.cheeks.mean()])
-    return float(around - under)
+    """Cheeks over what is below the eyes, in log light."""
+    under = np.mean([seen.box(seen.below(eye, 0.20), 0.16) for eye in (0, 1)])
+    return float(seen.cheeks.mean() - under)
 
 
 def oedema(seen: Seen) -> float:
@@ -86,7 +85,7 @@ def oedema(seen: Seen) -> float:
 def brows(seen: Seen) -> float:
     """Brows over forehead, in log light."""
     middles = [seen.points[19], seen.points[24]]
-    light = [seen.box(at, 0.09).mean() - seen.box(at - [0, 0.35 * seen.unit], 0.12).mean() for at in middles]
+    light = [seen.box(at, 0.12).mean() - seen.box(at - [0, 0.4 * seen.unit], 0.12).mean() for at in middles]
     return float(np.mean(light))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,3 +184,13 @@ def test_a_sign_is_the_same_at_every_resolution(name: str) -> None:
     shrunk = Image.fromarray(paint(large, mesh, {name: 2.0})).resize((128, 128), Image.Resampling.BOX)
     painted = paint(small, replace(mesh, points=points, square=square), {name: 2.0})
     assert np.abs(np.asarray(shrunk).astype(int) - painted).mean() < 0.6
+
+
+def test_instruments_share_no_code_with_the_painter() -> None:
+    """They may see pictures through dlib's points alone: no mesh, no region, nothing of the signs."""
+    root = Path(__file__).parents[1]
+    for path in ("benchmarks/sign_instruments.py", "stylegan_surv/faces/detect.py"):
+        nodes = ast.walk(ast.parse((root / path).read_text(encoding="utf-8")))
+        used = {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+        ours = {name for name in used if name.startswith(("stylegan_surv", "benchmarks"))}
+        assert ours <= {"stylegan_surv._types", "stylegan_surv.faces.detect", "stylegan_surv.faces.landmarks"}
