@@ -183,14 +183,14 @@ def _found(study: Study, latents: Latents, truth: Truth) -> tuple[float, float]:
 
     beta = np.asarray(study.model.coef_, dtype=float)
     if truth.direction is not None:
-        laid = beta.reshape(latents.w_plus.shape[1:])
+        laid = beta.reshape(latents.codes.shape[1:])
         return truth.score_cosine(laid), truth.pattern_cosine(laid)
     number = {f"S{i:05d}": i for i in range(len(truth.w))}
     oof = study.oof[study.oof["model"] == PHOTO]
     centred = oof["risk"] - oof.groupby(["repeat", "fold"])["risk"].transform("mean")
     risk = centred.groupby(oof["patient_id"]).mean()
     score = np.corrcoef(risk, truth.photo_log_hazard[[number[name] for name in risk.index]])[0, 1]
-    x = latents.w_plus.reshape(len(latents.ids), -1).astype(float)
+    x = latents.codes.reshape(len(latents.ids), -1).astype(float)
     known = truth.photo_log_hazard[[number[name] for name in latents.patient_ids]]
     return float(score), cosine(pattern(x, x @ beta.ravel()), pattern(x, known))
 
