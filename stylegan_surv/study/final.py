@@ -58,7 +58,8 @@ class FinalModel:
     page : PageData
         What a new patient's risk is shown beside.
     strip : bytes or None
-        PNG of a synthetic face along the attribute; None where the generator is not at hand.
+        PNG of a synthetic face along the attribute; None where the generator is not at hand, or the model does not rank
+        better than chance.
     """
 
     model: Any
@@ -108,7 +109,7 @@ def fit_all(
     return estimator.fit(data.x, outcome.y, **outcome.fit_params)
 
 
-def finish(data: StudyData, name: str, judged: Judged, curves: Curves) -> FinalModel:
+def finish(data: StudyData, name: str, judged: Judged, curves: Curves, *, drawn: bool = True) -> FinalModel:
     """Fit the study's main model on all patients, and derive what is kept with it.
 
     Parameters
@@ -120,13 +121,15 @@ def finish(data: StudyData, name: str, judged: Judged, curves: Curves) -> FinalM
         The cross-validated patients, whose risks and folds say what is usual.
     curves : Curves
         Of the cross-validation.
+    drawn : bool
+        Draw the attribute; not where the model does not rank better than chance: the picture would show nothing.
     """
     model = fit_all(data, name, data.outcome)
     given = shown_given(data.table)
     attribute = attribute_of(model, data.x, data.outcome, data.shape, given, data.latents)
     section = AttributeSection(attribute.split_half, attribute.risk_sd, nuisance_cosines(model, data))
     page = PageData.of(model, data, judged, curves)
-    return FinalModel(model, attribute, section, page, synthetic_strip(attribute))
+    return FinalModel(model, attribute, section, page, synthetic_strip(attribute) if drawn else None)
 
 
 def nuisance_cosines(model: Any, data: StudyData) -> dict[str, dict[str, float]]:
