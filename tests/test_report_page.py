@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import html
 import re
-from dataclasses import replace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
