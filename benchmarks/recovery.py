@@ -34,6 +34,7 @@ def one(way: str, n: int, seed: int, generator: str, encoder: str | None) -> dic
             DemoSettings(
                 n, seed, generator=generator, encoder=encoder, method="encoder" if way == "true" else way,
                 models=("cox-ridge",), permutations=0, pictures=False, true_latents=way == "true",
+                truth="latent",
             ),
         )  # fmt: skip
     split = study.metrics["attribute"]["split_half"]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from stylegan_surv.inversion import Latents
     from stylegan_surv.inversion.settings import Method
     from stylegan_surv.simulate import Truth
+    from stylegan_surv.simulate.settings import TruthKind
     from stylegan_surv.study import Study
 
 COVARIATES = ("age", "sex", "stage")
@@ -47,7 +48,9 @@ class DemoSettings:
     pictures : bool
         Also look at the pictures without their faces, for one picture under two names, and at edited faces.
     true_latents : bool
-        Leave out camera and inversion, to see what they cost.
+        Leave out camera and inversion, to see what they cost; for the latent truth alone.
+    truth : {"signs", "latent"}
+        What raises the hazard: painted signs of illness, or a direction of the generator's own latent space.
     """
 
     n: int = 1000
@@ -61,6 +64,7 @@ class DemoSettings:
     n_jobs: int = StudySettings.n_jobs
     pictures: bool = True
     true_latents: bool = False
+    truth: TruthKind = "signs"
 
     @property
     def study(self) -> StudySettings:
@@ -87,9 +91,11 @@ class Demo:
     recovered : float
         (photo_c − 0.5) / (oracle_c − 0.5).
     score_cosine : float
-        Correlation of the estimated with the true photo score over fresh faces.
+        Correlation of the estimated with the true photo score: over fresh faces for the latent truth, out of fold for
+        painted signs, which no latent knows.
     pattern_cosine : float
-        Cosine of the estimated with the true health attribute.
+        Cosine of the estimated with the true health attribute; of painted signs, with the pattern that the true scores
+        have on the same latents.
     permuted_c : float or None
         Mean C of permuted outcomes; None without permutations.
     seconds : float
@@ -140,8 +146,9 @@ def demo(
     start, out = time.monotonic(), Path(out)
     network = load_generator(settings.generator)
     cohort, truth = simulate_cohort(
-        network, settings.n, settings.seed, out=out / "cohort", progress=stage("Photographing")
-    )
+        network, settings.n, settings.seed, out=out / "cohort", truth=settings.truth,
+        progress=stage("Photographing"),
+    )  # fmt: skip
     chips = Chips.open(out / "cohort" / "chips")
     if settings.true_latents:
         latents = _true_latents(network, cohort, truth)
@@ -154,7 +161,7 @@ def demo(
     study.save(out)
     models = study.metrics["models"]
     c = {name: models[name][HARRELL_C]["estimate"] for name in (PHOTO, CLINICAL, BOTH)}
-    beta = np.asarray(study.model.coef_, dtype=float).reshape(latents.codes.shape[1:])
+    score_cosine, pattern_cosine = _found(study, latents, truth)
     control = study.metrics["controls"].get("permuted_outcome")
     found = Demo(
         photo_c=c[PHOTO],
@@ -162,12 +169,30 @@ def demo(
         both_c=c[BOTH],
         oracle_c=truth.oracle_c,
         recovered=(c[PHOTO] - 0.5) / (truth.oracle_c - 0.5),
-        score_cosine=truth.score_cosine(beta),
-        pattern_cosine=truth.pattern_cosine(beta),
+        score_cosine=score_cosine,
+        pattern_cosine=pattern_cosine,
         permuted_c=control["mean"] if control else None,
         seconds=time.monotonic() - start,
     )
     return found, study, truth
+
+
+def _found(study: Study, latents: Latents, truth: Truth) -> tuple[float, float]:
+    """How near the estimated score and pattern are to the true ones."""
+    from stylegan_surv.attribute.pattern import cosine, pattern
+
+    beta = np.asarray(study.model.coef_, dtype=float)
+    if truth.direction is not None:
+        laid = beta.reshape(latents.codes.shape[1:])
+        return truth.score_cosine(laid), truth.pattern_cosine(laid)
+    number = {f"S{i:05d}": i for i in range(len(truth.w))}
+    oof = study.oof[study.oof["model"] == PHOTO]
+    centred = oof["risk"] - oof.groupby(["repeat", "fold"])["risk"].transform("mean")
+    risk = centred.groupby(oof["patient_id"]).mean()
+    score = np.corrcoef(risk, truth.photo_log_hazard[[number[name] for name in risk.index]])[0, 1]
+    x = latents.codes.reshape(len(latents.ids), -1).astype(float)
+    known = truth.photo_log_hazard[[number[name] for name in latents.patient_ids]]
+    return float(score), cosine(pattern(x, x @ beta.ravel()), pattern(x, known))
 
 
 def _true_latents(network: Generator, cohort: Cohort, truth: Truth) -> Latents:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -25,6 +26,7 @@ from stylegan_surv.attribute import (
     save_attribute,
     strip,
 )
+from stylegan_surv.attribute.direction import shown_given
 from stylegan_surv.attribute.pattern import adjusted_pattern, coefficient_step, linear_coefficients, pattern
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig
@@ -222,3 +224,17 @@ def test_focus_counts_the_gradient_inside_the_mask(networks: tuple[Generator, En
     assert focus(model, images, encoder, everything)["ratio"] == pytest.approx(1)
     left, right = focus(model, images, encoder, half), focus(model, images, encoder, 1 - half)
     assert left["inside"] + right["inside"] == pytest.approx(1, abs=1e-5)
+
+
+def test_a_drawn_attribute_is_adjusted_for_age_and_sex_and_never_for_stage() -> None:
+    n = 60
+    table = pd.DataFrame(
+        {
+            "age": np.arange(n), "sex": ["F", "M"] * (n // 2), "stage": ["I", "II", "III"] * (n // 3),
+            "site": [f"s{i}" for i in range(n)], "era": ["1990s"] * n, "skin_tone": np.arange(n),
+        }
+    )  # fmt: skip
+    given = shown_given(table)
+    assert given is not None
+    assert list(given.columns) == ["age", "sex"]
+    assert shown_given(table[["stage", "era"]]) is None

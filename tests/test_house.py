@@ -19,7 +19,7 @@ GROUND = (
     "_workbook",
 )  # fmt: skip
 STAGES = (
-    "cohort", "faces", "gan", "inversion", "survival", "audit", "attribute", "study", "report",
+    "cohort", "faces", "signs", "gan", "inversion", "survival", "audit", "attribute", "study", "report",
     "classify", "withdrawal", "simulate", "demo", "cli",
 )  # fmt: skip
 # statistics know no picture, no network and no file of a cohort

@@ -6,6 +6,7 @@ import ast
 import html
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,15 @@ def test_page_is_self_contained_and_says_what_it_is(tmp_path: Path) -> None:
     assert source.count("<svg") >= 2
     assert "data:image/png;base64" in source
     assert "data:image/png;base64" not in render(study_of(strip_png=None), tmp_path / "b.html").read_text()
+
+
+def test_a_strip_that_is_not_drawn_is_accounted_for(tmp_path: Path) -> None:
+    study = study_of(strip_png=None)
+    attribute = {"split_half": {"pattern": 0.1}, "risk_sd": 0.2, "nuisance": {}}
+    study = replace(study, metrics={**study.metrics, "attribute": attribute})
+    assert "No face is drawn along the attribute" in text_of(render(study, tmp_path / "r.html"))
+    drawn = replace(study, strip_png=PNG)
+    assert "No face is drawn" not in text_of(render(drawn, tmp_path / "s.html"))
 
 
 def test_text_from_the_user_cannot_become_markup(tmp_path: Path) -> None:

@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.gan import Generator, GeneratorConfig
+from stylegan_surv.gan import Generator, GeneratorConfig, load_generator
 from stylegan_surv.simulate import AGE_IN_FACE, plan, sample_w, simulate_cohort
+from stylegan_surv.simulate.apparent import apparent_sex
+from stylegan_surv.simulate.patients import draw_doses, draw_patients, unit_weights, weighted
+from stylegan_surv.simulate.pictures import drawn_faces, painted_faces
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def test_the_planted_scores_have_unit_variance_and_are_uncorrelated(generator: G
 
 
 def test_the_cohort_is_as_described(generator: Generator, tmp_path: Path) -> None:
-    cohort, truth = simulate_cohort(generator, 2000, 1, out=tmp_path, events=0.6, camera=0.0)
+    cohort, truth = simulate_cohort(generator, 2000, 1, out=tmp_path, truth="latent", events=0.6, camera=0.0)
     assert cohort.patients["event"].mean() == pytest.approx(0.6, abs=0.01)
     assert truth.photo_log_hazard.std() == pytest.approx(1, abs=0.1)
     assert 0.68 < truth.oracle_c < 0.8
@@ -62,12 +65,13 @@ def test_the_cohort_is_as_described(generator: Generator, tmp_path: Path) -> Non
 
 
 def test_a_null_cohort_has_no_signal(generator: Generator, tmp_path: Path) -> None:
-    _, truth = simulate_cohort(generator, 2000, 2, out=tmp_path, camera=0.0, null=True)
+    _, truth = simulate_cohort(generator, 2000, 2, out=tmp_path, truth="latent", camera=0.0, null=True)
     assert truth.oracle_c == pytest.approx(0.5, abs=0.03)
 
 
 def test_cosines_know_the_truth(generator: Generator, tmp_path: Path) -> None:
-    _, truth = simulate_cohort(generator, 20, 0, out=tmp_path)
+    _, truth = simulate_cohort(generator, 20, 0, out=tmp_path, truth="latent")
+    assert truth.direction is not None
     layers = generator.config.num_ws
     beta = np.repeat(truth.direction[None] / layers, layers, axis=0)
     assert truth.score_cosine(3 * beta) == pytest.approx(1, abs=1e-6)
@@ -82,3 +86,71 @@ def test_cosines_know_the_truth(generator: Generator, tmp_path: Path) -> None:
 def test_impossible_cohorts_are_refused(generator: Generator, tmp_path: Path, n: int, events: float) -> None:
     with pytest.raises(InputError, match="expected n ≥ 10"):
         simulate_cohort(generator, n, out=tmp_path, events=events)
+
+
+def test_signs_make_the_hazard_and_know_nothing_else(generator: Generator, tmp_path: Path) -> None:
+    """Doses, weights and table of many patients; the pictures are left out of it."""
+    rng = np.random.default_rng(0)
+    n, weights = 5000, unit_weights({"pallor": 1.0, "wasting": 2.0, "droop": 0.0})
+    assert sum(weight**2 for weight in weights.values()) == pytest.approx(1)
+    planted = plan(generator, 0, 1.0)
+    w = sample_w(generator, n, 3, 1.0)
+    doses = draw_doses(weights, n, rng)
+    male = apparent_sex(generator, w, planted)
+    drawn = draw_patients(w, planted, rng, male=male, signs=weighted(doses, weights, n))
+    assert drawn.photo_part.std() == pytest.approx(1, abs=0.04)
+    known = np.stack([*doses.values(), drawn.age, male, (w - planted.mean) @ planted.hazard])
+    off = np.corrcoef(known) - np.eye(len(known))
+    assert np.abs(off[:3]).max() < 0.05
+    told = [np.corrcoef(dose, drawn.log_hazard)[0, 1] for _, dose in sorted(doses.items())]
+    assert told[2] > told[1] > 0.3 > 0.05 > abs(told[0])
+    assert 0.3 < male.mean() < 0.7
+
+
+def test_a_planted_effect_of_sex_is_that_of_the_drawn_face(generator: Generator, tmp_path: Path) -> None:
+    plain, planted = (
+        simulate_cohort(generator, 30, 5, out=tmp_path / str(effect), camera=0.0, sex_effect=effect)[1]
+        for effect in (0.0, 2.0)
+    )
+    difference = planted.photo_log_hazard - plain.photo_log_hazard
+    np.testing.assert_allclose(difference, np.where(planted.male, 1.0, -1.0))
+    assert chips(tmp_path / "0.0") == chips(tmp_path / "2.0")
+
+
+def test_the_table_states_the_apparent_sex(generator: Generator, tmp_path: Path) -> None:
+    cohort, truth = simulate_cohort(generator, 20, 0, out=tmp_path, signs={"pallor": 1.0})
+    np.testing.assert_array_equal(cohort.patients["sex"] == "M", truth.male)
+    assert set(truth.doses) == set(truth.weights) == {"pallor"}
+    np.testing.assert_allclose(truth.sign_score(), truth.doses["pallor"])
+    with pytest.raises(InputError, match="painted signs"):
+        truth.score_cosine(np.zeros((1, 32)))
+
+
+def test_the_bundled_generators_faces_have_a_sex() -> None:
+    bundled = load_generator("synthetic-64")
+    w = sample_w(bundled, 2000, 11, 1.0)
+    planted = plan(bundled, 0, 1.0)
+    male = apparent_sex(bundled, w, planted)
+    assert male.mean() == pytest.approx(0.5, abs=0.06)
+    assert np.corrcoef(male, (w - planted.mean) @ planted.other)[0, 1] < 0.9
+
+
+def test_a_sham_looks_like_nothing_at_all(generator: Generator) -> None:
+    """Painted and taken off again, a face is the one that was resampled twice with no sign."""
+    bundled = load_generator("synthetic-64")
+    w = sample_w(bundled, 12, 4, 0.7)
+    doses = {"pallor": np.full(12, 1.5), "wasting": np.full(12, 1.5), "shadow": np.full(12, -1.5)}
+    none = {name: np.zeros(12) for name in doses}
+    sham, plain, painted = (
+        np.stack(list(painted_faces(drawn_faces(bundled, w), d, 0, sham=s))).astype(float)
+        for d, s in ((doses, True), (none, True), (doses, False))
+    )
+    left, painted_change = np.abs(sham - plain).mean(), np.abs(painted - plain).mean()
+    assert left < 0.15 * painted_change
+
+
+def test_signs_are_refused_where_none_are_painted(generator: Generator, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="truth='latent'"):
+        simulate_cohort(generator, 20, out=tmp_path, truth="latent", signs={"pallor": 1.0})
+    with pytest.raises(InputError, match="unknown sign"):
+        simulate_cohort(generator, 20, out=tmp_path, signs={"fever": 1.0})

@@ -35,6 +35,9 @@ from stylegan_surv.inversion import Latents, Origin
 from stylegan_surv.survival.design import patient_matrix
 from stylegan_surv.survival.outcome import Outcome
 
+SHOWN_GIVEN = ("age", "sex", "site", "era", "year", "entry_year")
+LEAST_PER_LEVEL = 10  # patients
+
 
 @dataclass(frozen=True)
 class HealthAttribute:
@@ -73,6 +76,11 @@ class HealthAttribute:
     note: str = NOTE
     origin: Origin | None = None
     latents: Path | None = None
+
+    @property
+    def shown(self) -> Kind:
+        """The kind that is drawn unless another is asked for: ``adjusted`` where it is known, else ``pattern``."""
+        return "pattern" if self.adjusted is None else "adjusted"
 
     def direction(self, kind: Kind = "pattern") -> Floats:
         """The direction of that kind, [num_ws, w_dim].
@@ -120,6 +128,29 @@ def design(frame: pd.DataFrame) -> Floats:
     """Covariates as columns of numbers: levels become indicators, missing values the column's mean."""
     numbers = pd.get_dummies(frame, drop_first=True, dtype=float).astype(float)
     return np.asarray(numbers.fillna(numbers.mean()))
+
+
+def shown_given(table: pd.DataFrame) -> pd.DataFrame | None:
+    """The columns of a table that a drawn attribute is adjusted for; None without any.
+
+    A picture of risk should not show a change of sex, age, place or time. Stage, entity and skin tone are left in:
+    stage is illness. A column with fewer than ten patients a level is an identifier and would explain everything.
+
+    Parameters
+    ----------
+    table : DataFrame, shape (n, columns)
+
+    Returns
+    -------
+    DataFrame or None
+    """
+    names = []
+    for name in SHOWN_GIVEN:
+        if name in table and table[name].nunique() > 1:
+            number = pd.api.types.is_numeric_dtype(table[name])
+            if number or table[name].nunique() * LEAST_PER_LEVEL <= len(table):
+                names.append(name)
+    return table[names] if names else None
 
 
 def health_attribute(

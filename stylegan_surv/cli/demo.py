@@ -18,6 +18,12 @@ LEAST = 50  # patients that folds and permutations need
 SETTINGS = (
     setting(DemoSettings, "n", type=click.IntRange(LEAST), help="Simulate so many patients."),
     setting(DemoSettings, "seed", type=int, help="Start the random numbers here."),
+    setting(
+        DemoSettings,
+        "truth",
+        type=click.Choice(["signs", "latent"]),
+        help="Raise the hazard by painted signs of illness, or by a direction of the generator's latent space.",
+    ),
     setting(DemoSettings, "method", type=METHODS, help="Embed the photographs in this way."),
     setting(
         DemoSettings,

@@ -23,7 +23,7 @@ from stylegan_surv.study.result import FORMAT, CohortFacts, Portraits, Study
 from stylegan_surv.study.settings import MODELS, StudySettings
 from stylegan_surv.survival.metrics.curves import Curves, curves_of
 from stylegan_surv.survival.metrics.interval import Interval
-from stylegan_surv.survival.metrics.names import PHOTO
+from stylegan_surv.survival.metrics.names import HARRELL_C, PHOTO
 from stylegan_surv.survival.metrics.summary import describe, risk_thirds
 from stylegan_surv.survival.metrics.table import Metrics, evaluation_times, oof_metrics, pooled_concordance
 from stylegan_surv.survival.outcome import Outcome
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from stylegan_surv.cohort import Cohort
     from stylegan_surv.faces import Chips
     from stylegan_surv.inversion import Latents
+
+CHANCE = 0.5  # C of a model that ranks at random
 
 
 def evaluate(
@@ -98,7 +100,8 @@ def evaluate(
         models[0], judged, latents, number=settings.edited, generator=generator, encoder=encoder,
         seed=settings.seed, progress=progress,
     )  # fmt: skip
-    final = finish(data, models[0], judged, curves) if settings.final else None
+    ranks = (table.models[PHOTO][HARRELL_C].low or 0.0) > CHANCE
+    final = finish(data, models[0], judged, curves, drawn=ranks) if settings.final else None
     sections = {"covariates": covariates} | ({"attribute": final.section} if final is not None else {})
     return Study(
         metrics=metrics_record(data, judged, found, table, curves, audited, stable) | to_json(sections),

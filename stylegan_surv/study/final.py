@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.base import clone
 
 from stylegan_surv.attribute import HealthAttribute
-from stylegan_surv.attribute.direction import attribute_of
+from stylegan_surv.attribute.direction import attribute_of, shown_given
 from stylegan_surv.audit.judged import Judged
 from stylegan_surv.errors import InputError
 from stylegan_surv.study.data import StudyData
@@ -65,7 +65,8 @@ class FinalModel:
     training : dict
         ``salt`` and ``patients``, keyed hashes of those whom they were fitted on.
     strip : bytes or None
-        PNG of a synthetic face along the attribute; None where the generator is not at hand.
+        PNG of a synthetic face along the attribute; None where the generator is not at hand, or the model does not rank
+        better than chance.
     """
 
     model: Any
@@ -117,7 +118,7 @@ def fit_all(
     return estimator.fit(data.x, outcome.y, **outcome.fit_params)
 
 
-def finish(data: StudyData, name: str, judged: Judged, curves: Curves) -> FinalModel:
+def finish(data: StudyData, name: str, judged: Judged, curves: Curves, *, drawn: bool = True) -> FinalModel:
     """Fit the study's main model on all patients, and derive what is kept with it.
 
     Parameters
@@ -129,15 +130,17 @@ def finish(data: StudyData, name: str, judged: Judged, curves: Curves) -> FinalM
         The cross-validated patients, whose risks and folds say what is usual.
     curves : Curves
         Of the cross-validation.
+    drawn : bool
+        Draw the attribute; not where the model does not rank better than chance: the picture would show nothing.
     """
     model = fit_all(data, name, data.outcome)
-    attribute = attribute_of(model, data.x, data.outcome, data.shape, data.covariates, data.latents)
+    given = shown_given(data.table)
+    attribute = attribute_of(model, data.x, data.outcome, data.shape, given, data.latents)
     section = AttributeSection(attribute.split_half, attribute.risk_sd, nuisance_cosines(model, data))
     page = PageData.of(model, data, judged, curves)
     prognoses = prognoses_of(data, name, model, judged.linear)
-    return FinalModel(
-        model, attribute, section, page, prognoses, keyed_patients(data), synthetic_strip(attribute)
-    )
+    strip = synthetic_strip(attribute) if drawn else None
+    return FinalModel(model, attribute, section, page, prognoses, keyed_patients(data), strip)
 
 
 def prognoses_of(data: StudyData, name: str, photo: Any, linear: bool) -> dict[str, Prognosis]:
@@ -192,7 +195,7 @@ def synthetic_strip(attribute: HealthAttribute) -> bytes | None:
     if tuple(middle.shape) != attribute.pattern.shape:
         return None
     with torch.no_grad():
-        pictures = edit(attribute, middle, STRIP_STEPS, generator=generator)
+        pictures = edit(attribute, middle, STRIP_STEPS, kind=attribute.shown, generator=generator)
     buffer = io.BytesIO()
     strip(pictures, STRIP_STEPS).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
