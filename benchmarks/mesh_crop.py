@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from stylegan_surv.faces.detect import FaceFinder, NoFace
+from stylegan_surv.faces.dlib.detect import FaceFinder, NoFace
 from stylegan_surv.faces.ffhq import EYE_WIDTHS, EYES_TO_CENTRE, MOUTH_HEIGHTS, Square
 from stylegan_surv.faces.load import load_image
-from stylegan_surv.faces.mesh import find_faces
+from stylegan_surv.faces.mesh.find import find_faces
+from stylegan_surv.faces.mesh.sampling import as_picture
 from stylegan_surv.faces.points import DLIB68, MESH468, FacePoints, Scheme
-from stylegan_surv.faces.sampling import as_picture
 
 Floats = NDArray[np.floating]
 

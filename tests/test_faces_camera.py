@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stylegan_surv.faces import Camera, face_mask, photograph
-from stylegan_surv.faces.mask import HEAD, ellipse
+from stylegan_surv.faces.masks.ellipse import HEAD, ellipse
 
 
 @pytest.fixture(scope="module")

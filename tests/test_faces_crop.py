@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stylegan_surv.faces.detect import FaceFinder, NoFace
+from stylegan_surv.faces.dlib.detect import FaceFinder, NoFace
 from stylegan_surv.faces.ffhq import Square, crop, ffhq_square
 from stylegan_surv.faces.landmarks import anchors, pose
 

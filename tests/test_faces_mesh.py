@@ -9,14 +9,14 @@ from drawn_face import draw_face, draw_landscape
 from PIL import Image
 
 from stylegan_surv._types import Pixels
-from stylegan_surv.faces.colour import to_lab
 from stylegan_surv.faces.ffhq import Square
-from stylegan_surv.faces.mesh import MeshFace, find_faces, mesh_network, square_of_points
+from stylegan_surv.faces.masks.colour import to_lab
+from stylegan_surv.faces.masks.regions import REGIONS, find_regions, skin_colour
+from stylegan_surv.faces.mesh.find import MeshFace, find_faces, mesh_network, square_of_points
+from stylegan_surv.faces.mesh.sampling import as_picture, cut, from_crop, spread
+from stylegan_surv.faces.mesh.short_range import decode
+from stylegan_surv.faces.mesh.upright import Upright, which_way_up
 from stylegan_surv.faces.points import FacePoints
-from stylegan_surv.faces.regions import REGIONS, find_regions, skin_colour
-from stylegan_surv.faces.sampling import as_picture, cut, from_crop, spread
-from stylegan_surv.faces.short_range import decode
-from stylegan_surv.faces.upright import Upright, which_way_up
 
 WALL = (120, 130, 140)
 
@@ -131,8 +131,8 @@ def test_in_doubt_the_photograph_stays_as_it_is(face: MeshFace, monkeypatch: pyt
     assert "no face" in nothing.reason
     moved = face.points.moved(np.array([[0.0, -1], [1, 0]]), np.zeros(2))
     twin = MeshFace(FacePoints(moved.xy, moved.scheme), face.depth, face.score, face.square, face.box_score)
-    monkeypatch.setattr("stylegan_surv.faces.upright.SURE_BOX", 2.0)
-    monkeypatch.setattr("stylegan_surv.faces.upright.find_faces", lambda *_: [twin, face])
+    monkeypatch.setattr("stylegan_surv.faces.mesh.upright.SURE_BOX", 2.0)
+    monkeypatch.setattr("stylegan_surv.faces.mesh.upright.find_faces", lambda *_: [twin, face])
     doubtful: Upright = which_way_up(torch.zeros(3, 8, 8))
     assert (doubtful.turned_deg, doubtful.quarter_turns, doubtful.certain) == (0.0, 0, False)
     assert doubtful.face is face

@@ -8,11 +8,11 @@ from drawn_face import draw_face
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stylegan_surv.faces.detect import FaceFinder
+from stylegan_surv.faces.dlib.detect import FaceFinder
 from stylegan_surv.faces.landmarks import anchors
-from stylegan_surv.faces.mesh import find_faces
+from stylegan_surv.faces.mesh.find import find_faces
+from stylegan_surv.faces.mesh.sampling import as_picture
 from stylegan_surv.faces.points import DLIB68, MESH468, SCHEMES, FacePoints
-from stylegan_surv.faces.sampling import as_picture
 
 UNLIKE = {
     "chin",

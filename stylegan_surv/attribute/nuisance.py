@@ -25,7 +25,7 @@ from stylegan_surv._images import to_pixels
 from stylegan_surv._types import Floats
 from stylegan_surv.attribute.pattern import cosine, pattern
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.detect import FaceFinder, NoFace
+from stylegan_surv.faces.dlib.detect import FaceFinder, NoFace
 from stylegan_surv.faces.landmarks import MOUTH_LEFT, MOUTH_RIGHT, pose
 from stylegan_surv.faces.quality import image_quality
 from stylegan_surv.gan import Generator

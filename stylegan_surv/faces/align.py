@@ -30,7 +30,7 @@ from stylegan_surv.faces.chips import (
     sha256,
     write_manifest,
 )
-from stylegan_surv.faces.detect import DETECTORS, DetectorName, FaceFinder, NoFace
+from stylegan_surv.faces.dlib.detect import DETECTORS, DetectorName, FaceFinder, NoFace
 from stylegan_surv.faces.ffhq import crop, ffhq_square
 from stylegan_surv.faces.jobs import Job, Photos, Row, jobs_of, named_as_before
 from stylegan_surv.faces.landmarks import pose

@@ -21,7 +21,7 @@ from stylegan_surv._files import whole
 from stylegan_surv._types import Floats, Pixels, Progress
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.chips import Chips, sha256
-from stylegan_surv.faces.detect import FaceFinder
+from stylegan_surv.faces.dlib.detect import FaceFinder
 
 RECOGNITION, KEEP_EVERY = "_recognition.parquet", 100
 HASH_SIDE, HASH_PX = 16, 64  # the 16 × 16 lowest frequencies of the chip at 64 px

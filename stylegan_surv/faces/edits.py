@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from stylegan_surv._types import Floats, Pixels
-from stylegan_surv.faces.mask import HEAD, ellipse, smoothstep
+from stylegan_surv.faces.masks.ellipse import HEAD, ellipse, smoothstep
 
 CHIN = 0.90  # the FFHQ crop ends a frontal chin above this height
 GREY = 128.0

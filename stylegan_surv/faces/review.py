@@ -20,7 +20,7 @@ from stylegan_surv.errors import InputError
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.faces.duplicates import SAME_PICTURE, hash_distances, perceptual_hash
 from stylegan_surv.faces.ffhq import GRID, Square, outside
-from stylegan_surv.faces.mask import face_mask
+from stylegan_surv.faces.masks.ellipse import face_mask
 from stylegan_surv.faces.quality import LUMA, REFERENCE
 
 BLACK = 12  # a pixel of a bar, in 8-bit levels: JPEG leaves a few above 0

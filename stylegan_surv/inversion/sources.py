@@ -24,7 +24,7 @@ from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces import align
 from stylegan_surv.faces.align import METHOD
 from stylegan_surv.faces.chips import Chips, chip_path, read_chip
-from stylegan_surv.faces.detect import DetectorName, FaceFinder, NoFace
+from stylegan_surv.faces.dlib.detect import DetectorName, FaceFinder, NoFace
 from stylegan_surv.faces.ffhq import crop, ffhq_square
 from stylegan_surv.faces.folder import list_photographs
 

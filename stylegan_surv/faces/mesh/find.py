@@ -12,10 +12,10 @@ from torch import Tensor
 
 from stylegan_surv._types import Floats
 from stylegan_surv.faces.ffhq import Square
-from stylegan_surv.faces.networks.mesh import SIDE, FaceMesh
+from stylegan_surv.faces.mesh.networks.mesh import SIDE, FaceMesh
+from stylegan_surv.faces.mesh.sampling import cut, from_crop
+from stylegan_surv.faces.mesh.short_range import FoundBox, find_boxes, tiles, whole_picture
 from stylegan_surv.faces.points import MESH468, FacePoints
-from stylegan_surv.faces.sampling import cut, from_crop
-from stylegan_surv.faces.short_range import FoundBox, find_boxes, tiles, whole_picture
 
 WIDER = 1.5  # crop over box, as the network was trained (MediaPipe's face_landmark graph)
 EYES_ROLL = ("left_eye_outer", "right_eye_outer")  # the line that becomes level

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from stylegan_surv._types import Floats
 from stylegan_surv.faces.ffhq import Square
-from stylegan_surv.faces.mesh import MeshFace
-from stylegan_surv.faces.networks.matte import SIDE, PersonMatte
-from stylegan_surv.faces.sampling import cut, spread
+from stylegan_surv.faces.mesh.find import MeshFace
+from stylegan_surv.faces.mesh.networks.matte import SIDE, PersonMatte
+from stylegan_surv.faces.mesh.sampling import cut, spread
 
 WIDE = 2.2  # side of the head-and-shoulders crop over that of the mesh's crop
 CLOSE = 1.3  # a whole picture that is at most this much wider is read once only

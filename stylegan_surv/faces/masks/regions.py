@@ -12,9 +12,9 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from stylegan_surv._types import Floats
-from stylegan_surv.faces.colour import to_lab
-from stylegan_surv.faces.matte import person_matte
-from stylegan_surv.faces.mesh import MeshFace
+from stylegan_surv.faces.masks.colour import to_lab
+from stylegan_surv.faces.masks.matte import person_matte
+from stylegan_surv.faces.mesh.find import MeshFace
 from stylegan_surv.faces.points import FacePoints
 
 RegionKind = Literal["face", "head", "person", "background", "skin"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from stylegan_surv.faces.mesh import MeshFace, find_faces
+from stylegan_surv.faces.mesh.find import MeshFace, find_faces
 
 # Measured on 74 portraits in 7 attitudes (518 pictures): scores of wrong attitudes reach .86 (box) and .998 (mesh) but
 # not both of these at once; right ones pass in 97 %.

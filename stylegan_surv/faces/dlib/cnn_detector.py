@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from stylegan_surv._types import Floats, Ints
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.dlib_weights import DATA, MEAN, SCALE, fill, publish, read_network, ready
+from stylegan_surv.faces.dlib.weights import DATA, MEAN, SCALE, fill, publish, read_network, ready
 
 FILE = DATA / "face-detector-cnn.safetensors"
 DOWN, DOWN_FILTERS = 3, (16, 32, 32)  # convolutions of stride 2: a score every 2³ pixels
