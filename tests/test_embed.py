@@ -14,7 +14,7 @@ from PIL import Image
 from stylegan_surv.cohort import Cohort, read_cohort
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces.chips import Chips
-from stylegan_surv.faces.masks.ellipse import face_mask
+from stylegan_surv.faces.masks.outline import face_mask
 from stylegan_surv.gan import LPIPS, Encoder, EncoderConfig, Generator, GeneratorConfig
 from stylegan_surv.inversion import EmbedSettings, Latents, Pictures, Schedule, Targets, embed, project
 from stylegan_surv.inversion.dataset import read_metadata, read_noise

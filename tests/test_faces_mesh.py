@@ -156,7 +156,7 @@ def test_crop_of_points_turns_with_the_face(face: MeshFace) -> None:
 def test_masks_of_the_drawn_face(turn: float) -> None:
     """Known places are in and out of each part, however the photograph is turned."""
     picture = as_picture(photo(turn))
-    found = find_regions(picture, find_faces(picture, range(4))[0])
+    found = find_regions(picture, find_faces(picture, range(4))[0].points)
     angle = np.radians(turn)
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
@@ -187,9 +187,9 @@ def test_masks_of_the_drawn_face(turn: float) -> None:
 
 def test_quality_falls_where_nothing_is_sure(face: MeshFace) -> None:
     """The same points on noise: hull and matte do not agree."""
-    clear = find_regions(as_picture(photo()), face)
+    clear = find_regions(as_picture(photo()), face.points)
     noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
-    blind = find_regions(as_picture(noise), face)
+    blind = find_regions(as_picture(noise), face.points)
     for kind in ("face", "head", "skin"):
         assert blind[kind].quality < clear[kind].quality - 0.2
 

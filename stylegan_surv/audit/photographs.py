@@ -12,7 +12,8 @@ from PIL import Image
 from stylegan_surv._types import Array, Floats, Pixels, Progress
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.faces.duplicates import face_embeddings
-from stylegan_surv.faces.masks.ellipse import HEAD, ellipse, face_mask
+from stylegan_surv.faces.masks.ellipse import HEAD, ellipse
+from stylegan_surv.faces.masks.outline import face_mask
 
 CAMERA = (
     "brightness", "contrast", "saturation", "warmth", "sharpness", "background", "grey",

@@ -30,11 +30,11 @@ PATH = click.Path(path_type=Path)
 )
 @click.option("--workers", type=int, help="Use so many processes. [default: one per core]")
 @click.option(
-    "--detector",
-    type=click.Choice(["hog+cnn", "hog", "cnn"]),
-    default="hog+cnn",
+    "--landmarks",
+    type=click.Choice(["mesh", "dlib68"]),
+    default="mesh",
     show_default=True,
-    help="Find faces by this detector; hog+cnn asks the slow CNN only where HOG finds no face.",
+    help="Find faces by these landmarks; dlib68 needs the extra dlib68, which is for non-commercial use.",
 )
 @click.option("--cohort", type=PATH, help="Align only the photographs of this clinical table.")
 @table_options
@@ -47,7 +47,7 @@ def command(
     out: Path,
     size: int,
     workers: int | None,
-    detector: Any,
+    landmarks: Any,
     cohort: Path | None,
     reading: TableOptions,
     prune: bool,
@@ -67,7 +67,7 @@ def command(
     source = reading.read(cohort, photos) if cohort else photos
     with progress_bar("Aligning") as progress:
         chips = align(
-            source, out, size=size, workers=workers, detector=detector, prune=prune, strict=strict, sheet=sheet,
+            source, out, size=size, workers=workers, landmarks=landmarks, prune=prune, strict=strict, sheet=sheet,
             progress=progress,
         )  # fmt: skip
     found = review(chips)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stylegan_surv._types import Floats
 from stylegan_surv.errors import InputError, Refused
-from stylegan_surv.faces.masks.ellipse import face_mask
+from stylegan_surv.faces.masks.outline import face_mask
 from stylegan_surv.gan import LPIPS, Encoder, Generator, load_encoder, load_generator
 from stylegan_surv.gan.formats.checkpoint import find
 from stylegan_surv.inversion.encode import encode

@@ -1,0 +1,55 @@
+"""Landmarks and masks of aligned faces: the FFHQ crop says where the face is, so that no detector is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from stylegan_surv._types import Floats, Pixels
+from stylegan_surv.faces.ffhq import Square
+from stylegan_surv.faces.masks.ellipse import FACE, HEAD, ellipse
+from stylegan_surv.faces.masks.regions import Region, RegionKind, find_regions
+from stylegan_surv.faces.mesh.find import read_mesh
+from stylegan_surv.faces.mesh.sampling import as_picture
+from stylegan_surv.faces.points import FacePoints
+
+# The mesh's crop in an FFHQ chip, as shares of its side: 1.5 times the face, which reaches from .28 to .92.
+CROP_CENTRE, CROP_SIDE = (0.5, 0.6), 0.96
+MIN_SCORE = (
+    0.5  # probability of a face below which the points are none, as in MediaPipe's face_landmark graph
+)
+
+
+def points_of_chip(chip: Pixels) -> FacePoints | None:
+    """The mesh of an aligned face in the pixels of its chip [side, side, 3]; None where it sees no face."""
+    side = len(chip)
+    square = Square(np.array(CROP_CENTRE) * side, np.array([1.0, 0.0]), CROP_SIDE * side)
+    face = read_mesh(as_picture(chip), [square])[0]
+    return face.points if face.score >= MIN_SCORE else None
+
+
+def chip_regions(chip: Pixels, points: FacePoints | None = None) -> Mapping[RegionKind, Region]:
+    """Face, head, person, background and skin of an aligned face.
+
+    Parameters
+    ----------
+    chip : array of uint8, shape (side, side, 3)
+    points : FacePoints, optional
+        In pixels of the chip; by default the mesh is read from it.
+
+    Returns
+    -------
+    dict of str to Region
+        By kind. Where no face is seen: the ellipses in which the FFHQ crop has face and head, with a quality of 0.
+    """
+    points = points or points_of_chip(chip)
+    return _ellipses(len(chip)) if points is None else find_regions(as_picture(chip), points)
+
+
+def _ellipses(size: int) -> Mapping[RegionKind, Region]:
+    face, head = (np.asarray(ellipse(size, shape), float) for shape in (FACE, HEAD))
+    weights: dict[RegionKind, Floats] = {
+        "face": face, "head": head, "person": head, "background": 1 - head, "skin": face,
+    }  # fmt: skip
+    return {kind: Region(kind, weight, 0.0) for kind, weight in weights.items()}
