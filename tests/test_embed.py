@@ -423,10 +423,10 @@ def test_the_mask_makes_the_background_not_matter(networks):
     other = images.clone()
     other[:, :, 30:, :3] = 1.0  # a corner, outside the face
     start = torch.zeros(2, TINY.num_ws, TINY.w_dim)
-    mask = torch.from_numpy(face_mask(32))[None, None]
+    mask = torch.from_numpy(face_mask(32)).expand(2, 1, 32, 32)
     schedule = Schedule(steps=5, lpips=0.0)
     fits = [
-        project(networks[0], Targets(x, start, ["a", "b"]), schedule, batch=2, mask=mask).w_plus
+        project(networks[0], Targets(x, start, ["a", "b"], mask), schedule, batch=2).w_plus
         for x in (images, other)
     ]
     assert torch.equal(*fits)

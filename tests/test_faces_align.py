@@ -211,7 +211,7 @@ def test_a_killed_process_loses_nothing(photos: Path, chips: Chips, tmp_path: Pa
     """SIGKILL in the middle of a run; the next run gives what one run would have given."""
     code = (
         "import sys, time; from stylegan_surv.faces import align\n"
-        f"align({str(photos)!r}, {str(tmp_path)!r}, size=64, workers=1, detector='hog',"
+        f"align({str(photos)!r}, {str(tmp_path)!r}, size=64, workers=1,"
         " progress=lambda done, total: time.sleep(0.3))"
     )
     process = subprocess.Popen([sys.executable, "-c", code])

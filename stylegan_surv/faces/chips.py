@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from stylegan_surv._files import whole
 from stylegan_surv._photos import MANIFEST, is_file_safe
 from stylegan_surv._types import Pixels
 from stylegan_surv.errors import InputError
+from stylegan_surv.faces.masks.chip import chip_regions
+from stylegan_surv.faces.masks.regions import Region, RegionKind
 from stylegan_surv.faces.points import SCHEMES, FacePoints
 from stylegan_surv.faces.quality import QUALITY, image_quality
 
@@ -160,6 +162,14 @@ class Chips:
             return None
         scheme = SCHEMES[(rows["scheme"].item() if "scheme" in rows else None) or "dlib68"]
         return FacePoints(np.asarray(found, dtype=float).reshape(scheme.count, 2), scheme)
+
+    def masks(self, photo_id: str) -> Mapping[RegionKind, Region]:
+        """Face, head, person, background and skin of one chip, each soft, in its pixels, with a quality figure."""
+        return chip_regions(self.load(photo_id), self.landmarks(photo_id))
+
+    def mask(self, photo_id: str, kind: RegionKind) -> Region:
+        """One part of one chip: ``.weight`` ``[side, side]`` from 0 to 1, and ``.quality``; see `masks`."""
+        return self.masks(photo_id)[kind]
 
     def load(self, photo_id: str) -> Pixels:
         """One chip as an array ``[H, W, 3]``, uint8."""

@@ -11,7 +11,7 @@ from stylegan_surv.faces.ffhq import Square
 from stylegan_surv.faces.masks.ellipse import FACE, HEAD, ellipse
 from stylegan_surv.faces.masks.regions import Region, RegionKind, find_regions
 from stylegan_surv.faces.mesh.find import read_mesh
-from stylegan_surv.faces.mesh.sampling import as_picture
+from stylegan_surv.faces.mesh.sampling import as_picture, one_thread
 from stylegan_surv.faces.points import FacePoints
 
 # The mesh's crop in an FFHQ chip, as shares of its side: 1.5 times the face, which reaches from .28 to .92.
@@ -25,7 +25,8 @@ def points_of_chip(chip: Pixels) -> FacePoints | None:
     """The mesh of an aligned face in the pixels of its chip [side, side, 3]; None where it sees no face."""
     side = len(chip)
     square = Square(np.array(CROP_CENTRE) * side, np.array([1.0, 0.0]), CROP_SIDE * side)
-    face = read_mesh(as_picture(chip), [square])[0]
+    with one_thread():
+        face = read_mesh(as_picture(chip), [square])[0]
     return face.points if face.score >= MIN_SCORE else None
 
 
@@ -44,7 +45,10 @@ def chip_regions(chip: Pixels, points: FacePoints | None = None) -> Mapping[Regi
         By kind. Where no face is seen: the ellipses in which the FFHQ crop has face and head, with a quality of 0.
     """
     points = points or points_of_chip(chip)
-    return _ellipses(len(chip)) if points is None else find_regions(as_picture(chip), points)
+    if points is None:
+        return _ellipses(len(chip))
+    with one_thread():
+        return find_regions(as_picture(chip), points)
 
 
 def _ellipses(size: int) -> Mapping[RegionKind, Region]:

@@ -66,7 +66,8 @@ def find_regions(picture: Tensor, points: FacePoints) -> dict[RegionKind, Region
     soft = EDGE * points.inter_eye
     hull = filled([face_outline(points)], height, width, soft)
     window = filled([head_window(points)], height, width, soft)
-    head = matte * np.maximum(window, hull)
+    person = np.maximum(matte, hull)  # what the matte misses of a face is no background
+    head = person * np.maximum(window, hull)
     agreement = _mean(matte, hull)
     plain = hull * (1 - features(points, height, width))
     skin = plain * matte * skin_colour(picture.detach().movedim(0, -1).cpu().numpy(), plain * matte)
@@ -74,8 +75,8 @@ def find_regions(picture: Tensor, points: FacePoints) -> dict[RegionKind, Region
     made: dict[RegionKind, tuple[Floats, float]] = {
         "face": (hull, agreement),
         "head": (head, _sure(matte, window) * agreement),
-        "person": (matte, sure),
-        "background": (1 - matte, sure),
+        "person": (person, sure),
+        "background": (1 - person, sure),
         "skin": (skin, float(skin.sum() / max(plain.sum(), 1e-9))),
     }
     return {kind: Region(kind, weight, quality) for kind, (weight, quality) in made.items()}

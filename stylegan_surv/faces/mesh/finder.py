@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -16,7 +13,7 @@ from stylegan_surv.faces.dlib.cnn_detector import boxes_of
 from stylegan_surv.faces.ffhq import Square
 from stylegan_surv.faces.found import Box, Face, NoFace, plausible
 from stylegan_surv.faces.mesh.find import WIDER, MeshFace, read_mesh, square_of_box
-from stylegan_surv.faces.mesh.sampling import as_picture
+from stylegan_surv.faces.mesh.sampling import as_picture, one_thread
 from stylegan_surv.faces.mesh.short_range import FoundBox, find_boxes, tiles, whole_picture
 from stylegan_surv.faces.mesh.upright import SURE_BOX, Upright, which_way_up
 
@@ -35,7 +32,7 @@ class MeshFinder:
 
     def find(self, image: Image.Image) -> Face:
         """Best-scored face of an RGB photograph with its landmarks; raises NoFace."""
-        with _one_thread():
+        with one_thread():
             shown, scale = _shrunk(image)
             picture = as_picture(np.asarray(shown))
             upright = which_way_up(picture)
@@ -62,17 +59,6 @@ def _reason(upright: Upright) -> str:
     if upright.score > MIN_SCORE:
         return "no face found that is upright, and which way is up is in doubt: turn the photograph upright"
     return "no face found"
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread of torch's: the points of a photograph then do not depend on the number of cores, to the last bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _shrunk(image: Image.Image) -> tuple[Image.Image, float]:
