@@ -43,6 +43,8 @@ class Judged:
         The aligned photographs.
     recognition : array of float, shape (photos, 128), or None
         Face-recognition embeddings, rows as in `photos`.
+    skin_tone : array of float, shape (n,), or None
+        Typology angle of the patient's skin, degrees; NaN where not measurable.
     """
 
     x: Floats
@@ -58,6 +60,7 @@ class Judged:
     photos: pd.DataFrame
     chips: Chips | None
     recognition: Floats | None
+    skin_tone: Floats | None = None
 
     @property
     def photo(self) -> pd.DataFrame:

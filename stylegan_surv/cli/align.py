@@ -36,6 +36,12 @@ PATH = click.Path(path_type=Path)
     show_default=True,
     help="Find faces by these landmarks; dlib68 needs the extra dlib68, which is for non-commercial use.",
 )
+@click.option(
+    "--skin-tone/--no-skin-tone",
+    default=True,
+    show_default=True,
+    help="Measure the typology angle of the skin (sensitive), to see whether the model serves everybody alike.",
+)
 @click.option("--cohort", type=PATH, help="Align only the photographs of this clinical table.")
 @table_options
 @click.option("--prune", is_flag=True, help="Remove chips of photographs that are not given this time.")
@@ -48,6 +54,7 @@ def command(
     size: int,
     workers: int | None,
     landmarks: Any,
+    skin_tone: bool,
     cohort: Path | None,
     reading: TableOptions,
     prune: bool,
@@ -67,8 +74,8 @@ def command(
     source = reading.read(cohort, photos) if cohort else photos
     with progress_bar("Aligning") as progress:
         chips = align(
-            source, out, size=size, workers=workers, landmarks=landmarks, prune=prune, strict=strict, sheet=sheet,
-            progress=progress,
+            source, out, size=size, workers=workers, landmarks=landmarks, skin_tone=skin_tone, prune=prune,
+            strict=strict, sheet=sheet, progress=progress,
         )  # fmt: skip
     found = review(chips)
     if as_json:

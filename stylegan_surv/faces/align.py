@@ -10,7 +10,7 @@ import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,11 @@ from stylegan_surv.faces.ffhq import crop, ffhq_square
 from stylegan_surv.faces.found import NoFace
 from stylegan_surv.faces.jobs import Job, Photos, Row, jobs_of, named_as_before
 from stylegan_surv.faces.load import load_image
+from stylegan_surv.faces.masks.chip import chip_regions
 from stylegan_surv.faces.pose import pose
 from stylegan_surv.faces.quality import image_quality
 from stylegan_surv.faces.review import check_sheet, grade, in_words, review, write_sheet
+from stylegan_surv.faces.tone import skin_tone as measure_skin_tone
 
 METHOD = 3  # raised when the same photograph would give another chip
 REVIEWED = "to be looked at: "  # how the error of a photograph begins that only `strict` has failed
@@ -48,6 +50,15 @@ NO_PLACE = {
     errno.EIO,
     errno.EFBIG,
 }  # faults of the disk: the next photograph has them too
+
+
+@dataclass(frozen=True)
+class _How:
+    """How faces are cut and what is measured on them."""
+
+    size: int
+    landmarks: LandmarksName
+    skin_tone: bool
 
 
 class _NoPlace(InputError):
@@ -61,6 +72,7 @@ def align(
     size: int = 256,
     workers: int | None = None,
     landmarks: LandmarksName = "mesh",
+    skin_tone: bool = True,
     prune: bool = False,
     strict: bool = False,
     sheet: str | Path | None = None,
@@ -82,6 +94,8 @@ def align(
     landmarks : {"mesh", "dlib68"}
         ``mesh``: 468 points, and the head is found whichever way it lies. ``dlib68``: dlib's HOG detector and 68
         points, for upright photographs; needs the extra ``dlib68``, for non-commercial use.
+    skin_tone : bool
+        Measure the typology angle of the skin, by which `evaluate` asks whether the model serves everybody alike.
     prune : bool
         Remove chips of photographs that are not given this time; otherwise they stay.
     strict : bool
@@ -104,7 +118,8 @@ def align(
     _check(size, workers, landmarks, sheet)
     folder = check_folder(out)
     jobs, ignored = jobs_of(photos, folder)
-    _check_settings(folder, {"size": size, "landmarks": landmarks, "method": METHOD})
+    how = _How(size, landmarks, skin_tone)
+    _check_settings(folder, {**asdict(how), "method": METHOD})
     earlier = read_rows(folder)
     jobs = named_as_before(jobs, earlier, prune)
     done = {
@@ -115,7 +130,7 @@ def align(
         progress(len(done), len(jobs))
     with _disk(folder), (folder / JOURNAL).open("a", encoding="utf-8") as journal:
         journal.write("\n")  # a killed run may have left half a line
-        for row in _run(todo, folder, size, landmarks, workers):
+        for row in _run(todo, folder, how, workers):
             journal.write(json.dumps(row) + "\n")
             journal.flush()
             done[row["photo_id"]] = row
@@ -200,20 +215,18 @@ def _tidy(folder: Path, with_chip: set[str], known: set[str]) -> None:
 # ---- doing it --------------------------------------------------------------------------------------------
 
 
-def _run(
-    jobs: list[Job], folder: Path, size: int, landmarks: LandmarksName, workers: int | None
-) -> Iterator[Row]:
+def _run(jobs: list[Job], folder: Path, how: _How, workers: int | None) -> Iterator[Row]:
     from concurrent.futures.process import BrokenProcessPool
 
     from joblib import Parallel, cpu_count, delayed
 
     count = workers or cpu_count()
     if count == 1 or len(jobs) < 2:
-        yield from (_align_one(job, folder, size, landmarks) for job in jobs)
+        yield from (_align_one(job, folder, how) for job in jobs)
         return
     pool = Parallel(n_jobs=min(count, len(jobs)), return_as="generator_unordered")
     try:
-        yield from pool(delayed(_align_one)(job, folder, size, landmarks) for job in jobs)
+        yield from pool(delayed(_align_one)(job, folder, how) for job in jobs)
     except BrokenProcessPool as error:
         raise InputError(
             f"one of {count} processes was ended from outside, most often because memory ran out; what is done is "
@@ -221,13 +234,13 @@ def _run(
         ) from error
 
 
-def _align_one(job: Job, folder: Path, size: int, landmarks: LandmarksName) -> Row:
+def _align_one(job: Job, folder: Path, how: _How) -> Row:
     """Align one photograph; whatever is wrong with it becomes a failed row, a disk that takes no more does not."""
     row: Row = {"photo_id": job.photo_id, "source_name": job.source_name, "source_path": as_text(job.file)}
     row |= {"source_sha256": None, "status": "failed"}
     try:
         row["source_sha256"] = _digest(Path(job.file))
-        return {**row, "status": "ok", "error": None, **_cut(job, folder, size, landmarks)}
+        return {**row, "status": "ok", "error": None, **_cut(job, folder, how)}
     except _NoPlace:
         raise
     except (InputError, NoFace) as error:
@@ -246,15 +259,15 @@ def _digest(path: Path) -> str | None:
         return None
 
 
-def _cut(job: Job, folder: Path, size: int, landmarks: LandmarksName) -> Row:
+def _cut(job: Job, folder: Path, how: _How) -> Row:
     """Write the chip of one photograph; what the manifest says of it."""
     image = load_image(job.file)
-    face = finder(landmarks).find(image)
+    face = finder(how.landmarks).find(image)
     square = ffhq_square(face.points)
-    chip, padded = crop(image, square, size)
+    chip, padded = crop(image, square, how.size)
     _save(folder / f"{job.photo_id}.png", chip)
     lies = pose(face.points)
-    points = square.points_of_chip(face.points, size)
+    points = square.points_of_chip(face.points, how.size)
     geometry = {
         "score": face.score,
         "detector": face.detector,
@@ -266,12 +279,13 @@ def _cut(job: Job, folder: Path, size: int, landmarks: LandmarksName) -> Row:
         "in_doubt": not face.certain,
         "roll_deg": lies.roll_deg,
         "yaw": lies.yaw,
-        "crop_scale": square.side / size,
+        "crop_scale": square.side / how.size,
         "padded": padded,
         "scheme": points.scheme.name,
         "landmarks": [round(float(value), 2) for value in points.xy.ravel()],
     }
-    return {**geometry, **image_quality(chip), **grade(chip, points, square, image.size)}
+    tone = measure_skin_tone(chip, chip_regions(chip, points)["skin"]) if how.skin_tone else {}
+    return {**geometry, **image_quality(chip), **grade(chip, points, square, image.size), **tone}
 
 
 def _save(path: Path, chip: Pixels) -> None:

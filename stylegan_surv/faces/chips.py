@@ -26,6 +26,7 @@ from stylegan_surv.faces.masks.chip import chip_regions
 from stylegan_surv.faces.masks.regions import Region, RegionKind
 from stylegan_surv.faces.points import SCHEMES, FacePoints
 from stylegan_surv.faces.quality import QUALITY, image_quality
+from stylegan_surv.faces.tone import TONE
 
 JOURNAL = "_journal.jsonl"  # rows of a run under way
 SETTINGS = "_settings.json"  # what `align` was asked for
@@ -35,7 +36,7 @@ GEOMETRY = (
     "crop_scale", "padded",
 )  # fmt: skip
 GRADED = ("face_padded", "rival", "bars", "flat", "picture_hash")  # for the review list
-COLUMNS = (*IDENTITY, *GEOMETRY, *QUALITY, *GRADED, "scheme", "landmarks")
+COLUMNS = (*IDENTITY, *GEOMETRY, *QUALITY, *GRADED, *TONE, "scheme", "landmarks")
 TEXTS = (
     *IDENTITY,
     "detector",

@@ -13,6 +13,7 @@ from stylegan_surv._types import Ints, Progress
 from stylegan_surv.audit.judged import Judged
 from stylegan_surv.audit.rivals import Rivals, set_against
 from stylegan_surv.audit.sections import Audit, audit
+from stylegan_surv.audit.skin_tone import by_patient
 from stylegan_surv.audit.stability import Stability, stability
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.study.data import StudyData, is_one_of
@@ -82,7 +83,7 @@ def evaluate(
     rivals = set_against(data.table, data.clinical, chips, data.photos, settings.compare, progress)
     division = data.division(settings)
     found = cross_validate(data, models, rivals, division, settings, progress)
-    judged = judge(data, found, division[0], rivals, chips)
+    judged = judge(data, found, division[0], rivals, chips, settings.skin_tone)
     table = oof_metrics(
         judged.oof, judged.outcome, strata=judged.strata, horizons=data.horizons(settings),
         n_boot=settings.n_boot, seed=settings.seed,
@@ -133,10 +134,13 @@ def cross_validate(
     )  # fmt: skip
 
 
-def judge(data: StudyData, found: OutOfFold, fold: Ints, rivals: Rivals, chips: Chips | None) -> Judged:
+def judge(
+    data: StudyData, found: OutOfFold, fold: Ints, rivals: Rivals, chips: Chips | None, skin_tone: bool = True
+) -> Judged:
     """The patients whose evaluation counts: those whom no network had seen."""
     fresh = data.fresh
     outcome = data.outcome.subset(fresh)
+    patients = [str(name) for name in outcome.patient_id]
     outcome.require_events(2, "evaluating on patients whom the networks had not seen")
     return Judged(
         x=data.x[fresh],
@@ -152,6 +156,7 @@ def judge(data: StudyData, found: OutOfFold, fold: Ints, rivals: Rivals, chips: 
         photos=data.photos,
         chips=chips,
         recognition=rivals.recognition,
+        skin_tone=by_patient(chips, data.photos, patients) if chips is not None and skin_tone else None,
     )
 
 
