@@ -71,6 +71,12 @@ def whole(path: str | Path, *, flush: bool = True) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text, :func:`whole`."""
     with whole(path) as partial:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 GROUND = ("errors", "_types", "_files", "_images", "_numbers", "_photos", "_records", "_table", "_workbook")
 STAGES = (
     "cohort", "faces", "gan", "inversion", "survival", "audit", "attribute", "study", "report",
-    "simulate", "demo", "cli",
+    "withdrawal", "simulate", "demo", "cli",
 )  # fmt: skip
 # statistics know no picture, no network and no file of a cohort
 NARROW = {"survival": set(GROUND), "cuda_ops": set[str]()}

@@ -15,11 +15,11 @@ import pandas as pd
 from PIL import Image
 from scipy.fft import dctn
 
-from stylegan_surv._files import whole
+from stylegan_surv._files import sha256, whole
 from stylegan_surv._images import to_images
 from stylegan_surv._types import Floats, Pixels, Progress
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.chips import Chips, sha256
+from stylegan_surv.faces.chips import Chips
 from stylegan_surv.faces.dlib.identity import of_aligned, of_face
 from stylegan_surv.faces.masks.chip import points_of_chip
 from stylegan_surv.faces.points import FacePoints

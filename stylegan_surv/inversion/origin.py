@@ -25,6 +25,7 @@ SPACE = ("generator_sha256", "encoder_sha256", "num_ws", "w_dim")
 # What makes two runs the same run; anything else in the metadata may differ between sessions.
 IDENTITY = (*SPACE[:2], "start_sha256", *SPACE[2:], "method", "settings")
 CUT = "chips"  # the metadata's name of how faces were cut
+MOST = 32_768  # layers or numbers of a latent; Arrow counts a row's in 31 bits
 SHA256 = 64  # digits
 SHOWN = 12  # digits of a hash that a message shows
 Role = Literal["generator", "encoder"]
@@ -292,14 +293,14 @@ class _Settings(BaseModel):
 class _Metadata(BaseModel):
     """``_latents.json``; other entries are the user's own."""
 
-    num_ws: int = Field(ge=1)
-    w_dim: int = Field(ge=1)
+    num_ws: int = Field(ge=1, le=MOST)
+    w_dim: int = Field(ge=1, le=MOST)
     generator: str | None = None
     generator_sha256: str | None = None
     encoder: str | None = None
     encoder_sha256: str | None = None
     start_sha256: str | None = None
-    noise: int = Field(default=0, ge=0)
+    noise: int = Field(default=0, ge=0, le=MOST**2)
     method: str | None = None
     settings: _Settings | None = None
     chips: dict[str, Any] | None = None
