@@ -88,7 +88,7 @@ class Photographs:
     background, no_face : array of float, shape (photos, features)
         `pixel_features` of what is behind the person, and of all but the face.
     recognition : array of float, shape (photos, 128), or None
-        dlib's face-recognition embedding, which any such system reads from a photograph.
+        The face recogniser's descriptor, which any such system reads from a photograph.
     """
 
     photo_id: Array

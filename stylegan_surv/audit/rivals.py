@@ -105,7 +105,7 @@ def nuisance_matrices(
     -------
     dict of str to array of float, shape (n, k)
         ``nuisance``: light, colour, sharpness, pose and crop of the photograph, and site, camera and year where
-        `table` has them; ``background``: pixels outside the head; ``no_face``: pixels with the face masked out.
+        `table` has them; ``background``: pixels behind the person; ``no_face``: pixels with the face masked out.
         Without photographs there is ``nuisance`` at most.
     """
     found, parts = {}, []
