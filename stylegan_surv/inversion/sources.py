@@ -173,6 +173,12 @@ def cut_face(picture: Image.Image, resolution: int, cut: Cut | None = None) -> P
     return crop(picture, ffhq_square(face.points), size)[0]
 
 
+def cut_of(chips: Chips) -> Cut | None:
+    """How the faces of a folder were cut, without what else was asked for; None where nothing was cut."""
+    settings = chips.settings
+    return None if settings is None else {k: v for k, v in settings.items() if k != "skin_tone"}
+
+
 def check_cut(cut: Cut | None) -> None:
     """Refuse faces that were cut by another version of the method; what was not cut from photographs passes."""
     if cut is not None and cut.get("method") != METHOD:
@@ -272,12 +278,13 @@ def _align(folder: Path, cohort: Cohort | None, target: Path | None, size: int) 
 
 
 def _from_chips(chips: Chips, cohort: Cohort | None) -> Source:
-    check_cut(chips.settings)
+    cut = cut_of(chips)
+    check_cut(cut)
     chips = Chips(chips.folder.resolve(), chips.table)  # workers have other working directories
     rows = zip(*(chips.table[name].tolist() for name in COLUMNS))
     if cohort is None:
         photos = [_photo(chips, row, row[0], row[0]) for row in rows]
-        return ChipFolder(sorted(photos, key=lambda photo: photo.photo_id), chips.settings)
+        return ChipFolder(sorted(photos, key=lambda photo: photo.photo_id), cut)
     by_name = {row[1]: row for row in rows}
     photos = []
     for entry in _records(cohort.table.sort_values("photo_id")):
@@ -287,7 +294,7 @@ def _from_chips(chips: Chips, cohort: Cohort | None) -> Source:
             f"None of the cohort's {len(photos)} photographs is among the {len(chips)} chips of {chips.folder}: the "
             f"table says {cohort.table['photo'].iloc[0]!r}, the chips {next(iter(by_name), None)!r}."
         )
-    return ChipFolder(photos, chips.settings)
+    return ChipFolder(photos, cut)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
