@@ -167,7 +167,7 @@ def test_files_that_may_not_grow_end_the_run_with_one_message(
 ) -> None:
     """A real limit of the system: at once where nothing can be written, later where a chip is too large."""
     draw_face(SIDE).save(tmp_path / "a.png")
-    words = ["align", str(tmp_path), "-o", str(tmp_path / "chips"), "--workers", "1", "--detector", "hog"]
+    words = ["align", str(tmp_path), "-o", str(tmp_path / "chips"), "--workers", "1"]
     code = LIMITED.format(bytes=size, words=words)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
