@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -208,3 +210,16 @@ def test_lab_of_known_colours() -> None:
     red, grey = to_lab(np.array([[1.0, 0, 0], [0.5, 0.5, 0.5]]))
     assert red == pytest.approx([53.24, 80.09, 67.20], abs=0.02)
     assert grey == pytest.approx([53.39, 0, 0], abs=0.01)
+
+
+def test_a_head_that_lies_needs_a_good_score(face: MeshFace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same weak score is enough for a head that is upright, not for one that lies."""
+    weak = replace(face, box_score=0.5)
+    monkeypatch.setattr("stylegan_surv.faces.mesh.upright.find_faces", lambda *_: [weak])
+    assert which_way_up(torch.zeros(3, 8, 8)).certain
+    turned = face.points.moved(np.array([[0.0, -1], [1, 0]]), np.zeros(2))
+    lying = replace(weak, points=turned)
+    monkeypatch.setattr("stylegan_surv.faces.mesh.upright.find_faces", lambda *_: [lying])
+    found = which_way_up(torch.zeros(3, 8, 8))
+    assert (found.certain, found.face) == (False, None)
+    assert "as it is" in found.reason

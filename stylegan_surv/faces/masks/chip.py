@@ -10,15 +10,12 @@ from stylegan_surv._types import Floats, Pixels
 from stylegan_surv.faces.ffhq import Square
 from stylegan_surv.faces.masks.ellipse import FACE, HEAD, ellipse
 from stylegan_surv.faces.masks.regions import Region, RegionKind, find_regions
-from stylegan_surv.faces.mesh.find import read_mesh
+from stylegan_surv.faces.mesh.find import MIN_SCORE, read_mesh
 from stylegan_surv.faces.mesh.sampling import as_picture, one_thread
 from stylegan_surv.faces.points import FacePoints
 
 # The mesh's crop in an FFHQ chip, as shares of its side: 1.5 times the face, which reaches from .28 to .92.
 CROP_CENTRE, CROP_SIDE = (0.5, 0.6), 0.96
-MIN_SCORE = (
-    0.5  # probability of a face below which the points are none, as in MediaPipe's face_landmark graph
-)
 
 
 def points_of_chip(chip: Pixels) -> FacePoints | None:

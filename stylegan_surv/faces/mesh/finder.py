@@ -12,16 +12,13 @@ from stylegan_surv._types import Floats
 from stylegan_surv.faces.dlib.cnn_detector import boxes_of
 from stylegan_surv.faces.ffhq import Square
 from stylegan_surv.faces.found import Box, Face, NoFace, plausible
-from stylegan_surv.faces.mesh.find import WIDER, MeshFace, read_mesh, square_of_box
+from stylegan_surv.faces.mesh.find import MIN_SCORE, WIDER, MeshFace, read_mesh, square_of_box
 from stylegan_surv.faces.mesh.sampling import as_picture, one_thread
 from stylegan_surv.faces.mesh.short_range import FoundBox, find_boxes, tiles, whole_picture
 from stylegan_surv.faces.mesh.upright import SURE_BOX, Upright, which_way_up
 
 LONG_SIDE = (
     1920  # larger photographs are searched in this size; the points are then read in the photograph itself
-)
-MIN_SCORE = (
-    0.5  # probability of a face below which the points are none, as in MediaPipe's face_landmark graph
 )
 NEARBY = 2.0  # of the crop's side: what of a large photograph is read again
 TILED_FROM = 480  # long side from which smaller faces than the first are searched, pixels
