@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from drawn_face import draw_face
 from PIL import Image
 
 from stylegan_surv._types import Floats, Pixels
-from stylegan_surv.audit.skin_tone import bands
+from stylegan_surv.audit.skin_tone import bands, by_patient
 from stylegan_surv.faces import Chips, align
 from stylegan_surv.faces.edits import no_clothing, other_background
 from stylegan_surv.faces.masks.chip import chip_regions, points_of_chip
@@ -163,3 +164,13 @@ def test_a_manifest_without_scheme_holds_68_points(tmp_path: Path, scheme: str |
     points = chips.landmarks("a")
     assert points is not None
     assert points.scheme is DLIB68
+
+
+def test_a_patient_has_the_median_of_the_photographs(tmp_path: Path) -> None:
+    chips = Chips.create(tmp_path, [chip()] * 4, ["a1", "a2", "a3", "b"])
+    owners = pd.DataFrame({"photo_id": ["a1", "a2", "a3", "b"], "patient_id": ["a", "a", "a", "b"]})
+    assert by_patient(chips, owners, ["a", "b"]) is None  # made without alignment: nothing was measured
+    chips.table["ita_deg"] = [10.0, 30.0, 80.0, np.nan]
+    found = by_patient(chips, owners, ["b", "a", "c"])
+    assert found is not None
+    np.testing.assert_array_equal(found, [np.nan, 30.0, np.nan])
