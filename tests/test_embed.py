@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 from importlib import import_module
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from stylegan_surv.cohort import Cohort, read_cohort
 from stylegan_surv.errors import InputError, Refused
+from stylegan_surv.faces.align import METHOD
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.faces.masks.outline import face_mask
 from stylegan_surv.gan import LPIPS, Encoder, EncoderConfig, Generator, GeneratorConfig
@@ -126,10 +128,10 @@ def test_another_seed_or_generator_is_refused(networks, chips, tmp_path):
 def test_chips_of_another_cut_are_not_mixed_in(networks, chips, tmp_path):
     same = copy_of(chips, tmp_path, "p05")
     settings = tmp_path / "_settings.json"
-    settings.write_text('{"size": 64, "method": 2}')
+    settings.write_text(json.dumps({"size": 64, "method": METHOD}))
     run(networks, same, method="encoder", out=tmp_path / "a")
-    settings.write_text('{"size": 64, "method": 3}')
-    with pytest.raises(Refused, match="method = 2, not 3"):
+    settings.write_text(json.dumps({"size": 128, "method": METHOD}))
+    with pytest.raises(Refused, match="size = 64, not 128"):
         run(networks, same, method="encoder", out=tmp_path / "a")
 
 
