@@ -8,7 +8,7 @@ import numpy as np
 
 from stylegan_surv._types import Floats, Pixels
 from stylegan_surv.faces.ffhq import Square
-from stylegan_surv.faces.masks.ellipse import FACE, HEAD, ellipse
+from stylegan_surv.faces.masks.ellipse import FACE, HEAD, ellipse, smoothstep
 from stylegan_surv.faces.masks.regions import Region, RegionKind, find_regions
 from stylegan_surv.faces.mesh.find import MIN_SCORE, read_mesh
 from stylegan_surv.faces.mesh.sampling import as_picture, one_thread
@@ -16,6 +16,7 @@ from stylegan_surv.faces.points import FacePoints
 
 # The mesh's crop in an FFHQ chip, as shares of its side: 1.5 times the face, which reaches from .28 to .92.
 CROP_CENTRE, CROP_SIDE = (0.5, 0.6), 0.96
+CHIN, CHIN_FADES = 0.90, 0.05  # the FFHQ crop ends a frontal chin above this height; shares of the side
 
 
 def points_of_chip(chip: Pixels) -> FacePoints | None:
@@ -49,8 +50,10 @@ def chip_regions(chip: Pixels, points: FacePoints | None = None) -> Mapping[Regi
 
 
 def _ellipses(size: int) -> Mapping[RegionKind, Region]:
-    face, head = (np.asarray(ellipse(size, shape), float) for shape in (FACE, HEAD))
+    face, person = (np.asarray(ellipse(size, shape), float) for shape in (FACE, HEAD))
+    rows = (np.arange(size) + 0.5) / size
+    head = person * (1 - smoothstep((rows - CHIN) / CHIN_FADES))[:, None]
     weights: dict[RegionKind, Floats] = {
-        "face": face, "head": head, "person": head, "background": 1 - head, "skin": face,
+        "face": face, "head": head, "person": person, "background": 1 - person, "skin": face,
     }  # fmt: skip
     return {kind: Region(kind, weight, 0.0) for kind, weight in weights.items()}
