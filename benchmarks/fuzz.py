@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import io
 import json
 import os
@@ -144,7 +145,7 @@ def mutated_json(data: bytes, rng: random.Random) -> bytes:
         if rng.random() < 0.25:
             del place[key]
         else:
-            place[key] = rng.choice(VALUES)
+            place[key] = copy.deepcopy(rng.choice(VALUES))
     return json.dumps(record).encode()
 
 

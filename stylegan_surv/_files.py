@@ -181,6 +181,17 @@ def check_file(path: str | Path) -> Path:
     return path
 
 
+def check_new(path: str | Path, force: bool) -> Path:
+    """Refuse a file that exists, unless ``force`` says that it may be replaced, and a place that cannot be written."""
+    if Path(path).exists() and not force:
+        raise InputError(
+            f"{path} exists already; name another file.",
+            python="Or give force=True to replace it.",
+            command="Or give --force to replace it.",
+        )
+    return check_file(path)
+
+
 def as_text(name: str | Path) -> str:
     r"""A file's name as text that every table and screen can hold; a byte that is no UTF-8 becomes ``<ff>``.
 

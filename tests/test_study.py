@@ -425,6 +425,21 @@ def test_fit_and_predict_on_the_command_line(folder: Path) -> None:
     )
     assert code == 0, text
     assert list(pd.read_csv(folder / "r.csv").columns[:3]) == ["patient_id", "n_photos", "risk"]
+    kept = (folder / "r.csv").read_bytes()
+    again = (
+        "predict",
+        "--model",
+        folder / "out/model",
+        "--latents",
+        folder / "latents",
+        "-o",
+        folder / "r.csv",
+    )
+    code, text = run(*again)
+    assert code == 2
+    assert "r.csv exists already; name another file. Or give --force" in " ".join(text.split())
+    assert (folder / "r.csv").read_bytes() == kept
+    assert run(*again, "--force")[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ PENALTIES = 10.0 ** np.arange(-4, 2.1)  # of the ridge regression, in units of t
 BATCH = 50
 CONSTANT = 1e-6  # a quantity that varies less does not depend on the latent
 PREFIX, FACTS = "nuisance.", "nuisance"
+SAME_CODES = {"synthetic-128": "synthetic-64"}  # a grown generator's codes are those of the one beneath
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,9 @@ def load_nuisance(name: str | Path) -> list[Nuisance]:
     InputError
         If there is no such file.
     """
-    path = Path(name) if Path(name).is_file() else DATA / f"{name}.stats.safetensors"
+    path = (
+        Path(name) if Path(name).is_file() else DATA / f"{SAME_CODES.get(str(name), name)}.stats.safetensors"
+    )
     if not path.is_file():
         raise InputError(
             f"there are no statistics of a generator {str(name)!r}: give a bundled name or a file"

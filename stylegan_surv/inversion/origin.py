@@ -80,6 +80,9 @@ class Origin:
         Of the package that made them.
     format : int
         Of the dataset's files.
+    survival_ws : int, optional
+        Of the layers, those that a survival model reads, where it does not read all: the layers of a block that was
+        grown on top of a finished generator repeat w.
     """
 
     num_ws: int
@@ -94,6 +97,7 @@ class Origin:
     noise: int = 0
     version: str = __version__
     format: int = FORMAT
+    survival_ws: int | None = None
 
     def to_metadata(self) -> dict[str, Any]:
         """The dataset's metadata, as JSON can hold them; what is not known is left out."""
@@ -102,6 +106,7 @@ class Origin:
         record |= {role: net.name for role, net in named.items()}
         record |= {f"{role}_sha256": net.sha256 for role, net in named.items() if net.sha256}
         known = {
+            "survival_ws": self.survival_ws,
             "start_sha256": self.start_sha256,
             "noise": self.noise or None,
             "method": self.method,
@@ -137,6 +142,7 @@ class Origin:
         return cls(
             num_ws=stored.num_ws,
             w_dim=stored.w_dim,
+            survival_ws=stored.survival_ws,
             generator=Network(stored.generator, stored.generator_sha256),
             encoder=Network(stored.encoder, stored.encoder_sha256) if uses_encoder else None,
             method=stored.method,
@@ -305,6 +311,7 @@ class _Metadata(BaseModel):
 
     num_ws: int = Field(ge=1, le=MOST)
     w_dim: int = Field(ge=1, le=MOST)
+    survival_ws: int | None = Field(default=None, ge=1, le=MOST)
     generator: str | None = None
     generator_sha256: str | None = None
     encoder: str | None = None
