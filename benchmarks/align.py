@@ -1,7 +1,7 @@
 """How many photographs are aligned, and how fast.
 
-``python -m benchmarks.align [PHOTOS] [--workers 2] [--json]``: a folder of photographs, or, without one, 40 faces
-of the bundled generator that were photographed by the simulated camera and enlarged to 256 px.
+``python -m benchmarks.align [PHOTOS] [--landmarks mesh|dlib68] [--workers 2] [--json]``: a folder of photographs, or,
+without one, 40 faces of the bundled generator that were photographed by the simulated camera and enlarged to 256 px.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 
 import click
+
+from stylegan_surv.faces.detect import FINDERS, LandmarksName
 
 
 def generated(folder: Path, n: int = 40) -> Path:
@@ -35,7 +37,7 @@ def generated(folder: Path, n: int = 40) -> Path:
     return folder
 
 
-def measure(photos: Path, workers: int, size: int) -> dict[str, object]:
+def measure(photos: Path, workers: int, size: int, landmarks: LandmarksName) -> dict[str, object]:
     """Align a folder once, from nothing."""
     from joblib.externals.loky import get_reusable_executor
 
@@ -43,7 +45,7 @@ def measure(photos: Path, workers: int, size: int) -> dict[str, object]:
 
     with tempfile.TemporaryDirectory() as out:
         start, busy = time.perf_counter(), _cpu()
-        chips = align(photos, out, size=size, workers=workers)
+        chips = align(photos, out, size=size, workers=workers, landmarks=landmarks)
         seconds = time.perf_counter() - start
         get_reusable_executor().shutdown(wait=True)  # the system counts the time of processes that have ended
         busy = _cpu() - busy
@@ -51,6 +53,8 @@ def measure(photos: Path, workers: int, size: int) -> dict[str, object]:
             "photos": len(chips),
             "aligned": len(chips.ok),
             "ratio": len(chips.ok) / len(chips),
+            "turned": int((chips.ok["turned_deg"].abs() > 45).sum()),
+            "in_doubt": int(chips.ok["in_doubt"].astype(bool).sum()),
             "by_cnn": int((chips.ok["detector"] == "cnn").sum()),
             "reasons": chips.failed["error"].value_counts().to_dict(),
             "workers": workers,
@@ -70,11 +74,12 @@ def _cpu() -> float:
 @click.argument("photos", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--workers", default=2, show_default=True)
 @click.option("--size", default=256, show_default=True)
+@click.option("--landmarks", type=click.Choice(list(FINDERS)), default="mesh", show_default=True)
 @click.option("--json", "as_json", is_flag=True)
-def main(photos: Path | None, workers: int, size: int, as_json: bool) -> None:
+def main(photos: Path | None, workers: int, size: int, landmarks: LandmarksName, as_json: bool) -> None:
     """Measure alignment on a folder of photographs."""
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(photos or generated(Path(folder)), workers, size)
+        result = measure(photos or generated(Path(folder)), workers, size, landmarks)
     click.echo(json.dumps(result) if as_json else "\n".join(f"{k}: {v}" for k, v in result.items()))
 
 

@@ -24,8 +24,9 @@ from scipy.spatial.distance import pdist
 from stylegan_surv import load_generator
 from stylegan_surv._images import to_images, to_pixels
 from stylegan_surv._types import Floats, Pixels
-from stylegan_surv.faces import cnn_detector, face_resnet, load_image
-from stylegan_surv.faces.recognition_chip import cut, placement
+from stylegan_surv.faces import load_image
+from stylegan_surv.faces.dlib import cnn_detector, face_resnet
+from stylegan_surv.faces.dlib.recognition_chip import cut, placement
 
 SIDE, TRUNCATION, REPEATS = 480, 0.8, 3
 FIVE_ORDER = ("right_eye_outer", "right_eye_inner", "left_eye_outer", "left_eye_inner", "nose_base")

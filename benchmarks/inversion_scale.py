@@ -25,6 +25,7 @@ import torch
 
 from cuda_ops import tune_allocator
 from stylegan_surv.faces.chips import COLUMNS, Chips
+from stylegan_surv.faces.points import MESH468
 from stylegan_surv.gan import Encoder, EncoderConfig, Generator, GeneratorConfig, save_network
 from stylegan_surv.inversion import EmbedSettings, Schedule
 from stylegan_surv.inversion.embedding import Request, prepare
@@ -89,7 +90,8 @@ def chips_of(place: Path, n: int) -> Path:
     table["source_name"] = table["photo_id"] + ".jpg"
     table["source_path"] = "/archive/photographs/" + table["source_name"]
     table["source_sha256"] = [f"{i:064x}" for i in range(n)]
-    marks = [np.arange(136) + 0.25 * i for i in range(PICTURES)]
+    marks = [np.arange(2 * MESH468.count) + 0.25 * i for i in range(PICTURES)]
+    table["scheme"] = MESH468.name
     table["landmarks"] = [marks[i % PICTURES] for i in range(n)]
     table[list(COLUMNS)].to_parquet(folder / "_chips.parquet", index=False)
     for name, target in zip(table["photo_id"], links):

@@ -18,32 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from stylegan_surv.faces.detect import FaceFinder, NoFace
-from stylegan_surv.faces.ffhq import EYE_WIDTHS, EYES_TO_CENTRE, MOUTH_HEIGHTS, Square
+from stylegan_surv.faces.dlib.detect import DlibFinder
+from stylegan_surv.faces.ffhq import ffhq_square
+from stylegan_surv.faces.found import NoFace
 from stylegan_surv.faces.load import load_image
-from stylegan_surv.faces.mesh import find_faces
+from stylegan_surv.faces.mesh.find import find_faces
+from stylegan_surv.faces.mesh.sampling import as_picture
 from stylegan_surv.faces.points import DLIB68, MESH468, FacePoints, Scheme
-from stylegan_surv.faces.sampling import as_picture
 
 Floats = NDArray[np.floating]
 
 SAME = 0.5  # of the inter-eye distance: faces whose eyes lie further apart are two persons
 
 
-def square_of(points: FacePoints) -> Square:
-    """The FFHQ square of named points."""
-    left, right, mouth = points.ffhq_anchors()
-    across, up = right - left, (left + right) / 2 - mouth
-    axis = across - np.array([up[1], -up[0]])
-    axis = axis / np.hypot(*axis)
-    side = max(EYE_WIDTHS * np.hypot(*across), MOUTH_HEIGHTS * np.hypot(*up))
-    return Square((left + right) / 2 - EYES_TO_CENTRE * up, axis, float(side))
-
-
-def both(image: Image.Image, finder: FaceFinder) -> tuple[Floats, Floats] | None:
+def both(image: Image.Image, finder: DlibFinder) -> tuple[Floats, Floats] | None:
     """dlib's and the mesh's points of one face, or None where one of them finds none or another face."""
     try:
-        dlib = finder.find(image).landmarks
+        dlib = finder.find(image).points.xy
     except NoFace:
         return None
     faces = find_faces(as_picture(np.asarray(image)))
@@ -76,7 +67,7 @@ def mirrored_back(points: Floats, width: int) -> Floats:
 
 def corners_of_mirror(points: Floats, scheme: Scheme, width: int) -> Floats:
     """Corners of the square found in the mirrored photograph, as they lie in the photograph."""
-    corners = square_of(FacePoints(points, scheme)).corners()
+    corners = ffhq_square(FacePoints(points, scheme)).corners()
     return mirrored_back(corners, width)[[1, 0, 3, 2]]
 
 
@@ -101,7 +92,7 @@ def figures(corners: Sequence[Floats], against: Sequence[Floats]) -> dict[str, f
 
 def measure(files: Sequence[Path], learn: bool) -> dict[str, object]:
     """Points of all photographs and of their mirror images; offsets; displacements."""
-    finder = FaceFinder("hog")
+    finder = DlibFinder()
     rows = []
     for file in files:
         image = load_image(file)
@@ -113,8 +104,8 @@ def measure(files: Sequence[Path], learn: bool) -> dict[str, object]:
     if learn:
         fitted = offsets([p for row in train for p in row[1::2]], [p for row in train for p in row[2::2]])
         scheme, result["offsets"] = replace(MESH468, offsets=fitted), fitted.round(4).tolist()
-    dlib = [square_of(FacePoints(row[1], DLIB68)).corners() for row in held_out]
-    mesh = [square_of(FacePoints(row[2], scheme)).corners() for row in held_out]
+    dlib = [ffhq_square(FacePoints(row[1], DLIB68)).corners() for row in held_out]
+    mesh = [ffhq_square(FacePoints(row[2], scheme)).corners() for row in held_out]
     return {
         **result,
         "photographs": len(files),

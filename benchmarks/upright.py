@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from stylegan_surv.faces.load import load_image
-from stylegan_surv.faces.sampling import as_picture
-from stylegan_surv.faces.upright import Upright, which_way_up
+from stylegan_surv.faces.mesh.sampling import as_picture
+from stylegan_surv.faces.mesh.upright import Upright, which_way_up
 
 TURNS = (0, 90, 180, 270, *(turn for turn in range(-60, 61, 15) if turn))
 CLOSE, SIDEWAYS = 5.0, 30.0  # degrees

@@ -8,8 +8,8 @@ import numpy as np
 from torch import nn
 
 from stylegan_surv._types import Array
-from stylegan_surv.faces.cnn_detector import OVERLAP, WINDOW, CnnDetector
-from stylegan_surv.faces.dlib_weights import MEAN
+from stylegan_surv.faces.dlib.cnn_detector import OVERLAP, WINDOW, CnnDetector
+from stylegan_surv.faces.dlib.weights import MEAN
 
 
 def integer(value: int) -> bytes:

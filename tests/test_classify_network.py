@@ -19,7 +19,7 @@ from stylegan_surv.classify.explain import Explained, explain_chips, guided, ran
 from stylegan_surv.classify.network import Kept, Tail, Trunk, all_blocks, assembled, keep_trunk
 from stylegan_surv.classify.training import Lesson, TrainSettings, score, train
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.face_resnet import face_resnet
+from stylegan_surv.faces.dlib.face_resnet import face_resnet
 
 SETTINGS = TrainSettings(epochs=6, patience=6, copies=2, seeds=1, rate=1e-3)
 

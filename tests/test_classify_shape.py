@@ -17,7 +17,7 @@ from stylegan_surv.classify.shape import (
     superimpose,
 )
 from stylegan_surv.classify.warp import FaceWarp
-from stylegan_surv.faces.mesh import find_faces
+from stylegan_surv.faces.mesh.find import find_faces
 
 K = 30
 RNG = np.random.default_rng(2)

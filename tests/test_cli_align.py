@@ -56,7 +56,7 @@ def test_failed_photographs_are_listed_and_the_code_is_1(
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.tif").write_text("no picture")
     Image.new("RGB", (200, 3)).save(tmp_path / "thin.png")
-    words = ["align", tmp_path, "-o", tmp_path / "chips", "--size", 64, "--workers", 1, "--detector", "hog"]
+    words = ["align", tmp_path, "-o", tmp_path / "chips", "--size", 64, "--workers", 1]
     code, out, _ = run(monkeypatch, capfd, *words)
     assert code == 1
     assert "1 of 7 photographs aligned (14.3%)" in out
@@ -81,7 +81,7 @@ def test_failed_photographs_are_listed_and_the_code_is_1(
         (["align", "{tmp}/none", "-o", "{tmp}/chips"], "There is no folder of photographs"),
         (["align", "{tmp}", "-o", "{tmp}/chips"], "holds no photographs"),
         (["align", "{tmp}", "-o", "{tmp}/chips", "--size", "4"], "expected 32 to 2048"),
-        (["align", "{tmp}", "-o", "{tmp}/chips", "--detector", "haar"], "Invalid value for '--detector'"),
+        (["align", "{tmp}", "-o", "{tmp}/chips", "--landmarks", "iris"], "Invalid value for '--landmarks'"),
         (["align", "{tmp}"], "Missing option '-o'"),
         (["align", "{tmp}", "-o", "{tmp}/chips", "--cohort", "{tmp}/none.csv"], "There is no table"),
         (["split", "{tmp}/none.csv", "-o", "{tmp}/s.csv"], "There is no table"),

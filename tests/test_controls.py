@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from drawn_face import draw_face
 from PIL import Image
 
 from stylegan_surv.audit.controls import (
@@ -16,10 +17,11 @@ from stylegan_surv.audit.controls import (
     reconstruction_agreement,
     repeat_photo_icc,
 )
-from stylegan_surv.audit.photographs import across_patients, measure, pixel_features, region
+from stylegan_surv.audit.photographs import PARTS, across_patients, layout, measure, pixel_features, region
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces import Chips
 from stylegan_surv.faces.duplicates import same_picture
+from stylegan_surv.faces.masks.chip import chip_regions
 from stylegan_surv.survival.metrics.table import pooled_concordance
 from stylegan_surv.survival.outcome import Outcome
 from stylegan_surv.survival.validation.folds import make_folds
@@ -104,11 +106,15 @@ def chip(seed: int, size: int = 96) -> np.ndarray:
 
 def test_pixels_of_the_face_have_no_influence_when_it_is_masked_out() -> None:
     one, other = chip(1, 48), chip(2, 48)
-    for name in ("background", "no_face"):
-        weight = region(name)
+    masks = chip_regions(np.asarray(draw_face(48)))
+    for name in PARTS:
+        weight, shown = region(masks, name), layout(name)
+        assert weight[14:42, 20:28].max() == 0  # eyes, nose, mouth
         mixed = np.where(weight[..., None] > 0, one, other)
-        np.testing.assert_allclose(pixel_features(mixed, weight), pixel_features(one, weight), atol=1e-6)
-        assert np.abs(pixel_features(other, weight) - pixel_features(one, weight)).max() > 0.1
+        of = [pixel_features(picture, weight, shown) for picture in (one, mixed, other)]
+        np.testing.assert_allclose(of[1], of[0], atol=1e-6)
+        assert np.abs(of[2] - of[0]).max() > 0.1
+        assert of[0].shape == pixel_features(one, shown, shown).shape  # whatever the mask covers
 
 
 def test_duplicates_count_across_patients_only(tmp_path: Path) -> None:

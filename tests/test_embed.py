@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 from importlib import import_module
 
@@ -13,8 +14,9 @@ from PIL import Image
 
 from stylegan_surv.cohort import Cohort, read_cohort
 from stylegan_surv.errors import InputError, Refused
+from stylegan_surv.faces.align import METHOD
 from stylegan_surv.faces.chips import Chips
-from stylegan_surv.faces.mask import face_mask
+from stylegan_surv.faces.masks.outline import face_mask
 from stylegan_surv.gan import LPIPS, Encoder, EncoderConfig, Generator, GeneratorConfig
 from stylegan_surv.inversion import EmbedSettings, Latents, Pictures, Schedule, Targets, embed, project
 from stylegan_surv.inversion.dataset import read_metadata, read_noise
@@ -126,10 +128,10 @@ def test_another_seed_or_generator_is_refused(networks, chips, tmp_path):
 def test_chips_of_another_cut_are_not_mixed_in(networks, chips, tmp_path):
     same = copy_of(chips, tmp_path, "p05")
     settings = tmp_path / "_settings.json"
-    settings.write_text('{"size": 64, "method": 2}')
+    settings.write_text(json.dumps({"size": 64, "method": METHOD}))
     run(networks, same, method="encoder", out=tmp_path / "a")
-    settings.write_text('{"size": 64, "method": 3}')
-    with pytest.raises(Refused, match="method = 2, not 3"):
+    settings.write_text(json.dumps({"size": 128, "method": METHOD}))
+    with pytest.raises(Refused, match="size = 64, not 128"):
         run(networks, same, method="encoder", out=tmp_path / "a")
 
 
@@ -423,10 +425,10 @@ def test_the_mask_makes_the_background_not_matter(networks):
     other = images.clone()
     other[:, :, 30:, :3] = 1.0  # a corner, outside the face
     start = torch.zeros(2, TINY.num_ws, TINY.w_dim)
-    mask = torch.from_numpy(face_mask(32))[None, None]
+    mask = torch.from_numpy(face_mask(32)).expand(2, 1, 32, 32)
     schedule = Schedule(steps=5, lpips=0.0)
     fits = [
-        project(networks[0], Targets(x, start, ["a", "b"]), schedule, batch=2, mask=mask).w_plus
+        project(networks[0], Targets(x, start, ["a", "b"], mask), schedule, batch=2).w_plus
         for x in (images, other)
     ]
     assert torch.equal(*fits)

@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from stylegan_surv.faces import Camera, face_mask, photograph
-from stylegan_surv.faces.mask import HEAD, ellipse
+from stylegan_surv.faces.masks.ellipse import HEAD, ellipse
+from stylegan_surv.faces.points import DLIB68, FacePoints
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +85,6 @@ def test_face_mask_is_where_the_landmarks_are() -> None:
     assert default[5, 5] == 0
     angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
     points = np.stack([30 + 10 * np.cos(angle), 60 + 12 * np.sin(angle)], axis=1)
-    hull = face_mask(100, points)
+    hull = face_mask(100, FacePoints(points, DLIB68))
     assert hull[60, 30] > 0.99
     assert hull[60, 70] == pytest.approx(0, abs=1e-4)
-    with pytest.raises(ValueError, match="expected \\(68, 2\\)"):
-        face_mask(100, points[:5])

@@ -10,7 +10,7 @@ from drawn_face import draw_face, draw_landscape
 
 from stylegan_surv import InputError
 from stylegan_surv._images import to_images
-from stylegan_surv.faces.cnn_detector import (
+from stylegan_surv.faces.dlib.cnn_detector import (
     FILE,
     MARGIN,
     WINDOW,
@@ -20,7 +20,7 @@ from stylegan_surv.faces.cnn_detector import (
     from_dat,
     tiling,
 )
-from stylegan_surv.faces.dlib_weights import SOURCES, load
+from stylegan_surv.faces.dlib.weights import SOURCES, load
 
 ANSWERS = np.load(dlib_pictures.ANSWERS)
 

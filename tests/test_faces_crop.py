@@ -9,18 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stylegan_surv.faces.detect import FaceFinder, NoFace
+from stylegan_surv.faces.detect import LandmarksName, finder
 from stylegan_surv.faces.ffhq import Square, crop, ffhq_square
-from stylegan_surv.faces.landmarks import anchors, pose
+from stylegan_surv.faces.found import NoFace, plausible
+from stylegan_surv.faces.points import DLIB68, FacePoints
+from stylegan_surv.faces.pose import pose
 
 
-def some_landmarks(turn: float = 0.0, scale: float = 40.0) -> np.ndarray:
+def some_landmarks(turn: float = 0.0, scale: float = 40.0) -> FacePoints:
     """Landmarks of an upright face with eyes ±.5 apart and the mouth 1.1 below, turned, scaled and moved."""
     points = np.zeros((68, 2))
     points[36:42], points[42:48] = (-0.5, 0), (0.5, 0)
     points[48], points[54], points[30] = (-0.4, 1.1), (0.4, 1.1), (0, 0.6)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    return points @ rotation.T * scale + (100, 120)
+    return FacePoints(points @ rotation.T * scale + (100, 120), DLIB68)
 
 
 def test_square_of_an_upright_face() -> None:
@@ -38,20 +40,21 @@ def test_square_turns_and_grows_with_the_face(turn: float, scale: float) -> None
     square = ffhq_square(some_landmarks(turn, scale))
     assert square.axis == pytest.approx([np.cos(turn), np.sin(turn)])
     assert square.side == pytest.approx(4 * scale)
-    chip = square.to_chip(some_landmarks(turn, scale), 100)
-    upright = ffhq_square(some_landmarks()).to_chip(some_landmarks(), 100)
-    assert chip == pytest.approx(upright)
+    chip = square.points_of_chip(some_landmarks(turn, scale), 100)
+    upright = ffhq_square(some_landmarks()).points_of_chip(some_landmarks(), 100)
+    assert chip.xy == pytest.approx(upright.xy)
 
 
 @given(st.floats(-0.7, 0.7))
 def test_pose_of_a_turned_head(turn: float) -> None:
     lies = pose(some_landmarks(turn, 50))
-    assert lies.roll_deg == pytest.approx(np.degrees(turn))
+    assert lies.turned_deg == pytest.approx(np.degrees(turn))
+    assert pose(some_landmarks(turn + np.pi / 2)).roll_deg == pytest.approx(lies.roll_deg)
     assert lies.inter_eye_px == pytest.approx(50)
     assert lies.eye_mouth == pytest.approx(1.1)
     assert lies.yaw == pytest.approx(0, abs=1e-9)
     points = some_landmarks(turn, 50)
-    points[30] += 20 * np.array([np.cos(turn), np.sin(turn)])
+    points.xy[30] += 20 * np.array([np.cos(turn), np.sin(turn)])
     assert pose(points).yaw == pytest.approx(0.4)
 
 
@@ -99,36 +102,35 @@ def test_no_alias_when_shrinking() -> None:
     assert np.abs(chip.astype(int) - 127).max() < 8
 
 
-@pytest.fixture(scope="module")
-def finder() -> FaceFinder:
-    return FaceFinder("hog")
+UPRIGHT = [(150, 0, 0), (400, 12, 60), (900, -15, 300), (256, 0, 700)]
+LYING = [(1200, 170, 1500), (300, 90, 100)]  # HOG finds upright faces only
 
 
 @pytest.mark.parametrize(
-    ("size", "turn", "margin"), [(150, 0, 0), (400, 12, 60), (900, -15, 300), (256, 0, 700)]
+    ("landmarks", "size", "turn", "margin"),
+    [("mesh", *at) for at in UPRIGHT + LYING] + [("dlib68", *at) for at in UPRIGHT],
 )
-def test_same_chip_from_any_photograph(finder: FaceFinder, size: int, turn: float, margin: int) -> None:
+def test_same_chip_from_any_photograph(landmarks: LandmarksName, size: int, turn: float, margin: int) -> None:
     """Small, large, turned and off-centre photographs of one face give the same chip."""
+    if landmarks == "dlib68":
+        pytest.importorskip("face_recognition_models")
     drawn = draw_face(256)
-    face = finder.find(drawn)
-    reference, _ = crop(drawn, ffhq_square(face.landmarks), 128)
+    face = finder(landmarks).find(drawn)
+    reference, _ = crop(drawn, ffhq_square(face.points), 128)
     moved = draw_face(size).rotate(turn, Image.Resampling.BICUBIC, fillcolor=(120, 130, 140))
     photo = Image.new("RGB", (size + margin, size + margin // 2), (120, 130, 140))
     photo.paste(moved, (margin, margin // 3))
-    found = finder.find(photo)
-    chip, _ = crop(photo, ffhq_square(found.landmarks), 128)
+    found = finder(landmarks).find(photo)
+    chip, _ = crop(photo, ffhq_square(found.points), 128)
     middle = np.s_[32:112, 32:96]
     assert np.abs(chip[middle].astype(float) - reference[middle]).mean() < 6
-    assert pose(found.landmarks).roll_deg == pytest.approx(-turn, abs=3)
-    left, right, mouth = anchors(found.landmarks)
-    assert left[0] < right[0]
-    assert mouth[1] > left[1]
+    assert pose(found.points).turned_deg == pytest.approx(-turn, abs=3)
 
 
-def test_implausible_landmarks_are_no_face(finder: FaceFinder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_implausible_landmarks_are_no_face() -> None:
     """In full profile the eyes fall together, and the crop would be made of nothing."""
     profile = some_landmarks()
-    profile[36:48, 0] = 100 + 0.1 * (profile[36:48, 0] - 100)
-    monkeypatch.setattr(finder, "landmarks", lambda image, box: profile)
+    assert plausible(profile) is profile
+    profile.xy[36:48, 0] = 100 + 0.1 * (profile.xy[36:48, 0] - 100)
     with pytest.raises(NoFace, match="landmarks are not plausible"):
-        finder.find(draw_face(200))
+        plausible(profile)

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stylegan_surv import InputError
-from stylegan_surv.faces import cnn_detector, face_resnet
-from stylegan_surv.faces._dlib_dat import Damaged, Network, Stream, parse, read
+from stylegan_surv.faces.dlib import cnn_detector, face_resnet
+from stylegan_surv.faces.dlib._dat import Damaged, Network, Stream, parse, read
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,14 +11,14 @@ from drawn_face import draw_face, draw_landscape
 from PIL import Image
 
 from stylegan_surv._types import Pixels
-from stylegan_surv.faces.colour import to_lab
 from stylegan_surv.faces.ffhq import Square
-from stylegan_surv.faces.mesh import MeshFace, find_faces, mesh_network, square_of_points
+from stylegan_surv.faces.masks.colour import to_lab
+from stylegan_surv.faces.masks.regions import REGIONS, find_regions, skin_colour
+from stylegan_surv.faces.mesh.find import MeshFace, find_faces, mesh_network, square_of_points
+from stylegan_surv.faces.mesh.sampling import as_picture, cut, from_crop, spread
+from stylegan_surv.faces.mesh.short_range import decode
+from stylegan_surv.faces.mesh.upright import Upright, which_way_up
 from stylegan_surv.faces.points import FacePoints
-from stylegan_surv.faces.regions import REGIONS, find_regions, skin_colour
-from stylegan_surv.faces.sampling import as_picture, cut, from_crop, spread
-from stylegan_surv.faces.short_range import decode
-from stylegan_surv.faces.upright import Upright, which_way_up
 
 WALL = (120, 130, 140)
 
@@ -131,8 +133,8 @@ def test_in_doubt_the_photograph_stays_as_it_is(face: MeshFace, monkeypatch: pyt
     assert "no face" in nothing.reason
     moved = face.points.moved(np.array([[0.0, -1], [1, 0]]), np.zeros(2))
     twin = MeshFace(FacePoints(moved.xy, moved.scheme), face.depth, face.score, face.square, face.box_score)
-    monkeypatch.setattr("stylegan_surv.faces.upright.SURE_BOX", 2.0)
-    monkeypatch.setattr("stylegan_surv.faces.upright.find_faces", lambda *_: [twin, face])
+    monkeypatch.setattr("stylegan_surv.faces.mesh.upright.SURE_BOX", 2.0)
+    monkeypatch.setattr("stylegan_surv.faces.mesh.upright.find_faces", lambda *_: [twin, face])
     doubtful: Upright = which_way_up(torch.zeros(3, 8, 8))
     assert (doubtful.turned_deg, doubtful.quarter_turns, doubtful.certain) == (0.0, 0, False)
     assert doubtful.face is face
@@ -156,7 +158,7 @@ def test_crop_of_points_turns_with_the_face(face: MeshFace) -> None:
 def test_masks_of_the_drawn_face(turn: float) -> None:
     """Known places are in and out of each part, however the photograph is turned."""
     picture = as_picture(photo(turn))
-    found = find_regions(picture, find_faces(picture, range(4))[0])
+    found = find_regions(picture, find_faces(picture, range(4))[0].points)
     angle = np.radians(turn)
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
@@ -187,9 +189,9 @@ def test_masks_of_the_drawn_face(turn: float) -> None:
 
 def test_quality_falls_where_nothing_is_sure(face: MeshFace) -> None:
     """The same points on noise: hull and matte do not agree."""
-    clear = find_regions(as_picture(photo()), face)
+    clear = find_regions(as_picture(photo()), face.points)
     noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
-    blind = find_regions(as_picture(noise), face)
+    blind = find_regions(as_picture(noise), face.points)
     for kind in ("face", "head", "skin"):
         assert blind[kind].quality < clear[kind].quality - 0.2
 
@@ -208,3 +210,16 @@ def test_lab_of_known_colours() -> None:
     red, grey = to_lab(np.array([[1.0, 0, 0], [0.5, 0.5, 0.5]]))
     assert red == pytest.approx([53.24, 80.09, 67.20], abs=0.02)
     assert grey == pytest.approx([53.39, 0, 0], abs=0.01)
+
+
+def test_a_head_that_lies_needs_a_good_score(face: MeshFace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same weak score is enough for a head that is upright, not for one that lies."""
+    weak = replace(face, box_score=0.5)
+    monkeypatch.setattr("stylegan_surv.faces.mesh.upright.find_faces", lambda *_: [weak])
+    assert which_way_up(torch.zeros(3, 8, 8)).certain
+    turned = face.points.moved(np.array([[0.0, -1], [1, 0]]), np.zeros(2))
+    lying = replace(weak, points=turned)
+    monkeypatch.setattr("stylegan_surv.faces.mesh.upright.find_faces", lambda *_: [lying])
+    found = which_way_up(torch.zeros(3, 8, 8))
+    assert (found.certain, found.face) == (False, None)
+    assert "as it is" in found.reason

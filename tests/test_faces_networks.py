@@ -8,9 +8,9 @@ import torch
 from mediapipe_inputs import REFERENCE, STORED, pictures
 from torch import Tensor, nn
 
-from stylegan_surv.faces.networks import FaceMesh, PersonMatte, ShortRangeDetector
-from stylegan_surv.faces.networks.layers import Conv, read_card
-from stylegan_surv.faces.networks.short_range import anchor_centres
+from stylegan_surv.faces.mesh.networks import FaceMesh, PersonMatte, ShortRangeDetector
+from stylegan_surv.faces.mesh.networks.layers import Conv, read_card
+from stylegan_surv.faces.mesh.networks.short_range import anchor_centres
 
 SIDES = {"face-mesh": 192, "person-matte": 256, "face-short-range": 128}
 NETWORKS: dict[str, nn.Module] = {

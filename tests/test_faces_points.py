@@ -8,11 +8,10 @@ from drawn_face import draw_face
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stylegan_surv.faces.detect import FaceFinder
-from stylegan_surv.faces.landmarks import anchors
-from stylegan_surv.faces.mesh import find_faces
+from stylegan_surv.faces.dlib.detect import DlibFinder
+from stylegan_surv.faces.mesh.find import find_faces
+from stylegan_surv.faces.mesh.sampling import as_picture
 from stylegan_surv.faces.points import DLIB68, MESH468, SCHEMES, FacePoints
-from stylegan_surv.faces.sampling import as_picture
 
 UNLIKE = {
     "chin",
@@ -45,7 +44,8 @@ def test_what_dlib_names_the_mesh_names_too() -> None:
 def test_names_mean_the_same_place_in_both() -> None:
     """On a drawn face, named points of mesh and dlib lie within an eighth of the inter-eye distance."""
     drawn = draw_face(256)
-    dlib = FacePoints(FaceFinder("hog").find(drawn).landmarks, DLIB68)
+    pytest.importorskip("face_recognition_models")
+    dlib = DlibFinder().find(drawn).points
     mesh = find_faces(as_picture(np.asarray(drawn)))[0].points
     for name in DLIB68.single.keys() - UNLIKE:
         apart = np.hypot(*(dlib[name] - mesh[name])) / dlib.inter_eye
@@ -66,8 +66,10 @@ def test_left_is_left_and_down_is_down() -> None:
 
 
 def test_anchors_of_dlib_are_those_of_the_crop() -> None:
+    """Karras et al., appendix C: eyes are means of 36–41 and 42–47, the mouth is the middle of 48 and 54."""
     points = np.random.default_rng(0).normal(100, 30, (68, 2))
-    for ours, theirs in zip(FacePoints(points, DLIB68).ffhq_anchors(), anchors(points)):
+    expected = points[36:42].mean(axis=0), points[42:48].mean(axis=0), points[[48, 54]].mean(axis=0)
+    for ours, theirs in zip(FacePoints(points, DLIB68).ffhq_anchors(), expected):
         assert ours == pytest.approx(theirs)
 
 
@@ -88,7 +90,7 @@ def test_offsets_are_symmetric() -> None:
 
 
 def test_wrong_number_of_points() -> None:
-    with pytest.raises(ValueError, match="mesh468 has \\(468, 2\\)"):
+    with pytest.raises(ValueError, match="mesh has \\(468, 2\\)"):
         FacePoints(np.zeros((68, 2)), MESH468)
     with pytest.raises(KeyError, match="dlib68 has no landmark 'forehead'"):
         FacePoints(np.zeros((68, 2)), DLIB68)["forehead"]

@@ -10,7 +10,6 @@ import pytest
 
 from stylegan_surv.cohort import read_cohort
 from stylegan_surv.faces import align
-from stylegan_surv.faces.landmarks import anchors
 
 SHARED = os.environ.get("STYLEGAN_SURV_SHARED")
 
@@ -24,7 +23,7 @@ def test_at_least_94_percent_of_real_portraits_are_aligned(tmp_path: Path) -> No
     assert list(chips.table["photo_id"]) == list(cohort.table["photo_id"])
     assert len(chips.ok) / len(chips) >= 0.94
     assert chips.failed["error"].notna().all()
-    eyes = np.array([np.stack(anchors(chips.landmarks(name))[:2]) for name in chips.ok["photo_id"]])  # type: ignore[arg-type]
+    eyes = np.array([np.stack(chips.landmarks(name).ffhq_anchors()[:2]) for name in chips.ok["photo_id"]])  # type: ignore[union-attr]
     level = np.abs(eyes[:, 0, 1] - eyes[:, 1, 1])
     assert np.quantile(level, 0.95) < 6  # pixels of 128
     assert np.abs(np.median(eyes[:, :, 1]) - 0.47 * 128) < 5

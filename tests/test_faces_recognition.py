@@ -12,9 +12,17 @@ from torch import nn
 
 from stylegan_surv import InputError
 from stylegan_surv._images import to_images
-from stylegan_surv.faces.dlib_weights import SOURCES, load
-from stylegan_surv.faces.face_resnet import FILE, face_resnet, from_dat
-from stylegan_surv.faces.recognition_chip import FIVE, MEAN_FACE, PADDING, SIDE, Placement, cut, placement
+from stylegan_surv.faces.dlib.face_resnet import FILE, face_resnet, from_dat
+from stylegan_surv.faces.dlib.recognition_chip import (
+    FIVE,
+    MEAN_FACE,
+    PADDING,
+    SIDE,
+    Placement,
+    cut,
+    placement,
+)
+from stylegan_surv.faces.dlib.weights import SOURCES, load
 
 ANSWERS = np.load(dlib_pictures.ANSWERS)
 

@@ -55,6 +55,15 @@ def test_latents_of_other_networks_are_refused_and_what_is_unknown_fits() -> Non
             check_comparable(ORIGIN, replace(ORIGIN, **changed))
 
 
+def test_latents_of_faces_cut_otherwise_are_refused() -> None:
+    """A cut that names no landmarks is one by dlib's 68 points; the size of the chips does not matter."""
+    check_comparable(ORIGIN, replace(ORIGIN, cut={"method": 2, "size": 128, "landmarks": "dlib68"}))
+    check_comparable(ORIGIN, replace(ORIGIN, cut=None))
+    for cut in ({"method": 3, "size": 64}, {"method": 2, "size": 64, "landmarks": "mesh"}):
+        with pytest.raises(Refused, match="method 2 with landmarks dlib68, and these were cut by"):
+            check_comparable(ORIGIN, replace(ORIGIN, cut=cut))
+
+
 def test_a_model_scores_latents_of_its_own_networks_only(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     w, names = rng.normal(size=(40, 2, 3)).astype(np.float32), [str(i) for i in range(40)]

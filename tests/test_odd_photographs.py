@@ -40,7 +40,7 @@ def made(folder: Path) -> tuple[dict[str, Image.Image], dict[str, str], dict[str
 
 @pytest.fixture(scope="module")
 def chips(folder: Path, made: object) -> Chips:
-    return align(folder, folder.parent / "chips", size=64, workers=1, detector="hog")
+    return align(folder, folder.parent / "chips", size=64, workers=1)
 
 
 def test_every_good_photograph_is_aligned_and_every_other_one_says_why(
@@ -63,7 +63,7 @@ def test_the_manifest_says_which_file_it_was(folder: Path, chips: Chips) -> None
     row = chips.table.set_index("source_name").loc["M<fc>ller.jpg"]
     assert from_text(row["source_path"]) == os.fsdecode(os.fsencode(folder) + b"/M\xfcller.jpg")
     assert row["photo_id"] == "M_fc_ller"
-    again = align(folder, chips.folder, size=64, workers=1, detector="hog")
+    again = align(folder, chips.folder, size=64, workers=1)
     assert again.table["photo_id"].tolist() == chips.table["photo_id"].tolist()
 
 
@@ -120,7 +120,7 @@ def test_a_photograph_that_cannot_be_read_is_a_failed_row(
         return whole(path, *how, **options)  # type: ignore[call-overload]
 
     monkeypatch.setattr(Path, "open", refuse)
-    chips = align(tmp_path, tmp_path / "chips", size=64, workers=1, detector="hog")
+    chips = align(tmp_path, tmp_path / "chips", size=64, workers=1)
     assert chips.table["status"].tolist() == ["ok", "failed", "ok"]
     assert chips.failed["error"].item() == f"locked.png cannot be read: {os.strerror(code)}."
 
@@ -144,10 +144,10 @@ def test_a_full_disk_is_one_message_and_the_work_is_kept(
         with pytest.raises(
             InputError, match=r"No space left on device.*make room, then give the same command"
         ):
-            align(tmp_path, tmp_path / "chips", size=64, workers=1, detector="hog")
+            align(tmp_path, tmp_path / "chips", size=64, workers=1)
     assert (tmp_path / "chips" / "a.png").is_file()
     assert (tmp_path / "chips" / "_journal.jsonl").read_text().count('"ok"') == 1
-    chips = align(tmp_path, tmp_path / "chips", size=64, workers=1, detector="hog")
+    chips = align(tmp_path, tmp_path / "chips", size=64, workers=1)
     assert len(chips.ok) == 3
 
 
@@ -167,7 +167,7 @@ def test_files_that_may_not_grow_end_the_run_with_one_message(
 ) -> None:
     """A real limit of the system: at once where nothing can be written, later where a chip is too large."""
     draw_face(SIDE).save(tmp_path / "a.png")
-    words = ["align", str(tmp_path), "-o", str(tmp_path / "chips"), "--workers", "1", "--detector", "hog"]
+    words = ["align", str(tmp_path), "-o", str(tmp_path / "chips"), "--workers", "1"]
     code = LIMITED.format(bytes=size, words=words)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
@@ -208,15 +208,15 @@ def test_permissions(tmp_path: Path) -> None:
     draw_face(SIDE).save(source / "b.png")
     (source / "b.png").chmod(0)
     with pytest.raises(InputError, match="nothing can be written"):
-        align(source, out, size=64, workers=1, detector="hog")
-    chips = align(source, tmp_path / "chips", size=64, workers=1, detector="hog")
+        align(source, out, size=64, workers=1)
+    chips = align(source, tmp_path / "chips", size=64, workers=1)
     assert chips.failed["error"].item() == "b.png cannot be read: Permission denied."
 
 
 def test_a_damaged_journal_or_manifest_ends_no_run_and_removes_no_file(tmp_path: Path) -> None:
     draw_face(SIDE).save(tmp_path / "a.png")
     out = tmp_path / "chips"
-    align(tmp_path, out, size=64, workers=1, detector="hog")
+    align(tmp_path, out, size=64, workers=1)
     outside = tmp_path / "precious.png"
     shutil.copy(tmp_path / "a.png", outside)
     row = {
@@ -233,14 +233,14 @@ def test_a_damaged_journal_or_manifest_ends_no_run_and_removes_no_file(tmp_path:
         "\ufffd\0",
     ]
     (out / "_journal.jsonl").write_bytes("\n".join(lines).encode() + b"\xff")
-    chips = align([tmp_path / "a.png"], out, size=64, workers=1, detector="hog", prune=True)
+    chips = align([tmp_path / "a.png"], out, size=64, workers=1, prune=True)
     assert chips.table["photo_id"].tolist() == ["a"]
     assert outside.exists()
     table = Chips.open(out).table
     table.assign(photo_id="../precious").to_parquet(out / "_chips.parquet")
     with pytest.raises(InputError, match=r"names a chip '\.\./precious'"):
-        align([tmp_path / "a.png"], out, size=64, workers=1, detector="hog", prune=True)
+        align([tmp_path / "a.png"], out, size=64, workers=1, prune=True)
     table[["photo_id"]].to_parquet(out / "_chips.parquet")
     with pytest.raises(InputError, match="has no column source_name"):
-        align([tmp_path / "a.png"], out, size=64, workers=1, detector="hog")
+        align([tmp_path / "a.png"], out, size=64, workers=1)
     assert outside.exists()

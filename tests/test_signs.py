@@ -14,9 +14,9 @@ from PIL import Image
 
 from stylegan_surv._types import Floats, Pixels
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.colour import to_lab
 from stylegan_surv.faces.ffhq import Square
-from stylegan_surv.faces.mesh import MeshFace
+from stylegan_surv.faces.masks.colour import to_lab
+from stylegan_surv.faces.mesh.find import MeshFace
 from stylegan_surv.faces.points import FacePoints
 from stylegan_surv.signs import SIGNS, Manner, paint, plan_painting
 from stylegan_surv.signs.face import SIDES, framed_mesh

@@ -22,9 +22,12 @@ from click.testing import CliRunner
 import stylegan_surv as ss
 from stylegan_surv._files import sha256
 from stylegan_surv._records import sealed
+from stylegan_surv.audit.rivals import Rivals
+from stylegan_surv.audit.sections import audit
 from stylegan_surv.cli import cli
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.study.data import Exposure, StudyData
+from stylegan_surv.study.evaluation import cross_validate, judge
 
 N, LAYERS, WIDTH = 120, 3, 10
 USUAL = ss.StudySettings(strata="site", repeats=1, permutations=20, n_boot=200, n_jobs=1)
@@ -245,6 +248,20 @@ def test_photographs_that_were_not_compared_are_said_to_be_so() -> None:
     )
     assert found.text.startswith("By their identifiers, no patient of this study was among")
     assert "photographs were not compared" in found.text
+
+
+def test_bands_of_skin_tone_are_subgroups_where_they_are_known() -> None:
+    table, latents = make()
+    data = StudyData.prepare(latents, ss.read_cohort(table, check_photos=False), ["age"], QUICK)
+    division, rivals = data.division(QUICK), Rivals({})
+    found = cross_validate(data, ["cox-ridge"], rivals, division, QUICK)
+    judged = judge(data, found, division[0], rivals, None, QUICK)
+    known = replace(judged, skin_tone=np.linspace(-60, 75, N))
+    bands = [s for s in audit(known, n_permutations=0).subgroups if s.column == "skin_tone"]
+    assert sum(band.patients for band in bands) == N
+    assert all(band.estimate is not None for band in bands)  # those with few events were merged
+    assert [band.level for band in bands] == sorted(band.level for band in bands)
+    assert "skin_tone" not in {s.column for s in audit(judged, n_permutations=0).subgroups}
 
 
 def test_a_patient_without_latent_is_left_out_and_said(folder: Path) -> None:

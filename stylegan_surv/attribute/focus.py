@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,8 +24,9 @@ def focus(model: Any, images: Tensor, encoder: Encoder, mask: Floats) -> dict[st
     images : Tensor, shape (n, 3, R, R)
         In [−1, 1].
     encoder : Encoder
-    mask : array of float, shape (R, R)
-        In 0…1, 1 on the face.
+    mask : array of float, shape (R, R) or (n, R, R)
+        In 0…1, 1 on the face; one for all pictures or one for each, such as
+        ``chips.mask(photo_id, "face").weight``.
 
     Returns
     -------
@@ -43,6 +45,7 @@ def focus(model: Any, images: Tensor, encoder: Encoder, mask: Floats) -> dict[st
     x = images.clone().requires_grad_(True)
     risk = encoder(x).flatten(1) @ torch.as_tensor(beta, dtype=torch.float32)
     (gradient,) = torch.autograd.grad(risk.sum(), x)
-    magnitude = gradient.abs().sum(dim=1).mean(dim=0).numpy()
+    magnitude = gradient.abs().sum(dim=1).numpy()
+    mask = np.broadcast_to(mask, magnitude.shape)
     inside, area = float((magnitude * mask).sum() / magnitude.sum()), float(mask.mean())
     return {"inside": inside, "area": area, "ratio": inside / area}

@@ -1,6 +1,6 @@
 """Named directions of a generator's w that are something else than health: light, colour, background, pose, smile.
 
-Each is found from pictures alone: samples of the generator are measured (`faces.quality`, dlib's landmarks), the
+Each is found from pictures alone: samples of the generator are measured (`faces.quality`, the mesh's landmarks), the
 quantity is regressed on w, and the direction is the *pattern* of the fitted score, Cov(w)·b (Haufe et al. 2014), scaled
 to one standard deviation of the score. How well it works is measured on fresh samples: how much of the quantity the
 latent explains, and what one step really changes in the picture. A health attribute that points along one of them
@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors import safe_open
 
 from stylegan_surv._images import to_pixels
-from stylegan_surv._types import Floats
+from stylegan_surv._types import Floats, Pixels
 from stylegan_surv.attribute.pattern import cosine, pattern
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.detect import FaceFinder, NoFace
-from stylegan_surv.faces.landmarks import MOUTH_LEFT, MOUTH_RIGHT, pose
+from stylegan_surv.faces.masks.chip import points_of_chip
+from stylegan_surv.faces.pose import pose
 from stylegan_surv.faces.quality import image_quality
 from stylegan_surv.gan import Generator
 from stylegan_surv.gan.formats.checkpoint import DATA
@@ -34,7 +32,6 @@ from stylegan_surv.gan.formats.checkpoint import DATA
 PHOTOGRAPHIC = ("brightness", "contrast", "background", "saturation", "warmth", "sharpness")
 FACIAL = ("yaw", "smile")  # of landmarks; the smile is the width of the mouth over the distance of the eyes
 PENALTIES = 10.0 ** np.arange(-4, 2.1)  # of the ridge regression, in units of the mean variance of w
-ENLARGED = 256  # side at which landmarks are looked for; the detector needs faces of 80 px
 BATCH = 50
 CONSTANT = 1e-6  # a quantity that varies less does not depend on the latent
 PREFIX, FACTS = "nuisance.", "nuisance"
@@ -120,25 +117,17 @@ def measure(generator: Generator, w: Floats, facial: bool = True) -> dict[str, F
             quality = image_quality(pixels)
             rows.append([float(quality[name]) for name in PHOTOGRAPHIC])
             if facial:
-                rows[-1].extend(_facial(Image.fromarray(pixels)))
+                rows[-1].extend(_facial(pixels))
     return dict(zip(PHOTOGRAPHIC + FACIAL, np.array(rows).T))
 
 
-def _facial(picture: Image.Image) -> tuple[float, float]:
-    large = picture.resize((ENLARGED, ENLARGED), Image.Resampling.BICUBIC)
-    try:
-        points = _finder().find(large).landmarks
-    except NoFace:
+def _facial(pixels: Pixels) -> tuple[float, float]:
+    points = points_of_chip(pixels)
+    if points is None:
         return np.nan, np.nan
     attitude = pose(points)
-    mouth = float(np.hypot(*(points[MOUTH_RIGHT] - points[MOUTH_LEFT])))
+    mouth = float(np.hypot(*(points["mouth_right"] - points["mouth_left"])))
     return attitude.yaw, mouth / attitude.inter_eye_px
-
-
-@cache
-def _finder() -> FaceFinder:
-    """One detector for all pictures; loading it costs more than using it."""
-    return FaceFinder("hog")
 
 
 def ridge(x: Floats, y: Floats) -> tuple[Floats, Floats]:

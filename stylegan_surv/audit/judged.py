@@ -48,6 +48,8 @@ class Judged:
         Columns of the table that tell where, by what and when the photographs were taken.
     linear : bool
         Whether the numbers among the clinical variables act along lines.
+    skin_tone : array of float, shape (n,), or None
+        Typology angle of the patient's skin, degrees; NaN where not measurable.
     """
 
     x: Floats
@@ -65,6 +67,7 @@ class Judged:
     recognition: Floats | None
     circumstances: Circumstances = field(default_factory=Circumstances)
     linear: bool = False
+    skin_tone: Floats | None = None
 
     @property
     def photo(self) -> pd.DataFrame:

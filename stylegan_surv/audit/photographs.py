@@ -12,7 +12,9 @@ from PIL import Image
 from stylegan_surv._types import Array, Floats, Pixels, Progress
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.faces.duplicates import face_embeddings
-from stylegan_surv.faces.mask import HEAD, ellipse, face_mask
+from stylegan_surv.faces.masks.ellipse import HEAD, ellipse
+from stylegan_surv.faces.masks.outline import face_mask
+from stylegan_surv.faces.masks.regions import Region, RegionKind
 
 CAMERA = (
     "brightness", "contrast", "saturation", "warmth", "sharpness", "background", "grey",
@@ -21,26 +23,40 @@ CAMERA = (
 _SIDE = 48  # chips are looked at in this size
 _CELLS = 12  # colour is averaged over 12 × 12 cells
 _BLOCKS, _DIRECTIONS = 4, 8  # gradients: 4 × 4 blocks of 8 directions
+_SURE = 0.9  # weight of a mask from which a pixel counts
 _LEAST_COVERED = 0.3  # share of a cell that must lie outside the mask
 
 
-def region(name: str, size: int = _SIDE) -> Floats:
-    """Weight of each pixel [size, size]: "background" is outside the head, "no_face" all but the face."""
-    return np.asarray(1 - (ellipse(size, HEAD) if name == "background" else face_mask(size)), float)
+PARTS = ("background", "no_face")  # what is behind the person, and all but the face
 
 
-def pixel_features(chip: Pixels, weight: Floats) -> Floats:
+def region(masks: Mapping[RegionKind, Region], name: str) -> Floats:
+    """Share of each pixel [48, 48] that surely belongs to a part: "background" or "no_face"."""
+    weight = masks["background"].weight if name == "background" else 1 - masks["face"].weight
+    surely = Image.fromarray((weight >= _SURE).astype(np.float32))
+    return np.asarray(surely.resize((_SIDE, _SIDE), Image.Resampling.BOX), float)
+
+
+def layout(name: str) -> Floats:
+    """Where a part lies in an FFHQ crop [48, 48]: it says which cells are described, the same in every photograph."""
+    return np.asarray(1 - (ellipse(_SIDE, HEAD) if name == "background" else face_mask(_SIDE)), float)
+
+
+def pixel_features(chip: Pixels, weight: Floats, shown: Floats) -> Floats:
     """Colours and gradients of the part of a chip that `weight` shows.
 
     Cell means of the three channels, their weighted means and spreads, and histograms of gradient directions
-    (Dalal & Triggs 2005). Pixels with weight 0 have no influence.
+    (Dalal & Triggs 2005). Pixels with weight 0 have no influence. Cells are described that `layout` shows; one that
+    this photograph's mask covers takes the mean of the others.
     """
     image = np.asarray(Image.fromarray(chip).resize((_SIDE, _SIDE), Image.Resampling.BOX), float) / 255
     seen = _pool(weight, _CELLS)
-    shown = seen > _LEAST_COVERED
-    cells = np.stack([_pool(image[..., c] * weight, _CELLS)[shown] / seen[shown] for c in range(3)])
-    mean = np.tensordot(weight, image, 2) / weight.sum()
-    spread = np.sqrt(np.tensordot(weight, (image - mean) ** 2, 2) / weight.sum())
+    total = max(float(weight.sum()), 1e-9)
+    mean = np.tensordot(weight, image, 2) / total
+    spread = np.sqrt(np.tensordot(weight, (image - mean) ** 2, 2) / total)
+    open_, described = seen > _LEAST_COVERED, _pool(shown, _CELLS) > _LEAST_COVERED
+    pooled = [_pool(image[..., c] * weight, _CELLS) / np.maximum(seen, 1e-9) for c in range(3)]
+    cells = np.stack([np.where(open_, p, m)[described] for p, m in zip(pooled, mean)])
     return np.concatenate([cells.ravel(), mean, spread, _gradients(image.mean(axis=2), weight)])
 
 
@@ -48,8 +64,8 @@ def _gradients(grey: Floats, weight: Floats) -> Floats:
     dy, dx = np.gradient(grey)
     # a difference that reaches over the mask's edge would let the face in
     whole = weight > 0.999
-    inside = whole.copy()
-    inside[1:-1, 1:-1] &= whole[2:, 1:-1] & whole[:-2, 1:-1] & whole[1:-1, 2:] & whole[1:-1, :-2]
+    around = np.pad(whole, 1, constant_values=True)
+    inside = whole & around[2:, 1:-1] & around[:-2, 1:-1] & around[1:-1, 2:] & around[1:-1, :-2]
     strength = np.hypot(dx, dy) * inside
     direction = np.floor((np.arctan2(dy, dx) % np.pi) / np.pi * _DIRECTIONS).astype(int) % _DIRECTIONS
     return np.concatenate([_pool(strength * (direction == d), _BLOCKS).ravel() for d in range(_DIRECTIONS)])
@@ -70,9 +86,9 @@ class Photographs:
     camera : array of float, shape (photos, k)
         Light, colour, sharpness, pose, crop.
     background, no_face : array of float, shape (photos, features)
-        `pixel_features` of the part outside the head, and of all but the face.
+        `pixel_features` of what is behind the person, and of all but the face.
     recognition : array of float, shape (photos, 128), or None
-        dlib's face-recognition embedding, which any such system reads from a photograph.
+        The face recogniser's descriptor, which any such system reads from a photograph.
     """
 
     photo_id: Array
@@ -109,12 +125,12 @@ def measure(
     recognition : bool
         Also embed the faces by face recognition, about 0.1 s each; kept beside the chips.
     """
-    weights = {name: region(name) for name in ("background", "no_face")}
-    features: dict[str, list[Floats]] = {name: [] for name in weights}
+    layouts = {name: layout(name) for name in PARTS}
+    features: dict[str, list[Floats]] = {name: [] for name in PARTS}
     for k, name in enumerate(photo_id):
-        chip = chips.load(name)
-        for part, weight in weights.items():
-            features[part].append(pixel_features(chip, weight))
+        chip, masks = chips.load(name), chips.masks(name)
+        for part, shown in layouts.items():
+            features[part].append(pixel_features(chip, region(masks, part), shown))
         if progress:
             progress(k + 1, len(photo_id))
     columns = [c for c in CAMERA if c in chips.table]

@@ -106,7 +106,7 @@ def nuisance_matrices(
     -------
     dict of str to array of float, shape (n, k)
         ``nuisance``: light, colour, sharpness, pose and crop of the photograph, and the columns of
-        `table`; ``background``: pixels outside the head; ``no_face``: pixels with the face masked out.
+        `table`; ``background``: pixels behind the person; ``no_face``: pixels with the face masked out.
         Without photographs there is ``nuisance`` at most.
     """
     found, parts = {}, []

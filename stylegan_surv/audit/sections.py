@@ -10,13 +10,21 @@ import pandas as pd
 
 from stylegan_surv._records import Section
 from stylegan_surv._types import Array, Floats, Ints, Progress
-from stylegan_surv.audit.added_value import AddedValue, Subgroup, added_value, c_by_censoring, subgroups
+from stylegan_surv.audit.added_value import (
+    LEAST_EVENTS,
+    AddedValue,
+    Subgroup,
+    added_value,
+    c_by_censoring,
+    subgroups,
+)
 from stylegan_surv.audit.circumstances import Circumstances
 from stylegan_surv.audit.controls import Permutations, Predicted, predict_column
 from stylegan_surv.audit.hazards import HazardsOverTime, hazards_over_time
 from stylegan_surv.audit.interactions import Interaction, interactions
 from stylegan_surv.audit.judged import Judged
 from stylegan_surv.audit.photographs import AlikePair, across_patients
+from stylegan_surv.audit.skin_tone import SKIN_TONE, bands
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.duplicates import alike, same_picture
 from stylegan_surv.survival.design import layer_groups, strata_from
@@ -27,7 +35,7 @@ from stylegan_surv.survival.outcome import Outcome
 from stylegan_surv.survival.validation.folds import leave_group_out, temporal_split
 from stylegan_surv.survival.validation.gram_cv import GramCV
 
-SUBGROUPS = ("sex", "age", "entity", "stage", "site")
+SUBGROUPS = ("sex", "age", SKIN_TONE, "entity", "stage", "site")
 MOST_LEFT_OUT = 12  # places above which leaving out one at a time is not done
 EARLIER = 2 / 3  # share of the patients that a temporal split trains on
 INNER = 3  # inner folds of the many small cross-validations
@@ -124,12 +132,16 @@ def audit(
     """
     outcome, table, photo = judged.outcome, judged.table, judged.photo
     added = _added(judged, n_permutations, seed, progress) if n_permutations else None
-    columns = [c for c in dict.fromkeys((*judged.clinical, *SUBGROUPS)) if c in table]
+    divided = table
+    if judged.skin_tone is not None and SKIN_TONE not in table:
+        event = np.asarray(outcome.event, bool)
+        divided = table.assign(**{SKIN_TONE: bands(judged.skin_tone, event, LEAST_EVENTS)})
+    columns = [c for c in dict.fromkeys((*judged.clinical, *SUBGROUPS)) if c in divided]
     tau = default_tau(outcome) if tau is None else tau
     return Audit(
         controls=_controls(judged, added, seed),
-        subgroups=subgroups(photo, outcome, table, columns, quality=judged.quality),
-        interactions=interactions(photo, outcome, table, columns),
+        subgroups=subgroups(photo, outcome, divided, columns, quality=judged.quality),
+        interactions=interactions(photo, outcome, divided, columns),
         c_by_censoring=c_by_censoring(
             photo, outcome, tau=tau, strata=judged.strata, covariates=_when(judged)
         ),

@@ -27,7 +27,7 @@ from stylegan_surv.classify.shape import (
 )
 from stylegan_surv.classify.warp import FaceWarp
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.colour import to_lab
+from stylegan_surv.faces.masks.colour import to_lab
 from stylegan_surv.faces.points import MESH468
 from stylegan_surv.survival.metrics.interval import LEVEL, Interval
 

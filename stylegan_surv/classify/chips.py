@@ -25,11 +25,11 @@ from stylegan_surv._types import Bools, Floats, Pixels, Progress
 from stylegan_surv.classify import inputs
 from stylegan_surv.classify.people import People
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.colour import to_lab
+from stylegan_surv.faces.dlib.recognition_chip import MEAN_FACE, SIDE, Placement, cut, placement
 from stylegan_surv.faces.load import load_image
-from stylegan_surv.faces.mesh import MeshFace, find_faces
-from stylegan_surv.faces.recognition_chip import MEAN_FACE, SIDE, Placement, cut, placement
-from stylegan_surv.faces.regions import Region, RegionKind, find_regions
+from stylegan_surv.faces.masks.colour import to_lab
+from stylegan_surv.faces.masks.regions import Region, RegionKind, find_regions
+from stylegan_surv.faces.mesh.find import MeshFace, find_faces
 
 SETTINGS = "_settings.json"
 LONGEST = 1024  # side to which larger photographs are reduced before the face is looked for, pixels
@@ -125,7 +125,7 @@ def make_chip(path: Path, settings: ChipSettings) -> FaceChip:
     faces = find_faces(images)
     if not faces or faces[0].score < LEAST_SCORE:
         return _failed(digest, "no face was found")
-    regions = find_regions(images, faces[0])
+    regions = find_regions(images, faces[0].points)
     kept = regions[settings.mask]
     if kept.quality < LEAST_MASK:
         return _failed(

@@ -27,7 +27,7 @@ from stylegan_surv.classify.parts import PARTS, part_masks
 from stylegan_surv.classify.shape import permuted_cases, superimpose
 from stylegan_surv.classify.training import Lesson, TrainSettings, train
 from stylegan_surv.classify.warp import FaceWarp
-from stylegan_surv.faces.face_resnet import FaceResNet
+from stylegan_surv.faces.dlib.face_resnet import FaceResNet
 
 LAYER = 2  # stage whose maps are weighed: 8 × 8 places, the finest that still sees most of the face
 SIDE = 80  # of registered maps, pixels

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, laplace
 
 from stylegan_surv._types import Bools, Floats, Pixels
-from stylegan_surv.faces.colour import to_lab
+from stylegan_surv.faces.masks.colour import to_lab
 from stylegan_surv.faces.points import FacePoints
 
 WITHOUT_FACE = ("background", "file", "resolution", "framing", "residue")

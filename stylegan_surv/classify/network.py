@@ -22,7 +22,7 @@ from stylegan_surv._types import Bools, Pixels, Progress
 from stylegan_surv.classify.augment import copies
 from stylegan_surv.classify.logistic import fit_ridge
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.face_resnet import WIDTHS, FaceResNet, face_resnet
+from stylegan_surv.faces.dlib.face_resnet import WIDTHS, FaceResNet, face_resnet
 
 BATCH = 32  # chips that pass the trunk at a time
 WIDTH = WIDTHS[-1][0]  # numbers of the last block

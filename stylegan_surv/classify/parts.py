@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from stylegan_surv._types import Floats
+from stylegan_surv.faces.masks.outline import face_outline
 from stylegan_surv.faces.points import MESH468, FacePoints
-from stylegan_surv.faces.regions import face_outline
 
 PARTS = ("skin", "eyes", "mouth", "hair", "background")
 EYES_WIDER, MOUTH_WIDER = 1.6, 1.2  # lids and shadows belong to the eyes, the rim to the mouth

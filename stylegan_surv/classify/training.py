@@ -25,7 +25,7 @@ from stylegan_surv.classify.folds import inner_split
 from stylegan_surv.classify.measures import best_threshold
 from stylegan_surv.classify.network import Kept, Tail, parameters
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.face_resnet import face_resnet
+from stylegan_surv.faces.dlib.face_resnet import face_resnet
 
 SCORED_COPIES = 2  # the chip and its mirror image; their log odds are averaged
 

@@ -30,11 +30,17 @@ PATH = click.Path(path_type=Path)
 )
 @click.option("--workers", type=int, help="Use so many processes. [default: one per core]")
 @click.option(
-    "--detector",
-    type=click.Choice(["hog+cnn", "hog", "cnn"]),
-    default="hog+cnn",
+    "--landmarks",
+    type=click.Choice(["mesh", "dlib68"]),
+    default="mesh",
     show_default=True,
-    help="Find faces by this detector; hog+cnn asks the slow CNN only where HOG finds no face.",
+    help="Find faces by these landmarks; dlib68 needs the extra dlib68, which is for non-commercial use.",
+)
+@click.option(
+    "--skin-tone/--no-skin-tone",
+    default=True,
+    show_default=True,
+    help="Measure the typology angle of the skin (sensitive), to see whether the model serves everybody alike.",
 )
 @click.option("--cohort", type=PATH, help="Align only the photographs of this clinical table.")
 @table_options
@@ -47,7 +53,8 @@ def command(
     out: Path,
     size: int,
     workers: int | None,
-    detector: Any,
+    landmarks: Any,
+    skin_tone: bool,
     cohort: Path | None,
     reading: TableOptions,
     prune: bool,
@@ -67,8 +74,8 @@ def command(
     source = reading.read(cohort, photos) if cohort else photos
     with progress_bar("Aligning") as progress:
         chips = align(
-            source, out, size=size, workers=workers, detector=detector, prune=prune, strict=strict, sheet=sheet,
-            progress=progress,
+            source, out, size=size, workers=workers, landmarks=landmarks, skin_tone=skin_tone, prune=prune,
+            strict=strict, sheet=sheet, progress=progress,
         )  # fmt: skip
     found = review(chips)
     if as_json:

@@ -79,6 +79,11 @@ SETTINGS = (
         help="Set the photograph against: face-recognition (needs --photos). [default: none]",
     ),
     _option("edited", type=click.IntRange(0), help="Embed so many photographs again, edited; 0 for none."),
+    _option(
+        "skin_tone",
+        "--skin-tone/--no-skin-tone",
+        help="Judge bands of skin tone as subgroups, where the chips tell it (sensitive).",
+    ),
     _option("title", help="Give the report this title."),
     _option("tried", type=click.IntRange(1), help="State how many configurations were tried, with this one."),
 )

@@ -10,8 +10,7 @@ import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +28,19 @@ from stylegan_surv.faces.chips import (
     save_png,
     write_manifest,
 )
-from stylegan_surv.faces.detect import DETECTORS, DetectorName, FaceFinder, NoFace
+from stylegan_surv.faces.detect import FINDERS, LandmarksName, finder
+from stylegan_surv.faces.dlib.detect import check_installed
 from stylegan_surv.faces.ffhq import crop, ffhq_square
+from stylegan_surv.faces.found import NoFace
 from stylegan_surv.faces.jobs import Job, Photos, Row, jobs_of, named_as_before
-from stylegan_surv.faces.landmarks import pose
 from stylegan_surv.faces.load import load_image
+from stylegan_surv.faces.masks.chip import chip_regions
+from stylegan_surv.faces.pose import pose
 from stylegan_surv.faces.quality import image_quality
 from stylegan_surv.faces.review import check_sheet, grade, in_words, review, write_sheet
+from stylegan_surv.faces.tone import skin_tone as measure_skin_tone
 
-METHOD = 2  # raised when the same photograph would give another chip
+METHOD = 3  # raised when the same photograph would give another chip
 REVIEWED = "to be looked at: "  # how the error of a photograph begins that only `strict` has failed
 NO_PLACE = {
     errno.ENOSPC,
@@ -46,6 +49,15 @@ NO_PLACE = {
     errno.EIO,
     errno.EFBIG,
 }  # faults of the disk: the next photograph has them too
+
+
+@dataclass(frozen=True)
+class _How:
+    """How faces are cut and what is measured on them."""
+
+    size: int
+    landmarks: LandmarksName
+    skin_tone: bool
 
 
 class _NoPlace(InputError):
@@ -58,7 +70,8 @@ def align(
     *,
     size: int = 256,
     workers: int | None = None,
-    detector: DetectorName = "hog+cnn",
+    landmarks: LandmarksName = "mesh",
+    skin_tone: bool = True,
     prune: bool = False,
     strict: bool = False,
     sheet: str | Path | None = None,
@@ -77,8 +90,11 @@ def align(
         Side of the chips in pixels, 32–2048.
     workers : int, optional
         Processes; default: one per core that this process may use.
-    detector : {"hog+cnn", "hog", "cnn"}
-        ``hog+cnn`` asks the slower CNN only where HOG finds nothing.
+    landmarks : {"mesh", "dlib68"}
+        ``mesh``: 468 points, and the head is found whichever way it lies. ``dlib68``: dlib's HOG detector and 68
+        points, for upright photographs; needs the extra ``dlib68``, for non-commercial use.
+    skin_tone : bool
+        Measure the typology angle of the skin, by which `evaluate` asks whether the model serves everybody alike.
     prune : bool
         Remove chips of photographs that are not given this time; otherwise they stay.
     strict : bool
@@ -98,10 +114,11 @@ def align(
     InputError
         No photographs, wrong settings, or a folder that cannot be written or holds chips of other settings.
     """
-    _check(size, workers, detector, sheet)
+    _check(size, workers, landmarks, sheet)
     folder = check_folder(out)
     jobs, ignored = jobs_of(photos, folder)
-    _check_settings(folder, {"size": size, "detector": detector, "method": METHOD})
+    how = _How(size, landmarks, skin_tone)
+    _check_settings(folder, {**asdict(how), "method": METHOD})
     earlier = read_rows(folder)
     jobs = named_as_before(jobs, earlier, prune)
     done = {
@@ -112,7 +129,7 @@ def align(
         progress(len(done), len(jobs))
     with _disk(folder), (folder / JOURNAL).open("a", encoding="utf-8") as journal:
         journal.write("\n")  # a killed run may have left half a line
-        for row in _run(todo, folder, size, detector, workers):
+        for row in _run(todo, folder, how, workers):
             journal.write(json.dumps(row) + "\n")
             journal.flush()
             done[row["photo_id"]] = row
@@ -126,13 +143,15 @@ def align(
     return replace(chips, ignored=ignored)
 
 
-def _check(size: int, workers: int | None, detector: str, sheet: str | Path | None) -> None:
+def _check(size: int, workers: int | None, landmarks: str, sheet: str | Path | None) -> None:
     if not 32 <= size <= 2048:
         raise InputError(f"size is {size}; expected 32 to 2048 pixels.")
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; expected at least 1.")
-    if detector not in DETECTORS:
-        raise InputError(f"detector is '{detector}'; expected one of {', '.join(DETECTORS)}.")
+    if landmarks not in FINDERS:
+        raise InputError(f"landmarks is '{landmarks}'; expected one of {', '.join(FINDERS)}.")
+    if landmarks == "dlib68":
+        check_installed()
     if sheet is not None:
         check_sheet(sheet)
 
@@ -195,20 +214,18 @@ def _tidy(folder: Path, with_chip: set[str], known: set[str]) -> None:
 # ---- doing it --------------------------------------------------------------------------------------------
 
 
-def _run(
-    jobs: list[Job], folder: Path, size: int, detector: DetectorName, workers: int | None
-) -> Iterator[Row]:
+def _run(jobs: list[Job], folder: Path, how: _How, workers: int | None) -> Iterator[Row]:
     from concurrent.futures.process import BrokenProcessPool
 
     from joblib import Parallel, cpu_count, delayed
 
     count = workers or cpu_count()
     if count == 1 or len(jobs) < 2:
-        yield from (_align_one(job, folder, size, detector) for job in jobs)
+        yield from (_align_one(job, folder, how) for job in jobs)
         return
     pool = Parallel(n_jobs=min(count, len(jobs)), return_as="generator_unordered")
     try:
-        yield from pool(delayed(_align_one)(job, folder, size, detector) for job in jobs)
+        yield from pool(delayed(_align_one)(job, folder, how) for job in jobs)
     except BrokenProcessPool as error:
         raise InputError(
             f"one of {count} processes was ended from outside, most often because memory ran out; what is done is "
@@ -216,24 +233,18 @@ def _run(
         ) from error
 
 
-@lru_cache(maxsize=1)
-def _finder(detector: DetectorName) -> FaceFinder:
-    """Models are loaded once per process."""
-    return FaceFinder(detector)
-
-
-def _align_one(job: Job, folder: Path, size: int, detector: DetectorName) -> Row:
+def _align_one(job: Job, folder: Path, how: _How) -> Row:
     """Align one photograph; whatever is wrong with it becomes a failed row, a disk that takes no more does not."""
     row: Row = {"photo_id": job.photo_id, "source_name": job.source_name, "source_path": as_text(job.file)}
     row |= {"source_sha256": None, "status": "failed"}
     try:
         row["source_sha256"] = _digest(Path(job.file))
-        return {**row, "status": "ok", "error": None, **_cut(job, folder, size, detector)}
+        return {**row, "status": "ok", "error": None, **_cut(job, folder, how)}
     except _NoPlace:
         raise
     except (InputError, NoFace) as error:
         return {**row, "error": str(error)}
-    except RuntimeError as error:  # how dlib reports its own failures
+    except RuntimeError as error:  # how dlib and torch report their own failures
         return {**row, "error": f"the detector failed: {' '.join(str(error).split())}"}
     except Exception as error:  # a photograph that nobody has thought of must not end the run of all others
         return {**row, "error": f"it cannot be aligned ({type(error).__name__}: {error})"}
@@ -247,28 +258,33 @@ def _digest(path: Path) -> str | None:
         return None
 
 
-def _cut(job: Job, folder: Path, size: int, detector: DetectorName) -> Row:
+def _cut(job: Job, folder: Path, how: _How) -> Row:
     """Write the chip of one photograph; what the manifest says of it."""
     image = load_image(job.file)
-    face = _finder(detector).find(image)
-    square = ffhq_square(face.landmarks)
-    chip, padded = crop(image, square, size)
+    face = finder(how.landmarks).find(image)
+    square = ffhq_square(face.points)
+    chip, padded = crop(image, square, how.size)
     _save(folder / f"{job.photo_id}.png", chip)
-    lies = pose(face.landmarks)
-    landmarks = square.to_chip(face.landmarks, size)
+    lies = pose(face.points)
+    points = square.points_of_chip(face.points, how.size)
     geometry = {
         "score": face.score,
         "detector": face.detector,
         "n_faces": face.n_faces,
         "rival": face.rival,
         "inter_eye_px": lies.inter_eye_px,
+        "turned_deg": lies.turned_deg,
+        "certainty": face.certainty,
+        "in_doubt": not face.certain,
         "roll_deg": lies.roll_deg,
         "yaw": lies.yaw,
-        "crop_scale": square.side / size,
+        "crop_scale": square.side / how.size,
         "padded": padded,
-        "landmarks": [round(float(value), 2) for value in landmarks.ravel()],
+        "scheme": points.scheme.name,
+        "landmarks": [round(float(value), 2) for value in points.xy.ravel()],
     }
-    return {**geometry, **image_quality(chip), **grade(chip, landmarks, square, image.size)}
+    tone = measure_skin_tone(chip, chip_regions(chip, points)["skin"]) if how.skin_tone else {}
+    return {**geometry, **image_quality(chip), **grade(chip, points, square, image.size), **tone}
 
 
 def _save(path: Path, chip: Pixels) -> None:

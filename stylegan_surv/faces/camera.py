@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.ndimage import affine_transform
 
 from stylegan_surv._types import Floats, Pixels
-from stylegan_surv.faces.mask import FACE, HEAD, ellipse, smoothstep
+from stylegan_surv.faces.masks.ellipse import FACE, HEAD, ellipse, smoothstep
 
 NECKLINE = (0.84, 0.94)  # where clothing fades in, as fractions of the height
 CONFOUND_BACKGROUND = 0.12  # shift of the background's brightness per unit of the confounder

@@ -7,7 +7,7 @@ never chips. Files appear under their name only when they are complete.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,32 @@ from PIL import Image
 
 from stylegan_surv._files import sha256, whole
 from stylegan_surv._photos import MANIFEST, is_file_safe
-from stylegan_surv._types import Floats, Pixels
+from stylegan_surv._types import Pixels
 from stylegan_surv.errors import InputError
+from stylegan_surv.faces.masks.chip import chip_regions
+from stylegan_surv.faces.masks.regions import Region, RegionKind
+from stylegan_surv.faces.points import SCHEMES, FacePoints
 from stylegan_surv.faces.quality import QUALITY, image_quality
+from stylegan_surv.faces.tone import TONE
 
 JOURNAL = "_journal.jsonl"  # rows of a run under way
 SETTINGS = "_settings.json"  # what `align` was asked for
 IDENTITY = ("photo_id", "source_name", "source_path", "source_sha256", "status", "error")
-GEOMETRY = ("score", "detector", "n_faces", "inter_eye_px", "roll_deg", "yaw", "crop_scale", "padded")
+GEOMETRY = (
+    "score", "detector", "n_faces", "inter_eye_px", "turned_deg", "certainty", "in_doubt", "roll_deg", "yaw",
+    "crop_scale", "padded",
+)  # fmt: skip
 GRADED = ("face_padded", "rival", "bars", "flat", "picture_hash")  # for the review list
-COLUMNS = (*IDENTITY, *GEOMETRY, *QUALITY, *GRADED, "landmarks")
-TEXTS = (*IDENTITY, "detector", "grey", "picture_hash", "landmarks")  # columns of objects
+COLUMNS = (*IDENTITY, *GEOMETRY, *QUALITY, *GRADED, *TONE, "scheme", "landmarks")
+TEXTS = (
+    *IDENTITY,
+    "detector",
+    "in_doubt",
+    "grey",
+    "picture_hash",
+    "scheme",
+    "landmarks",
+)  # columns of objects
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,12 +149,27 @@ class Chips:
         """File of a chip."""
         return chip_path(self.folder, photo_id)
 
-    def landmarks(self, photo_id: str) -> Floats | None:
-        """The 68 landmarks of one chip in its pixels, ``[68, 2]``; None if it was made without detection."""
-        found = self.table.loc[self.table["photo_id"] == photo_id, "landmarks"]
-        if found.empty:
+    def landmarks(self, photo_id: str) -> FacePoints | None:
+        """Named landmarks of one chip in its pixels; None if it was made without detection.
+
+        A manifest that names no scheme holds dlib's 68 points.
+        """
+        rows = self.table[self.table["photo_id"] == photo_id]
+        if rows.empty:
             raise InputError(f"{self.folder} has no photograph '{photo_id}'.")
-        return None if found.item() is None else np.asarray(found.item(), dtype=float).reshape(68, 2)
+        found = rows["landmarks"].item() if "landmarks" in rows else None
+        if found is None:
+            return None
+        scheme = SCHEMES[(rows["scheme"].item() if "scheme" in rows else None) or "dlib68"]
+        return FacePoints(np.asarray(found, dtype=float).reshape(scheme.count, 2), scheme)
+
+    def masks(self, photo_id: str) -> Mapping[RegionKind, Region]:
+        """Face, head, person, background and skin of one chip, each soft, in its pixels, with a quality figure."""
+        return chip_regions(self.load(photo_id), self.landmarks(photo_id))
+
+    def mask(self, photo_id: str, kind: RegionKind) -> Region:
+        """One part of one chip: ``.weight`` ``[side, side]`` from 0 to 1, and ``.quality``; see `masks`."""
+        return self.masks(photo_id)[kind]
 
     def load(self, photo_id: str) -> Pixels:
         """One chip as an array ``[H, W, 3]``, uint8."""

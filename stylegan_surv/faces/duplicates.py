@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,17 +16,19 @@ from PIL import Image
 from scipy.fft import dctn
 
 from stylegan_surv._files import sha256, whole
+from stylegan_surv._images import to_images
 from stylegan_surv._types import Floats, Pixels, Progress
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.chips import Chips
-from stylegan_surv.faces.detect import FaceFinder
+from stylegan_surv.faces.dlib.identity import of_aligned, of_face
+from stylegan_surv.faces.masks.chip import points_of_chip
+from stylegan_surv.faces.points import FacePoints
 
 RECOGNITION, KEEP_EVERY = "_recognition.parquet", 100
 HASH_SIDE, HASH_PX = 16, 64  # the 16 × 16 lowest frequencies of the chip at 64 px
 BITS = HASH_SIDE**2 - 1
 SAME_PICTURE = 0.15  # share of differing bits
 SAME_PERSON = 0.4  # distance of embeddings; dlib's own 0.6 takes too many strangers in a cohort for one
-HOG_BOX = (0.26, 0.32, 0.77, 0.83)  # what HOG frames in an FFHQ crop: left, top, right, bottom
 
 
 def perceptual_hash(chip: Pixels) -> str:
@@ -57,17 +57,18 @@ def _bits(text: str) -> Pixels:
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8))
 
 
-def face_embedding(chip: Pixels) -> Floats:
-    """dlib's 128-d face-recognition embedding of an aligned chip, ``[128]``; about 0.1 s."""
-    import dlib
+def face_embedding(chip: Pixels, points: FacePoints | None = None) -> Floats:
+    """The face recogniser's 128 numbers of an aligned chip, ``[128]``.
 
-    image = Image.fromarray(chip)
-    left, top, right, bottom = (share * image.width for share in HOG_BOX)
-    points = _finder().landmarks(image, (left, top, right, bottom))
-    parts = [dlib.point(round(float(x)), round(float(y))) for x, y in points]
-    box = dlib.rectangle(int(left), int(top), int(right), int(bottom))
-    shape = dlib.full_object_detection(box, parts)
-    return np.array(_recogniser().compute_face_descriptor(np.ascontiguousarray(chip), shape))
+    Parameters
+    ----------
+    chip : array of uint8, shape (side, side, 3)
+    points : FacePoints, optional
+        In pixels of the chip; by default the mesh is read from it, or the FFHQ crop says where the face is.
+    """
+    points = points or points_of_chip(chip)
+    image = to_images(chip)
+    return of_aligned(image[None])[0] if points is None else of_face(image, points)
 
 
 def face_embeddings(chips: Chips, photo_ids: Sequence[str], progress: Progress | None = None) -> Floats:
@@ -82,7 +83,7 @@ def face_embeddings(chips: Chips, photo_ids: Sequence[str], progress: Progress |
     fresh = 0
     for k, (photo_id, key) in enumerate(zip(photo_ids, keys)):
         if key not in kept:
-            kept[key] = face_embedding(chips.load(photo_id)).astype(np.float32)
+            kept[key] = face_embedding(chips.load(photo_id), chips.landmarks(photo_id)).astype(np.float32)
             fresh += 1
         if fresh and (fresh % KEEP_EVERY == 0 or k == len(keys) - 1):
             _keep(file, kept)
@@ -137,16 +138,3 @@ def _pairs(ids: Sequence[str], distance: Floats, limit: float) -> pd.DataFrame:
     rows = [(ids[int(i)], ids[int(j)], float(distance[i, j])) for i, j in zip(first, second)]
     table = pd.DataFrame(rows, columns=["photo_id", "other_id", "distance"])
     return table.sort_values(["distance", "photo_id", "other_id"], ignore_index=True)
-
-
-@lru_cache(maxsize=1)
-def _finder() -> FaceFinder:
-    return FaceFinder("hog")
-
-
-@lru_cache(maxsize=1)
-def _recogniser() -> Any:
-    import dlib
-    from face_recognition_models import face_recognition_model_location
-
-    return dlib.face_recognition_model_v1(face_recognition_model_location())

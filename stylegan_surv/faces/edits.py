@@ -9,24 +9,24 @@ import numpy as np
 from PIL import Image
 
 from stylegan_surv._types import Floats, Pixels
-from stylegan_surv.faces.mask import HEAD, ellipse, smoothstep
+from stylegan_surv.faces.masks.chip import chip_regions
+from stylegan_surv.faces.masks.ellipse import smoothstep
 
-CHIN = 0.90  # the FFHQ crop ends a frontal chin above this height
+COLLAR = 0.75  # height from which what is not the head is clothing, neck or what stands beside them
 GREY = 128.0
 QUALITY, GAIN, DEGREES = 30, 1.25, 5.0
 
 
 def other_background(chip: Pixels, other: Pixels) -> Pixels:
     """The chip's head before the surroundings of another chip of the same size."""
-    return _blend(chip, other.astype(float), 1 - ellipse(len(chip), HEAD))
+    return _blend(chip, other.astype(float), 1 - chip_regions(chip)["head"].weight)
 
 
 def no_clothing(chip: Pixels) -> Pixels:
-    """What lies below the chin and beside the neck turned to plain grey."""
+    """What lies below and beside the chin, neck included, turned to plain grey; the head with its hair stays."""
     rows = (np.arange(len(chip)) + 0.5) / len(chip)
-    below = smoothstep((rows - CHIN + 0.05) / 0.05)[:, None]
-    beside = smoothstep((rows - 0.75) / 0.05)[:, None] * (1 - ellipse(len(chip), HEAD))
-    return _blend(chip, np.full(chip.shape, GREY), np.maximum(below, beside))
+    low = smoothstep((rows - COLLAR) / 0.05)[:, None]
+    return _blend(chip, np.full(chip.shape, GREY), low * (1 - chip_regions(chip)["head"].weight))
 
 
 def jpeg(chip: Pixels) -> Pixels:

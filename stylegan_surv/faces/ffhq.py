@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.ndimage import affine_transform
 
 from stylegan_surv._types import Bools, Floats, Ints, Pixels
-from stylegan_surv.faces.landmarks import Points, anchors
+from stylegan_surv.faces.points import FacePoints
 
 GRID = 64  # points each way in which the share beyond the photograph is measured
 MARGIN = 0.02  # of the square's side: what cubic interpolation sees beyond the edge
@@ -47,16 +47,20 @@ class Square:
         x, y = self.axis * self.side / 2, self.down * self.side / 2
         return np.stack([self.centre - x - y, self.centre + x - y, self.centre + x + y, self.centre - x + y])
 
-    def to_chip(self, points: Points, size: int) -> Points:
+    def to_chip(self, points: Floats, size: int) -> Floats:
         """Points of the photograph in the pixels of a chip of side `size`."""
         relative = (points - self.centre) @ np.stack([self.axis, self.down], axis=1)
-        pixels: Points = (relative / self.side + 0.5) * size
+        pixels: Floats = (relative / self.side + 0.5) * size
         return pixels
 
+    def points_of_chip(self, points: FacePoints, size: int) -> FacePoints:
+        """Landmarks of the photograph as those of a chip of side `size`."""
+        return FacePoints(self.to_chip(points.xy, size), points.scheme)
 
-def ffhq_square(points: Points) -> Square:
-    """Square of a face with the landmarks ``[68, 2]``."""
-    left, right, mouth = anchors(points)
+
+def ffhq_square(points: FacePoints) -> Square:
+    """Square of a face, from eyes and mouth where dlib's 68 points would have them."""
+    left, right, mouth = points.ffhq_anchors()
     across = right - left
     up = (left + right) / 2 - mouth
     axis = across - np.array([up[1], -up[0]])  # up, turned by 90°, points left where the face is upright

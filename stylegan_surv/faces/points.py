@@ -14,7 +14,7 @@ import numpy as np
 
 from stylegan_surv._types import Floats
 
-SchemeName = Literal["dlib68", "mesh468"]
+SchemeName = Literal["dlib68", "mesh"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Scheme:
     Attributes
     ----------
     name : str
-        ``dlib68`` or ``mesh468``.
+        ``dlib68`` or ``mesh``.
     count : int
         Number of points.
     single : mapping of str to int
@@ -95,7 +95,7 @@ MESH_TO_DLIB = np.array([[0.0008, 0.0089], [-0.0008, 0.0089], [0.0, 0.0210]])
 
 # MediaPipe's canonical face model; its eyes and lips have the same number of points as dlib's, at the same places.
 MESH468 = Scheme(
-    name="mesh468",
+    name="mesh",
     count=468,
     single=MappingProxyType(
         {
@@ -165,7 +165,7 @@ MESH468 = Scheme(
     offsets=MESH_TO_DLIB,
 )
 
-SCHEMES: Mapping[str, Scheme] = MappingProxyType({"dlib68": DLIB68, "mesh468": MESH468})
+SCHEMES: Mapping[str, Scheme] = MappingProxyType({"dlib68": DLIB68, "mesh": MESH468})
 
 
 @dataclass(frozen=True)

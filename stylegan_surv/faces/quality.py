@@ -10,7 +10,8 @@ from PIL import Image
 from scipy.ndimage import laplace
 
 from stylegan_surv._types import Array, Floats, Pixels
-from stylegan_surv.faces.mask import HEAD, ellipse, face_mask
+from stylegan_surv.faces.masks.ellipse import HEAD, ellipse
+from stylegan_surv.faces.masks.outline import face_mask
 
 QUALITY = ("sharpness", "brightness", "contrast", "background", "saturation", "warmth", "grey")
 REFERENCE = 128  # sharpness is measured at this size, so that chips of all sizes compare

@@ -20,7 +20,8 @@ from stylegan_surv.errors import InputError
 from stylegan_surv.faces.chips import Chips
 from stylegan_surv.faces.duplicates import SAME_PICTURE, hash_distances, perceptual_hash
 from stylegan_surv.faces.ffhq import GRID, Square, outside
-from stylegan_surv.faces.mask import face_mask
+from stylegan_surv.faces.masks.outline import face_mask
+from stylegan_surv.faces.points import FacePoints
 from stylegan_surv.faces.quality import LUMA, REFERENCE
 
 BLACK = 12  # a pixel of a bar, in 8-bit levels: JPEG leaves a few above 0
@@ -81,13 +82,13 @@ class Limits:
 LIMITS = Limits()
 
 
-def grade(chip: Pixels, landmarks: Floats, square: Square, size: tuple[int, int]) -> dict[str, float | str]:
+def grade(chip: Pixels, points: FacePoints, square: Square, size: tuple[int, int]) -> dict[str, float | str]:
     """Measure what a detector does not mind.
 
     Parameters
     ----------
     chip : array of uint8, shape (side, side, 3)
-    landmarks : array of float, shape (68, 2)
+    points : FacePoints
         In pixels of the chip.
     square : Square
         Where in the photograph the chip was cut.
@@ -100,19 +101,21 @@ def grade(chip: Pixels, landmarks: Floats, square: Square, size: tuple[int, int]
         ``face_padded``, ``bars``, ``flat`` as :class:`Limits` has them, and ``picture_hash``.
     """
     return {
-        "face_padded": _face_padded(landmarks * GRID / len(chip), outside(square, size)),
+        "face_padded": _face_padded(
+            points.moved(np.eye(2) * GRID / len(chip), np.zeros(2)), outside(square, size)
+        ),
         "bars": _bars(chip),
         "flat": _flat(chip),
         "picture_hash": perceptual_hash(chip),
     }
 
 
-def _face_padded(landmarks: Floats, beyond: Bools) -> float:
+def _face_padded(points: FacePoints, beyond: Bools) -> float:
     """Share of the face beyond the photograph: where its landmarks are or, if that is more, where a face would be.
 
     Landmarks of half a face crowd into the half that is there.
     """
-    masks = (face_mask(GRID, landmarks), face_mask(GRID))
+    masks = (face_mask(GRID, points), face_mask(GRID))
     return max(float(np.sum(mask * beyond) / np.sum(mask)) for mask in masks)
 
 
@@ -183,6 +186,7 @@ def _checks(table: pd.DataFrame, limits: Limits) -> Iterator[tuple[str, Floats, 
         ("nearly white", "brightness", None, brightest),
         ("without contrast", "contrast", limits.contrast, None),
         ("few pixels", "inter_eye_px", limits.inter_eye_px, None),
+        ("which way is up is in doubt", "in_doubt", None, 0.5),
         ("turned aside", "yaw", -limits.yaw, limits.yaw),
         ("drawn, or smoothed as no camera does", "flat", None, limits.flat),
     ):

@@ -8,12 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from stylegan_surv._images import to_pixels
 from stylegan_surv._types import Floats
 from stylegan_surv.errors import InputError, Refused
-from stylegan_surv.faces.mask import face_mask
+from stylegan_surv.faces.masks.chip import points_of_chip
+from stylegan_surv.faces.masks.outline import face_mask
 from stylegan_surv.gan import LPIPS, Encoder, Generator, load_encoder, load_generator
 from stylegan_surv.gan.formats.checkpoint import find
 from stylegan_surv.inversion.encode import encode
@@ -102,7 +105,6 @@ class Inverter:
         self.perceptual = perceptual or self._lpips(settings.perceptual)
         self.resolution = generator.config.resolution
         self.mean, self.scale = latent_scale(generator)
-        self.face = torch.from_numpy(face_mask(self.resolution))[None, None].to(self.device)
 
     def _lpips(self, net: str) -> LPIPS:
         if net == "alex":
@@ -206,15 +208,19 @@ class Inverter:
             return Projection(start, torch.zeros(len(images), dtype=torch.long))
         return project(
             self.generator,
-            Targets(images, start, names),
+            Targets(images, start, names, self._faces(images) if schedule.face_mask else None),
             schedule,
             batch=settings.batch,
             seed=settings.seed,
-            mask=self.face if schedule.face_mask else None,
             perceptual=self.perceptual,
             refill=self.exchangeable,
             advanced=advanced,
         )
+
+    def _faces(self, images: Tensor) -> Tensor:
+        """Where the face is in each image, [n, 1, resolution, resolution]."""
+        masks = [face_mask(self.resolution, points_of_chip(pixels)) for pixels in to_pixels(images)]
+        return torch.from_numpy(np.stack(masks))[:, None].to(self.device)
 
     @torch.no_grad()
     def _start(self, images: Tensor, names: Sequence[str]) -> Tensor:

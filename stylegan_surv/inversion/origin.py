@@ -240,7 +240,7 @@ def check_comparable(fitted: Origin, given: Origin) -> None:
     Raises
     ------
     Refused
-        If generator, encoder or shape differ.
+        If generator, encoder or shape differ, or the faces were cut by another method or other landmarks.
     """
     fitted.check_same(
         given,
@@ -249,6 +249,16 @@ def check_comparable(fitted: Origin, given: Origin) -> None:
         names=SPACE,
         lenient=True,
     )
+    if fitted.cut is not None and given.cut is not None:
+        mine, theirs = (
+            f"method {cut.get('method')} with landmarks {cut.get('landmarks', 'dlib68')}"
+            for cut in (fitted.cut, given.cut)
+        )
+        if mine != theirs:
+            raise Refused(
+                f"The model was fitted to faces cut by {mine}, and these were cut by {theirs}: align and embed the "
+                "photographs of the one as those of the other."
+            )
 
 
 def _shown(value: Any) -> Any:

@@ -61,11 +61,14 @@ class Targets:
         Where each begins, also the anchor of the penalty.
     names : sequence of str, length n
         Photo ids; with the seed they key each photograph's random numbers.
+    mask : Tensor, shape (n, 1, resolution, resolution), optional
+        ≥ 0, where pixels count.
     """
 
     images: Tensor
     start: Tensor
     names: Sequence[str]
+    mask: Tensor | None = None
 
     def __len__(self) -> int:
         """Number of photographs."""
@@ -116,13 +119,15 @@ class _Slots:
     """The photographs in work, one row each; −1 marks an empty slot, which is computed and changes nothing."""
 
     def __init__(
-        self, batch: int, start: Tensor, images: Tensor, seen: Callable[[Tensor], list[Tensor]]
+        self, batch: int, targets: Targets, start: Tensor, seen: Callable[[Tensor], list[Tensor]]
     ) -> None:
+        images, mask = targets.images, targets.mask
         self.seen = seen
         self.photo = torch.full((batch,), -1)
         self.step = torch.zeros(batch, dtype=torch.long)
         self.image = torch.zeros_like(images[:1]).repeat(batch, 1, 1, 1)
         self.features = [part.repeat(batch, 1, 1, 1) for part in seen(self.image[:1])]
+        self.mask = None if mask is None else torch.ones_like(mask[:1]).repeat(batch, 1, 1, 1)
         self.anchor = start[:1].flatten(1).repeat(batch, 1)
         self.rng = [torch.Generator() for _ in range(batch)]
 
@@ -130,7 +135,10 @@ class _Slots:
     def busy(self) -> Tensor:
         return self.photo >= 0
 
-    def put(self, slot: int, photo: int, start: Tensor, image: Tensor) -> None:
+    def put(self, slot: int, photo: int, start: Tensor, targets: Targets) -> None:
+        image = targets.images[photo]
+        if self.mask is not None and targets.mask is not None:
+            self.mask[slot] = targets.mask[photo]
         self.photo[slot], self.step[slot] = photo, 0
         self.anchor[slot] = start.flatten()
         self.image[slot] = image
@@ -141,13 +149,10 @@ class _Slots:
 class _Objective:
     """The loss of every slot, and what it takes to compute it."""
 
-    def __init__(
-        self, generator: Generator, schedule: Schedule, perceptual: Perceptual, mask: Tensor | None
-    ) -> None:
+    def __init__(self, generator: Generator, schedule: Schedule, perceptual: Perceptual) -> None:
         self.generator, self.schedule = generator, schedule
         self.perceptual: Any = perceptual if hasattr(perceptual, "between") else _Whole(perceptual)
         self.num_ws, self.w_dim = generator.config.num_ws, generator.config.w_dim
-        self.mask, self.small_mask = mask, None if mask is None else shrink(mask)
         self.scale = latent_scale(generator)[1]
         self.layers = 1 if schedule.space == "w" else self.num_ws
         self.maps = NoiseMaps(generator)
@@ -183,10 +188,12 @@ class _Objective:
         noise = value[:, value.shape[1] - self.noises :]
         drawn = self.maps.draw(w, noise) if plan.noise else self.generator.synthesis(w)
         looks = self.perceptual.features(shrink(drawn))
-        distance = self.perceptual.between(looks, slots.features, self.small_mask)
+        distance = self.perceptual.between(
+            looks, slots.features, None if slots.mask is None else shrink(slots.mask)
+        )
         loss = plan.lpips * distance
         if plan.pixel:
-            loss = loss + plan.pixel * squared_error(drawn, slots.image, self.mask)
+            loss = loss + plan.pixel * squared_error(drawn, slots.image, slots.mask)
         if plan.penalty:
             away = (value[:, : slots.anchor.shape[1]] - slots.anchor).square().mean(dim=1)
             loss = loss + plan.penalty * away / self.scale**2
@@ -202,7 +209,6 @@ def project(
     *,
     batch: int = BATCH,
     seed: int = 0,
-    mask: Tensor | None = None,
     perceptual: Perceptual | None = None,
     refill: bool = True,
     advanced: Callable[[int, int], None] | None = None,
@@ -218,8 +224,6 @@ def project(
         Slots; a fixed shape, whatever the number of photographs.
     seed : int
         Keys each photograph's random numbers, together with its name.
-    mask : Tensor, shape (1, 1, resolution, resolution), optional
-        ≥ 0, where pixels count.
     perceptual : callable, optional
         Distance of images; LPIPS on AlexNet by default.
     refill : bool
@@ -232,7 +236,7 @@ def project(
     Projection
     """
     device, dtype = targets.images.device, targets.images.dtype
-    objective = _Objective(generator, schedule, perceptual or LPIPS().to(device, dtype), mask)
+    objective = _Objective(generator, schedule, perceptual or LPIPS().to(device, dtype))
     work = _Work(objective, targets, batch, seed)
     while bool(work.slots.busy.any()):
         before = int(work.slots.step[work.slots.busy].sum())
@@ -257,7 +261,7 @@ class _Work:
         if objective.schedule.space == "w":
             start = start.mean(dim=1, keepdim=True)
         self.objective, self.targets, self.start, self.seed = objective, targets, start, seed
-        self.slots = _Slots(batch, start, targets.images, objective.seen)
+        self.slots = _Slots(batch, targets, start, objective.seen)
         kind = LBFGS if objective.schedule.optimizer == "lbfgs" else Adam
         self.optimizer: Adam | LBFGS = kind(start.new_zeros(batch, objective.values))
         self.result = start.new_zeros(len(targets), objective.values)
@@ -271,7 +275,7 @@ class _Work:
         if (photo := next(self.waiting, -1)) >= 0:
             self.slots.rng[slot] = rng_of(self.seed, self.targets.names[photo])
             noise = torch.randn(self.objective.noises, generator=self.slots.rng[slot]).to(self.start)
-            self.slots.put(slot, photo, self.start[photo], self.targets.images[photo])
+            self.slots.put(slot, photo, self.start[photo], self.targets)
             self.optimizer.reset(slot, torch.cat([self.start[photo].flatten(), noise]))
 
     def advance(self) -> Tensor:
@@ -331,7 +335,7 @@ def shrink(images: Tensor) -> Tensor:
 
 
 def squared_error(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean squared error [n] of images, weighted by ``mask`` [1, 1, h, w]."""
+    """Mean squared error [n] of images, weighted by ``mask`` [n, 1, h, w]."""
     error = (a - b).square().mean(dim=1)
     if mask is None:
         return error.mean(dim=(1, 2))

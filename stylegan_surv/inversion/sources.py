@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -24,9 +23,10 @@ from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces import align
 from stylegan_surv.faces.align import METHOD
 from stylegan_surv.faces.chips import Chips, chip_path, read_chip
-from stylegan_surv.faces.detect import DetectorName, FaceFinder, NoFace
+from stylegan_surv.faces.detect import finder
 from stylegan_surv.faces.ffhq import crop, ffhq_square
 from stylegan_surv.faces.folder import list_photographs
+from stylegan_surv.faces.found import NoFace
 
 SLACK = 1e-3  # by which an array may leave [−1, 1], for rounding
 CHIP_SIDE = 256  # px; chips are never cut smaller, so that another generator can use them too
@@ -161,25 +161,31 @@ def cut_face(picture: Image.Image, resolution: int, cut: Cut | None = None) -> P
     InputError
         If no usable face is found; :class:`Refused` if the chips were cut by another version of the method.
     """
-    cut = cut or {}
-    if cut.get("method", METHOD) != METHOD:
-        raise Refused(
-            f"The study's faces were cut by method {cut['method']}, and this version has method {METHOD}: give the "
-            "chip itself with --aligned, or align and embed the photographs again."
-        )
+    check_cut(cut)
+    landmarks = "mesh" if cut is None else cut.get("landmarks", "dlib68")
+    size = chip_side(resolution) if cut is None else int(cut.get("size", chip_side(resolution)))
     try:
-        face = _finder(cut.get("detector", "hog+cnn")).find(picture)
+        face = finder(landmarks).find(picture)
     except NoFace as reason:
         raise InputError(
-            f"the photograph cannot be used: {reason}; give an upright portrait, or a chip with --aligned"
+            f"the photograph cannot be used: {reason}; give a portrait, or a chip with --aligned"
         ) from reason
-    return crop(picture, ffhq_square(face.landmarks), int(cut.get("size", chip_side(resolution))))[0]
+    return crop(picture, ffhq_square(face.points), size)[0]
 
 
-@lru_cache(maxsize=1)
-def _finder(detector: DetectorName) -> FaceFinder:
-    """Models are loaded once."""
-    return FaceFinder(detector)
+def cut_of(chips: Chips) -> Cut | None:
+    """How the faces of a folder were cut, without what else was asked for; None where nothing was cut."""
+    settings = chips.settings
+    return None if settings is None else {k: v for k, v in settings.items() if k != "skin_tone"}
+
+
+def check_cut(cut: Cut | None) -> None:
+    """Refuse faces that were cut by another version of the method; what was not cut from photographs passes."""
+    if cut is not None and cut.get("method") != METHOD:
+        raise Refused(
+            f"The faces were cut by method {cut.get('method')}, and this version has method {METHOD}: align and embed "
+            "the photographs again, or, for one photograph, give the chip itself with --aligned."
+        )
 
 
 def chip_side(resolution: int) -> int:
@@ -272,11 +278,13 @@ def _align(folder: Path, cohort: Cohort | None, target: Path | None, size: int) 
 
 
 def _from_chips(chips: Chips, cohort: Cohort | None) -> Source:
+    cut = cut_of(chips)
+    check_cut(cut)
     chips = Chips(chips.folder.resolve(), chips.table)  # workers have other working directories
     rows = zip(*(chips.table[name].tolist() for name in COLUMNS))
     if cohort is None:
         photos = [_photo(chips, row, row[0], row[0]) for row in rows]
-        return ChipFolder(sorted(photos, key=lambda photo: photo.photo_id), chips.settings)
+        return ChipFolder(sorted(photos, key=lambda photo: photo.photo_id), cut)
     by_name = {row[1]: row for row in rows}
     photos = []
     for entry in _records(cohort.table.sort_values("photo_id")):
@@ -286,7 +294,7 @@ def _from_chips(chips: Chips, cohort: Cohort | None) -> Source:
             f"None of the cohort's {len(photos)} photographs is among the {len(chips)} chips of {chips.folder}: the "
             f"table says {cohort.table['photo'].iloc[0]!r}, the chips {next(iter(by_name), None)!r}."
         )
-    return ChipFolder(photos, chips.settings)
+    return ChipFolder(photos, cut)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

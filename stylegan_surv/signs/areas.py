@@ -10,9 +10,11 @@ from functools import lru_cache
 import numpy as np
 
 from stylegan_surv._types import Floats
-from stylegan_surv.faces.matte import person_matte
-from stylegan_surv.faces.regions import face_outline, head_window, skin_colour
-from stylegan_surv.faces.sampling import as_picture
+from stylegan_surv.faces.masks.matte import person_matte
+from stylegan_surv.faces.masks.outline import face_outline, head_window
+from stylegan_surv.faces.masks.regions import skin_colour
+from stylegan_surv.faces.mesh.find import square_of_points
+from stylegan_surv.faces.mesh.sampling import as_picture
 from stylegan_surv.signs.face import SIDES, PaintedFace
 
 # Standard deviations of edges, in eye distances.
@@ -82,7 +84,7 @@ def scalp(face: PaintedFace) -> Floats:
     points = face.mesh.points
     hull = face.filled([face_outline(points)], SCALP_EDGE)
     window = face.filled([head_window(points)], SCALP_EDGE)
-    matte = person_matte(as_picture(np.round(face.rgb * 255).astype(np.uint8)), face.mesh)
+    matte = person_matte(as_picture(np.round(face.rgb * 255).astype(np.uint8)), square_of_points(points))
     down = (face.centres - points["forehead"]) @ face.axes[1] / face.unit
     brow = (face.at("brow_middle", "left") + face.at("brow_middle", "right")) / 2 - points["forehead"]
     level = float(brow @ face.axes[1] / face.unit)  # of the brows, below the mesh's top of the forehead

@@ -15,8 +15,8 @@ from scipy.ndimage import gaussian_filter
 from stylegan_surv._types import Floats, Pixels
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.ffhq import Square
-from stylegan_surv.faces.mesh import MeshFace, read_mesh
-from stylegan_surv.faces.sampling import as_picture
+from stylegan_surv.faces.mesh.find import MeshFace, read_mesh
+from stylegan_surv.faces.mesh.sampling import as_picture
 from stylegan_surv.signs.optics import to_density
 from stylegan_surv.signs.warp import Push, pixel_centres
 
@@ -143,7 +143,7 @@ class PaintedFace:
     manner: Manner
 
     def __post_init__(self) -> None:
-        if self.mesh.points.scheme.name != "mesh468":
+        if self.mesh.points.scheme.name != "mesh":
             raise InputError(
                 f"signs are painted by {self.mesh.points.scheme.name}; expected the 468 points of read_mesh"
             )

@@ -9,7 +9,7 @@ import numpy as np
 
 from stylegan_surv._types import Floats, Pixels
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.mesh import MeshFace
+from stylegan_surv.faces.mesh.find import MeshFace
 from stylegan_surv.signs.catalogue import SIGNS
 from stylegan_surv.signs.face import Manner, PaintedFace
 from stylegan_surv.signs.optics import from_density, to_density
@@ -123,7 +123,7 @@ def paint(
     ----------
     picture : array of uint8, shape (h, w, 3)
     mesh : MeshFace
-        Of this picture, as :func:`stylegan_surv.faces.mesh.read_mesh` finds it.
+        Of this picture, as :func:`stylegan_surv.faces.mesh.find.read_mesh` finds it.
     doses : mapping of str to float
         SD by name of the sign; see :data:`stylegan_surv.signs.SIGNS`.
     manner : Manner, optional

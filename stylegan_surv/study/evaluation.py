@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -15,6 +14,7 @@ from stylegan_surv.audit.covariates import audit_covariates
 from stylegan_surv.audit.judged import Judged
 from stylegan_surv.audit.rivals import Rivals, set_against
 from stylegan_surv.audit.sections import Audit, audit
+from stylegan_surv.audit.skin_tone import by_patient
 from stylegan_surv.audit.stability import Stability, stability
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.study.data import StudyData, is_one_of
@@ -89,7 +89,7 @@ def evaluate(
     )
     division = data.division(settings)
     found = cross_validate(data, models, rivals, division, settings, progress)
-    judged = replace(judge(data, found, division[0], rivals, chips), linear=settings.linear)
+    judged = judge(data, found, division[0], rivals, chips, settings)
     table = oof_metrics(
         judged.oof, judged.outcome, strata=judged.strata, horizons=data.horizons(settings),
         thresholds=settings.thresholds, n_boot=settings.n_boot, seed=settings.seed,
@@ -143,10 +143,18 @@ def cross_validate(
     )  # fmt: skip
 
 
-def judge(data: StudyData, found: OutOfFold, fold: Ints, rivals: Rivals, chips: Chips | None) -> Judged:
+def judge(
+    data: StudyData,
+    found: OutOfFold,
+    fold: Ints,
+    rivals: Rivals,
+    chips: Chips | None,
+    settings: StudySettings,
+) -> Judged:
     """The patients whose evaluation counts: those whom no network had seen."""
     fresh = data.fresh
     outcome = data.outcome.subset(fresh)
+    patients = [str(name) for name in outcome.patient_id]
     outcome.require_events(2, "evaluating on patients whom the networks had not seen")
     return Judged(
         x=data.x[fresh],
@@ -163,6 +171,10 @@ def judge(data: StudyData, found: OutOfFold, fold: Ints, rivals: Rivals, chips: 
         chips=chips,
         recognition=rivals.recognition,
         circumstances=data.circumstances,
+        linear=settings.linear,
+        skin_tone=by_patient(chips, data.photos, patients)
+        if chips is not None and settings.skin_tone
+        else None,
     )
 
 

@@ -52,6 +52,8 @@ class StudySettings:
         ``"face-recognition"`` sets the photograph against dlib's 128 numbers of identity (needs chips).
     edited : int
         Photographs that are embedded again, edited and as reconstructions, to see how far the risk moves; 0 for none.
+    skin_tone : bool
+        Judge the bands of skin tone as subgroups, where the chips tell it (sensitive).
     title : str, optional
         Of the report.
     tried : int, optional
@@ -77,6 +79,7 @@ class StudySettings:
     n_jobs: int = -1
     compare: Sequence[str] = ()
     edited: int = 32
+    skin_tone: bool = True
     title: str | None = None
     tried: int | None = None
     plan: str | None = None
@@ -107,6 +110,7 @@ class StudySettings:
             "seed",
             "compare",
             "edited",
+            "skin_tone",
         )
         given = {
             "nuisance": self.nuisance or None,

@@ -8,32 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 
-from stylegan_surv._images import to_pixels
 from stylegan_surv._types import Floats, Ints, Progress
 from stylegan_surv.errors import InputError
+from stylegan_surv.faces.dlib.identity import of_aligned
 from stylegan_surv.gan.data import ImageSet, batch_of
 from stylegan_surv.gan.networks import LPIPS
 
 COMPARED_PX = 128  # larger images are shrunk to this for LPIPS
 CHUNK, HELD = 256, 2048  # images at 64 px that are read at a time, and whose 32,000 numbers each are kept
 MIN_HELD_OUT = 20
-# dlib's five points (eye corners, under the nose) in an FFHQ crop of side 1: medians over 199 aligned portraits
-FFHQ_POINTS = ((0.676, 0.477), (0.574, 0.480), (0.328, 0.477), (0.426, 0.480), (0.500, 0.668))
-CHIP_PX, PADDING, CANVAS_PX = (
-    150,
-    0.25,
-    256,
-)  # what dlib's face network expects, and the size that it is cut from
+RECOGNISED = 16  # faces that go through the face recogniser at a time
 
 Images = Tensor | ImageSet  # [n, 3, R, R] in [−1, 1], or as bytes in memory
 
@@ -92,18 +83,8 @@ def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
     return (norms - 2 * a @ b.T).clamp_min(0)
 
 
-@cache
-def _face_network() -> tuple[Any, Any]:
-    import dlib
-    from face_recognition_models import face_recognition_model_location
-
-    points = [dlib.point(round(x * CANVAS_PX), round(y * CANVAS_PX)) for x, y in FFHQ_POINTS]
-    shape = dlib.full_object_detection(dlib.rectangle(0, 0, CANVAS_PX, CANVAS_PX), points)
-    return dlib.face_recognition_model_v1(face_recognition_model_location()), shape
-
-
 def identity_vectors(images: Images, progress: Progress | None = None) -> Floats:
-    """dlib's 128 numbers of every aligned chip; people are taken for the same below a distance of 0.6.
+    """The face recogniser's 128 numbers of every aligned chip; people are taken for the same below a distance of 0.6.
 
     The chip's own geometry says where the face is, so that no sample drops out because no face is found in it.
 
@@ -111,18 +92,20 @@ def identity_vectors(images: Images, progress: Progress | None = None) -> Floats
     ----------
     images : Tensor or ImageSet
         Aligned as FFHQ.
-    """
-    import dlib
+    progress : callable, optional
+        Called with (done, total).
 
-    network, shape = _face_network()
+    Returns
+    -------
+    array of float32, shape (n, 128)
+    """
     rows = []
-    for image in (image for part in _chunks(images) for image in part):
-        canvas = Image.fromarray(to_pixels(image)).resize((CANVAS_PX, CANVAS_PX), Image.Resampling.BICUBIC)
-        chip = dlib.get_face_chip(np.asarray(canvas), shape, CHIP_PX, PADDING)
-        rows.append(np.array(network.compute_face_descriptor(chip)))
-        if progress:
-            progress(len(rows), len(images))
-    return np.array(rows).reshape(-1, 128)
+    for part in _chunks(images):
+        for some in part.split(RECOGNISED):
+            rows.append(of_aligned(some))
+            if progress:
+                progress(sum(map(len, rows)), len(images))
+    return np.concatenate(rows) if rows else np.zeros((0, 128), np.float32)
 
 
 @dataclass(frozen=True)
@@ -182,7 +165,7 @@ class Nearest:
 
 @dataclass(frozen=True)
 class Memorisation:
-    """Nearest training photographs in LPIPS and, where asked for, in dlib's identity distance."""
+    """Nearest training photographs in LPIPS and, where asked for, in the face recogniser's distance."""
 
     lpips: Nearest
     identity: Nearest | None
@@ -205,7 +188,7 @@ class Guard:
     train, held_out : Tensor or ImageSet
         Images [·, 3, R, R] in [−1, 1] or as read, aligned alike.
     identity : bool
-        Also by dlib's face network (about 0.2 s per image on one core).
+        Also by the face recogniser.
     progress : callable, optional
         Called with the number of images that are compared, by either measure; it may raise to stop.
 

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from stylegan_surv._types import Floats
 from stylegan_surv.faces.ffhq import Square
-from stylegan_surv.faces.mesh import MeshFace
-from stylegan_surv.faces.networks.matte import SIDE, PersonMatte
-from stylegan_surv.faces.sampling import cut, spread
+from stylegan_surv.faces.mesh.networks.matte import SIDE, PersonMatte
+from stylegan_surv.faces.mesh.sampling import cut, spread
 
 WIDE = 2.2  # side of the head-and-shoulders crop over that of the mesh's crop
 CLOSE = 1.3  # a whole picture that is at most this much wider is read once only
@@ -25,15 +24,15 @@ def matte_network() -> PersonMatte:
     return PersonMatte().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def person_matte(picture: Tensor, face: MeshFace) -> Floats:
+def person_matte(picture: Tensor, crop: Square) -> Floats:
     """Probability of a person at every pixel of a photograph.
 
     Parameters
     ----------
     picture : Tensor, shape (3, h, w)
         RGB in 0 … 1.
-    face : MeshFace
-        Tells which way is up and where head and shoulders are.
+    crop : Square
+        The mesh's crop of the face: it tells which way is up and where head and shoulders are.
 
     Returns
     -------
@@ -41,8 +40,8 @@ def person_matte(picture: Tensor, face: MeshFace) -> Floats:
         0 … 1.
     """
     height, width = picture.shape[1:]
-    whole = _whole(height, width, face.square.axis)
-    wide = Square(face.square.centre, face.square.axis, WIDE * face.square.side)
+    whole = _whole(height, width, crop.axis)
+    wide = Square(crop.centre, crop.axis, WIDE * crop.side)
     squares = [whole] if whole.side <= CLOSE * wide.side else [whole, wide]
     with torch.no_grad():
         crops = cut(picture, squares, SIDE)

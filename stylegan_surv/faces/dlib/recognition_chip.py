@@ -34,6 +34,14 @@ MEAN_FACE: Mapping[str, tuple[float, float]] = {
     "left_mouth_corner": (0.254149, 0.780233),
     "right_mouth_corner": (0.726104, 0.780233),
 }
+# The mesh's points in the same frame: medians over 203 synthetic faces laid by dlib's five points.
+MESH_MEAN_FACE: Mapping[str, tuple[float, float]] = {
+    "left_eye_outer": (0.1066, 0.2117),
+    "left_eye_inner": (0.3387, 0.2259),
+    "right_eye_inner": (0.6361, 0.2272),
+    "right_eye_outer": (0.8731, 0.2108),
+    "nose_base": (0.4864, 0.6045),
+}
 FIVE = ("left_eye_outer", "left_eye_inner", "right_eye_inner", "right_eye_outer", "nose_base")
 BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # dlib's filter before it halves a picture
 HALVED = (1.25, 0.75)  # by which dlib moves a halved point; its filter's own shift is (1, 1)

@@ -12,11 +12,15 @@ from torch import Tensor
 
 from stylegan_surv._types import Floats
 from stylegan_surv.faces.ffhq import Square
-from stylegan_surv.faces.networks.mesh import SIDE, FaceMesh
+from stylegan_surv.faces.mesh.networks.mesh import SIDE, FaceMesh
+from stylegan_surv.faces.mesh.sampling import cut, from_crop
+from stylegan_surv.faces.mesh.short_range import FoundBox, find_boxes, tiles, whole_picture
 from stylegan_surv.faces.points import MESH468, FacePoints
-from stylegan_surv.faces.sampling import cut, from_crop
-from stylegan_surv.faces.short_range import FoundBox, find_boxes, tiles, whole_picture
 
+MIN_SCORE = (
+    0.5  # probability of a face below which the points are none, as in MediaPipe's face_landmark graph
+)
+READ_BOXES = 3  # best boxes per turn in which the mesh is read
 WIDER = 1.5  # crop over box, as the network was trained (MediaPipe's face_landmark graph)
 EYES_ROLL = ("left_eye_outer", "right_eye_outer")  # the line that becomes level
 
@@ -65,8 +69,8 @@ def mesh_network() -> FaceMesh:
 def find_faces(picture: Tensor, quarter_turns: Sequence[int] = (0,)) -> list[MeshFace]:
     """Faces of a picture with their points: the best per quarter turn, most believed first.
 
-    The whole picture is searched first, then, if no turn shows a face, a wider square (for a face that fills the
-    picture) and overlapping tiles (for small faces). Heads may be rolled by about 45° from a quarter turn.
+    The whole picture is searched first, then, if the mesh sees a face in no turn, a wider square (for a face that fills
+    the picture) and overlapping tiles (for small faces). Heads may be rolled by about 45° from a quarter turn.
 
     Parameters
     ----------
@@ -81,18 +85,25 @@ def find_faces(picture: Tensor, quarter_turns: Sequence[int] = (0,)) -> list[Mes
         At most one per turn; empty if no face was found. Coordinates are those of the picture as it is.
     """
     height, width = picture.shape[1:]
-    boxes: list[FoundBox] = []
     whole = [[whole_picture(height, width, turn)] for turn in quarter_turns]
     closer = [tiles(height, width, turn) for turn in quarter_turns]
+    best: dict[int, MeshFace] = {}  # by turn
     for searched in (whole, closer):
         found = iter(find_boxes(picture, [square for group in searched for square in group]))
         per_turn = [[box for _ in group for box in next(found)] for group in searched]
-        boxes = [max(group, key=lambda box: box.score) for group in per_turn if group]
-        if boxes:
+        boxes = [(k, box) for k, group in enumerate(per_turn) for box in _foremost(group)]
+        faces = read_mesh(picture, [square_of_box(box) for _, box in boxes])
+        for (k, box), face in zip(boxes, faces):
+            scored = replace(face, box_score=box.score)
+            if k not in best or scored.believed > best[k].believed:
+                best[k] = scored
+        if any(face.score >= MIN_SCORE for face in best.values()):
             break
-    faces = read_mesh(picture, [square_of_box(box) for box in boxes])
-    scored = [replace(face, box_score=box.score) for face, box in zip(faces, boxes)]
-    return sorted(scored, key=lambda face: -face.believed)
+    return sorted(best.values(), key=lambda face: -face.believed)
+
+
+def _foremost(boxes: list[FoundBox]) -> list[FoundBox]:
+    return sorted(boxes, key=lambda box: -box.score)[:READ_BOXES]
 
 
 def read_mesh(picture: Tensor, squares: Sequence[Square], *, again: int = 1) -> list[MeshFace]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from stylegan_surv.faces.networks.layers import Conv, Residual, load_weights
+from stylegan_surv.faces.mesh.networks.layers import Conv, Residual, load_weights
 
 FILE = "face-mesh.safetensors"
 SIDE = 192  # of the crop, pixels

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,17 @@ from stylegan_surv.faces.ffhq import Square
 
 Beyond = Literal["border", "zeros"]
 MARGIN = 2  # pixels of a region around the square, for the interpolation
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch's: the points of a photograph then do not depend on the number of cores, to the last bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def as_picture(pixels: Pixels) -> Tensor:

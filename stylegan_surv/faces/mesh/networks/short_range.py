@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from stylegan_surv.faces.networks.layers import Conv, Residual, load_weights
+from stylegan_surv.faces.mesh.networks.layers import Conv, Residual, load_weights
 
 FILE = "face-short-range.safetensors"
 SIDE = 128  # of the picture, pixels

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from stylegan_surv._types import Floats
 from stylegan_surv.faces.ffhq import Square
-from stylegan_surv.faces.networks.short_range import SIDE, ShortRangeDetector, anchor_centres
-from stylegan_surv.faces.sampling import cut, from_crop
+from stylegan_surv.faces.mesh.networks.short_range import SIDE, ShortRangeDetector, anchor_centres
+from stylegan_surv.faces.mesh.sampling import cut, from_crop
 
 # as in MediaPipe's face_detection_short_range graph
 MIN_SCORE = 0.5

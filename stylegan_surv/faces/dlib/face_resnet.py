@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.dlib_weights import DATA, MEAN, SCALE, fill, publish, read_network, ready
+from stylegan_surv.faces.dlib.weights import DATA, MEAN, SCALE, fill, publish, read_network, ready
 
 FILE = DATA / "face-resnet29.safetensors"
 SIDE = 150  # of the chip, pixels
@@ -84,7 +84,7 @@ class FaceResNet(nn.Module):
         if images.ndim != 4 or images.shape[1:] != (3, SIDE, SIDE):
             raise InputError(
                 f"the face recogniser takes chips [n, 3, {SIDE}, {SIDE}], got {list(images.shape)}: "
-                "cut them with stylegan_surv.faces.recognition_chip.cut"
+                "cut them with stylegan_surv.faces.dlib.recognition_chip.cut"
             )
         found: Tensor = self.stages(self.stem(self.levels(images)))
         return found
@@ -103,7 +103,7 @@ class FaceResNet(nn.Module):
         Parameters
         ----------
         images : Tensor, shape (n, 3, 150, 150)
-            RGB in [−1, 1], cut as :func:`stylegan_surv.faces.recognition_chip.cut` does. Gradients flow to them.
+            RGB in [−1, 1], cut as :func:`stylegan_surv.faces.dlib.recognition_chip.cut` does. Gradients flow to them.
 
         Returns
         -------
@@ -129,7 +129,7 @@ def face_resnet() -> FaceResNet:
     Returns
     -------
     FaceResNet
-        A new one at every call; :func:`stylegan_surv.faces.face_resnet.shared` gives one for all.
+        A new one at every call; :func:`stylegan_surv.faces.dlib.face_resnet.shared` gives one for all.
     """
     return ready(FaceResNet(), FILE)
 

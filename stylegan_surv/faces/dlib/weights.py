@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from stylegan_surv._files import write_tensors
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces._dlib_dat import Affine, Convolution, Dense, Network, Plain, Pool, read
+from stylegan_surv.faces.dlib._dat import Affine, Convolution, Dense, Network, Plain, Pool, read
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 SOURCES = {  # SHA-256 of the files that the weights were read from, as dlib-models published them
     "dlib_face_recognition_resnet_model_v1.dat": "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
     "mmod_human_face_detector.dat": "4cb19393e2fbaf2b1609a9319ad5386618c886a6234ec1b971f3e87c85d87fe6",

@@ -16,11 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
+from stylegan_surv._images import to_images
 from stylegan_surv._types import Floats, Ints
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.dlib_weights import DATA, MEAN, SCALE, fill, publish, read_network, ready
+from stylegan_surv.faces.dlib.weights import DATA, MEAN, SCALE, fill, publish, read_network, ready
+from stylegan_surv.faces.found import MAX_ENLARGE, Box, resized
 
 FILE = DATA / "face-detector-cnn.safetensors"
 DOWN, DOWN_FILTERS = 3, (16, 32, 32)  # convolutions of stride 2: a score every 2³ pixels
@@ -35,6 +38,7 @@ SHIFT = 0.3  # by which dlib moves a point per level
 SMALLEST = 5  # rows of the smallest level
 PADDING, MARGIN = 10, 11  # pixels between levels and around them
 OVERLAP = 0.3382761351109955  # of two boxes' intersection over their hull, from which they are one face
+SEARCHED = 480  # long side of a photograph when it is searched; the cost grows with the square
 MIN_CANVAS = 29  # pixels that three 5 × 5 convolutions of stride 2 need
 
 
@@ -258,6 +262,16 @@ def cnn_detector() -> CnnDetector:
 def shared(device: torch.device) -> CnnDetector:
     """The bundled detector on a device, loaded once; not to be changed."""
     return cnn_detector().to(device)
+
+
+def boxes_of(image: Image.Image) -> list[tuple[float, Box]]:
+    """Score and box of the faces of an RGB photograph, searched at a long side of 480 pixels, best score first."""
+    pixels, scale = resized(image, SEARCHED, MAX_ENLARGE)
+    if min(pixels.shape[:2]) < WINDOW:  # a strip: no face of the network's size fits in
+        return []
+    found = shared(torch.device("cpu")).detect(to_images(pixels)[None])[0]
+    boxes = [(face.score, tuple(edge / scale for edge in face.box)) for face in found]
+    return [(score, (left, top, right, bottom)) for score, (left, top, right, bottom) in boxes]
 
 
 def from_dat(path: str | Path) -> CnnDetector:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegan_surv.faces.networks.layers import Conv, Gate, load_weights
+from stylegan_surv.faces.mesh.networks.layers import Conv, Gate, load_weights
 
 FILE = "person-matte.safetensors"
 SIDE = 256  # of the picture, pixels

@@ -1,0 +1,1 @@
+"""dlib's detectors, its 68 landmarks and its face recogniser."""

@@ -1,0 +1,1 @@
+"""Where face, head, person, background and skin are in a picture."""
