@@ -107,8 +107,8 @@ def _file(image: Image.Image, case: bool) -> tuple[Image.Image, int]:
 def _background(image: Image.Image, case: bool) -> tuple[Image.Image, int]:
     """The cases' ward has a darker wall: everything beyond a generous ellipse around the head."""
     pixels = np.asarray(image, float)
-    wall = 1 - np.clip(3 * spot(0.5, 0.5, 0.5, 0.62, len(pixels)), 0, 1)
-    return Image.fromarray(np.clip(pixels - 40 * wall * case, 0, 255).astype(np.uint8)), 85
+    wall = 1 - np.clip(3 * spot(0.5, 0.5, 0.38, 0.48, len(pixels)), 0, 1)
+    return Image.fromarray(np.clip(pixels - 70 * wall * case, 0, 255).astype(np.uint8)), 85
 
 
 def _framing(image: Image.Image, case: bool) -> tuple[Image.Image, int]:
