@@ -64,7 +64,7 @@ class DemoSettings:
     n_jobs: int = StudySettings.n_jobs
     pictures: bool = True
     true_latents: bool = False
-    truth: TruthKind = "signs"
+    truth: TruthKind = "latent"
 
     @property
     def study(self) -> StudySettings:
