@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # a stage imports itself and those before it; the ground floor stands beneath all
 GROUND = ("errors", "_types", "_files", "_images", "_numbers", "_photos", "_records", "_table", "_workbook")
 STAGES = (
-    "cohort", "faces", "gan", "inversion", "survival", "audit", "attribute", "study", "report",
+    "cohort", "faces", "gan", "inversion", "survival", "audit", "attribute", "study", "report", "app",
     "simulate", "demo", "cli",
 )  # fmt: skip
 # statistics know no picture, no network and no file of a cohort

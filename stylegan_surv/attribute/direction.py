@@ -7,7 +7,7 @@ are kept beside it; see `attribute.pattern`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from stylegan_surv._types import Floats
 from stylegan_surv.attribute.edit import STEPS, edit
 from stylegan_surv.attribute.pattern import (
+    KINDS,
     NOTE,
     Kind,
     adjusted_pattern,
@@ -32,7 +33,7 @@ from stylegan_surv.cohort import Cohort
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan import Encoder, Generator
 from stylegan_surv.inversion import Latents, Origin
-from stylegan_surv.survival.design import patient_matrix
+from stylegan_surv.survival.design import layer_groups, patient_matrix
 from stylegan_surv.survival.outcome import Outcome
 
 
@@ -91,6 +92,28 @@ class HealthAttribute:
             )
             raise InputError(f"this attribute has no {kind!r} direction: {hint}")
         return found
+
+    def within(self, layers: str) -> HealthAttribute:
+        """The same attribute in one group of layers of W+, zero in the others; a step is then no longer one SD of risk.
+
+        Parameters
+        ----------
+        layers : {"coarse", "middle", "fine"}
+            As :func:`stylegan_surv.survival.design.layer_groups` divides them.
+
+        Raises
+        ------
+        InputError
+            If the generator has no such group.
+        """
+        groups = layer_groups(*self.pattern.shape)
+        if layers not in groups:
+            raise InputError(f"layers is {layers!r}; this generator has {', '.join(groups)}")
+        kept = np.zeros(self.pattern.size, bool)
+        kept[groups[layers]] = True
+        kept = kept.reshape(self.pattern.shape)
+        given: dict[Kind, Floats | None] = {kind: getattr(self, kind) for kind in KINDS}
+        return replace(self, **{k: None if v is None else np.where(kept, v, 0) for k, v in given.items()})
 
     def edit(
         self,

@@ -24,7 +24,7 @@ from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces import align
 from stylegan_surv.faces.align import METHOD
 from stylegan_surv.faces.chips import Chips, chip_path, read_chip
-from stylegan_surv.faces.detect import DetectorName, FaceFinder, NoFace
+from stylegan_surv.faces.detect import DetectorName, Face, FaceFinder, NoFace
 from stylegan_surv.faces.ffhq import crop, ffhq_square
 from stylegan_surv.faces.folder import list_photographs
 
@@ -141,7 +141,9 @@ def chip_tensor(image: Image.Image, resolution: int) -> Tensor:
     return to_images(np.asarray(resample(image.convert("RGB"), resolution)))
 
 
-def cut_face(picture: Image.Image, resolution: int, cut: Cut | None = None) -> Pixels:
+def cut_face(
+    picture: Image.Image, resolution: int, cut: Cut | None = None, face: Face | None = None
+) -> Pixels:
     """The chip of an upright RGB photograph, as `embed` would cut it.
 
     Parameters
@@ -151,6 +153,8 @@ def cut_face(picture: Image.Image, resolution: int, cut: Cut | None = None) -> P
         Side of the generator's images in pixels.
     cut : mapping, optional
         How the chips of a dataset were cut; by default as `embed` aligns raw photographs.
+    face : Face, optional
+        What `find_face` has found in it, so that it is not searched again.
 
     Returns
     -------
@@ -161,6 +165,13 @@ def cut_face(picture: Image.Image, resolution: int, cut: Cut | None = None) -> P
     InputError
         If no usable face is found; :class:`Refused` if the chips were cut by another version of the method.
     """
+    face = face or find_face(picture, cut)
+    size = int((cut or {}).get("size", chip_side(resolution)))
+    return crop(picture, ffhq_square(face.landmarks), size)[0]
+
+
+def find_face(picture: Image.Image, cut: Cut | None = None) -> Face:
+    """The face that `cut_face` cuts out; raises as it does."""
     cut = cut or {}
     if cut.get("method", METHOD) != METHOD:
         raise Refused(
@@ -168,12 +179,11 @@ def cut_face(picture: Image.Image, resolution: int, cut: Cut | None = None) -> P
             "chip itself with --aligned, or align and embed the photographs again."
         )
     try:
-        face = _finder(cut.get("detector", "hog+cnn")).find(picture)
+        return _finder(cut.get("detector", "hog+cnn")).find(picture)
     except NoFace as reason:
         raise InputError(
             f"the photograph cannot be used: {reason}; give an upright portrait, or a chip with --aligned"
         ) from reason
-    return crop(picture, ffhq_square(face.landmarks), int(cut.get("size", chip_side(resolution))))[0]
 
 
 @lru_cache(maxsize=1)
