@@ -153,4 +153,6 @@ class Guard:
         if status == 401 and self.door.password:
             headers["www-authenticate"] = 'Basic realm="stylegan-surv", charset="UTF-8"'
         if path == FRONT and status == 200:
-            headers.append("set-cookie", f"{self.door.cookie}={self.door.token}; Path=/; HttpOnly; SameSite=Strict")
+            headers.append(
+                "set-cookie", f"{self.door.cookie}={self.door.token}; Path=/; HttpOnly; SameSite=Strict"
+            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from stylegan_surv._types import Floats
 from stylegan_surv.attribute import HealthAttribute, load_attribute
-from stylegan_surv.attribute.pattern import KINDS, Kind
+from stylegan_surv.attribute.pattern import Kind
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan import Generator
 from stylegan_surv.inversion.again import generator_of, inverter_of
@@ -28,6 +27,7 @@ from stylegan_surv.survival.engines.persist import load_model
 ALL = "all"  # layers
 REACH, STRIDE = 3.0, 0.1  # of the slider, SD of risk
 USUAL = 99.0  # per cent of held-out patients within whose distance a latent counts as one of a real face
+CALM = 0.7  # of the cohort's spread, for faces that are made up
 ORDER: tuple[Kind, ...] = ("adjusted", "pattern", "coefficient")  # what is shown first: free of age and sex
 
 
@@ -156,12 +156,14 @@ class Exhibit:
         return self.generator.mapping.w_avg.expand(self.generator.config.num_ws, -1).clone()
 
     def another(self, seed: int) -> torch.Tensor:
-        """A latent of somebody who does not exist, shape (num_ws, w_dim); drawn near the mean (ψ = 0.7)."""
-        config, rng = self.generator.config, torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            z = torch.randn(1, config.z_dim, generator=rng)
-            drawn: torch.Tensor = self.generator.mapping(z, truncation_psi=0.7)[0]
-        return drawn
+        """A latent of somebody who does not exist, shape (num_ws, w_dim): drawn from the spread of the cohort's.
+
+        Draws of the generator's own mapping lie elsewhere than embedded photographs, and would be marked as unusual.
+        """
+        space, rng = self.page.latents, np.random.default_rng(seed)
+        z = CALM * np.sqrt(space.variances) * rng.standard_normal(len(space.variances))
+        drawn = (space.mean + z @ space.components).astype(np.float32)
+        return torch.from_numpy(drawn).reshape(self.attribute.pattern.shape)
 
     def risks(self, w_plus: torch.Tensor) -> Floats:
         """Scores of latents, shape (n,)."""
@@ -186,7 +188,9 @@ class Exhibit:
         known = page.risk
         return Standing(
             risk=float(risk),
-            risk_sd=float((risk - np.interp(50, known.percent, known.value)) / (self.attribute.risk_sd or 1.0)),
+            risk_sd=float(
+                (risk - np.interp(50, known.percent, known.value)) / (self.attribute.risk_sd or 1.0)
+            ),
             percentile=float(np.interp(risk, known.value, known.percent)),
             hazard_ratio=float(np.exp(risk - before)) if isinstance(self.model, RiskModel) else None,
             survival=survival,
@@ -202,7 +206,9 @@ class Exhibit:
         line = self.page.calibration
         if line is None:
             return None, None
-        death = 1 - float(np.asarray(self.model.predict_survival_function(flat(w_plus), [line.horizon]))[0, 0])
+        death = 1 - float(
+            np.asarray(self.model.predict_survival_function(flat(w_plus), [line.horizon]))[0, 0]
+        )
         tested = line.predicted[0] <= death <= line.predicted[-1]
         return death, float(np.interp(death, line.predicted, line.observed)) if tested else None
 
@@ -224,7 +230,11 @@ class Exhibit:
             "refits": None if page.refits is None else len(page.refits.centre),
             "calibration": None
             if line is None
-            else {"horizon": line.horizon, "low": float(line.predicted[0]), "high": float(line.predicted[-1])},
+            else {
+                "horizon": line.horizon,
+                "low": float(line.predicted[0]),
+                "high": float(line.predicted[-1]),
+            },
             "resolution": self.generator.config.resolution,
             "split_half": self.attribute.split_half,
             "findings": [{"level": f.level, "title": f.title, "text": f.text} for f in self.findings],
@@ -250,4 +260,6 @@ def _words(kind: Kind, adjusted_for: tuple[str, ...]) -> str:
     """What a kind of direction is, in few words."""
     if kind == "adjusted":
         return "pattern adjusted for " + ", ".join(adjusted_for)
-    return {"pattern": "pattern (how faces of higher risk differ)", "coefficient": "coefficient (shortest change of the score)"}[kind]
+    if kind == "pattern":
+        return "pattern (how faces of higher risk differ)"
+    return "coefficient (shortest change of the score)"

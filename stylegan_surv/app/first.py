@@ -1,4 +1,4 @@
-"""The face that is there at once: the middle of the strip that the study has of its generator's average face."""
+"""The face that is there at once: the middle frame of the slider that the study has of its generator's average face."""
 
 from __future__ import annotations
 
@@ -7,28 +7,23 @@ from pathlib import Path
 
 from PIL import Image
 
-STRIP = "strip.png"
-LARGEST = 4096  # px; a strip is smaller
+SLIDER = "slider.webp"
 
 
 def first_face(folder: Path) -> bytes | None:
-    """PNG of the average face; None where the study has no strip.
+    """PNG of the average face; None where the study has no slider.
 
     Parameters
     ----------
     folder : Path
-        Of the study. Its strip is a row of square pictures with the average face in the middle.
+        Of the study. Its slider is a column of square frames with the average face in the middle.
     """
-    from stylegan_surv.attribute.strips import CELL, TOP
-
-    path = folder / STRIP
+    path = folder / SLIDER
     if not path.is_file():
         return None
-    with Image.open(path, formats=("PNG",)) as strip:
-        if max(strip.size) > LARGEST or strip.width < CELL or strip.height < TOP + CELL:
-            return None
-        left = (strip.width - CELL) // 2
-        face = strip.convert("RGB").crop((left, TOP, left + CELL, TOP + CELL))
+    with Image.open(path, formats=("WEBP",)) as sheet:
+        side, frames = sheet.width, sheet.height // sheet.width
+        face = sheet.convert("RGB").crop((0, frames // 2 * side, side, (frames // 2 + 1) * side))
     buffer = io.BytesIO()
     face.save(buffer, "PNG")
     return buffer.getvalue()

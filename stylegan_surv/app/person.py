@@ -57,8 +57,9 @@ class Person:
 
     @classmethod
     def another(cls, exhibit: Exhibit, seed: int) -> Person:
-        """A face that the generator makes up."""
-        return cls(exhibit.another(seed), None, f"A face that the generator has made up (number {seed}).")
+        """A face that is made up."""
+        said = f"A face made up from the spread of the cohort's latents (number {seed}): nobody's."
+        return cls(exhibit.another(seed), None, said)
 
     @classmethod
     def of_photograph(cls, exhibit: Exhibit, data: bytes, progress: Progress) -> Person:
@@ -86,7 +87,9 @@ class Person:
         chip = chip_tensor(Image.fromarray(cut_face(picture, resolution, cut, face)), resolution)
         found = embedded(chip, exhibit.inverter, origin, progress=progress)
         seen = "" if face.n_faces == 1 else f" {face.n_faces} faces were found; the clearest is shown."
-        return cls(found.w_plus, chip, found.said + seen, {**found.quality, "identity": _alike(exhibit, found)})
+        return cls(
+            found.w_plus, chip, found.said + seen, {**found.quality, "identity": _alike(exhibit, found)}
+        )
 
     def generator(self, exhibit: Exhibit) -> Generator:
         """What draws: the tuned one where there is one."""
@@ -140,7 +143,9 @@ def reach(exhibit: Exhibit, person: Person, way: Way) -> dict[str, Any]:
     return {"low": float(low), "high": float(high)}
 
 
-def shown(exhibit: Exhibit, person: Person, way: Way, step: float, *, map_too: bool = False) -> dict[str, Any]:
+def shown(
+    exhibit: Exhibit, person: Person, way: Way, step: float, *, map_too: bool = False
+) -> dict[str, Any]:
     """One edit for the page: its picture and where it stands."""
     latents = person.at(exhibit, way, [step, 0.0])
     edited, *original = draw(person.generator(exhibit), latents if map_too else latents[:1])
@@ -170,7 +175,9 @@ def again(exhibit: Exhibit, person: Person, way: Way, step: float) -> dict[str, 
     if encoder is not None:
         passes = exhibit.inverter.settings.passes
         with torch.no_grad():
-            found = exhibit.risks(torch.cat([encode(encoder, exhibit.generator, i[None], passes) for i in images]))
+            found = exhibit.risks(
+                torch.cat([encode(encoder, exhibit.generator, i[None], passes) for i in images])
+            )
     sd = exhibit.attribute.risk_sd or 1.0
     return {
         "step": step,

@@ -133,8 +133,9 @@ class Desk:
     async def question(self, request: Request) -> Question:
         """The tab that asks, and what it says."""
         tab = self.tabs.get(request.headers.get(TAB, ""))
+        said = await body(request, QUESTION)
         try:
-            given = json.loads(await body(request, QUESTION) or b"{}")
+            given = json.loads(said or b"{}")
         except ValueError as fault:
             raise InputError(f"the request is not JSON ({fault})") from fault
         if not isinstance(given, dict):
@@ -225,7 +226,9 @@ class Desk:
             self.counts["photographs"] += 1
             return introduction(exhibit, person)
 
-        return StreamingResponse(self._released(told(self.embedding, embed, stop)), media_type="text/event-stream")
+        return StreamingResponse(
+            self._released(told(self.embedding, embed, stop)), media_type="text/event-stream"
+        )
 
     async def _released(self, events: AsyncIterator[str]) -> AsyncIterator[str]:
         """The events of an upload, which is no longer held when they end."""
@@ -363,4 +366,3 @@ def make_app(desk: Desk) -> Guard:
         *(Route("/" if name == "page.html" else f"/{name}", _static(name, m)) for name, m in STATIC.items()),
     ]
     return Guard(Starlette(routes=routes, lifespan=desk.lifespan), desk.door)
-

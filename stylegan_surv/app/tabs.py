@@ -75,7 +75,9 @@ class Tabs:
     def get(self, name: str) -> Tab:
         """The tab of that name; `NoTab` where there is none."""
         if name not in self.open:
-            raise NoTab("This tab was idle for too long, or the server was started anew: load the page again.")
+            raise NoTab(
+                "This tab was idle for too long, or the server was started anew: load the page again."
+            )
         tab = self.open[name]
         tab.used = time.monotonic()
         return tab

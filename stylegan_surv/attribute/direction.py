@@ -20,7 +20,6 @@ from torch import Tensor
 from stylegan_surv._types import Floats
 from stylegan_surv.attribute.edit import STEPS, edit
 from stylegan_surv.attribute.pattern import (
-    KINDS,
     NOTE,
     Kind,
     adjusted_pattern,
@@ -109,11 +108,15 @@ class HealthAttribute:
         groups = layer_groups(*self.pattern.shape)
         if layers not in groups:
             raise InputError(f"layers is {layers!r}; this generator has {', '.join(groups)}")
-        kept = np.zeros(self.pattern.size, bool)
-        kept[groups[layers]] = True
-        kept = kept.reshape(self.pattern.shape)
-        given: dict[Kind, Floats | None] = {kind: getattr(self, kind) for kind in KINDS}
-        return replace(self, **{k: None if v is None else np.where(kept, v, 0) for k, v in given.items()})
+        flat = np.zeros(self.pattern.size)
+        flat[groups[layers]] = 1.0
+        kept = flat.reshape(self.pattern.shape)
+        return replace(
+            self,
+            pattern=self.pattern * kept,
+            coefficient=None if self.coefficient is None else self.coefficient * kept,
+            adjusted=None if self.adjusted is None else self.adjusted * kept,
+        )
 
     def edit(
         self,

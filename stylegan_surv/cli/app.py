@@ -37,4 +37,6 @@ def command(folder: Path, port: int, no_browser: bool, host: str, password: str)
     """
     settings = ServeSettings(port=port, host=host, password=password, browser=not no_browser)
     counts = serve(folder, settings, click.echo)
-    click.echo("Ended. " + (", ".join(f"{number} {name}" for name, number in counts.items()) or "Nobody came."))
+    click.echo(
+        "Ended. " + (", ".join(f"{number} {name}" for name, number in counts.items()) or "Nobody came.")
+    )

@@ -57,15 +57,15 @@ class FinalModel:
     section : AttributeSection
     page : PageData
         What a new patient's risk is shown beside.
-    strip : bytes or None
-        PNG of a synthetic face along the attribute; None where the generator is not at hand.
+    face : SyntheticFace or None
+        Along the attribute; None where the generator is not at hand.
     """
 
     model: Any
     attribute: HealthAttribute
     section: AttributeSection
     page: PageData
-    strip: bytes | None
+    face: SyntheticFace | None
 
 
 def fit(
@@ -125,7 +125,7 @@ def finish(data: StudyData, name: str, judged: Judged, curves: Curves) -> FinalM
     attribute = attribute_of(model, data.x, data.outcome, data.shape, data.covariates, data.latents)
     section = AttributeSection(attribute.split_half, attribute.risk_sd, nuisance_cosines(model, data))
     page = PageData.of(model, data, judged, curves)
-    return FinalModel(model, attribute, section, page, synthetic_strip(attribute))
+    return FinalModel(model, attribute, section, page, synthetic_face(attribute))
 
 
 def nuisance_cosines(model: Any, data: StudyData) -> dict[str, dict[str, float]]:
@@ -142,14 +142,29 @@ def nuisance_cosines(model: Any, data: StudyData) -> dict[str, dict[str, float]]
     return beside_nuisance(np.asarray(data.x, float), risk, num_ws, known)
 
 
-def synthetic_strip(attribute: HealthAttribute) -> bytes | None:
-    """PNG of the generator's average face along the attribute; None where the generator is not at hand.
+@dataclass(frozen=True)
+class SyntheticFace:
+    """The generator's average face along the attribute: nobody's.
+
+    Attributes
+    ----------
+    strip : bytes
+        PNG of five steps.
+    slider : bytes
+        WebP of the frames of a slider, one above the other; see :class:`stylegan_surv.attribute.slider.Slider`.
+    """
+
+    strip: bytes
+    slider: bytes
+
+
+def synthetic_face(attribute: HealthAttribute) -> SyntheticFace | None:
+    """The generator's average face along the attribute; None where the generator is not at hand.
 
     No patient is shown: the face is the study generator's mean latent. Its direction is the study's.
     """
-    import torch
-
     from stylegan_surv.attribute import edit, strip
+    from stylegan_surv.attribute.slider import FRAMES, slider
     from stylegan_surv.inversion.again import generator_of
 
     try:
@@ -159,8 +174,8 @@ def synthetic_strip(attribute: HealthAttribute) -> bytes | None:
     middle = generator.mapping.w_avg.expand(generator.config.num_ws, -1)
     if tuple(middle.shape) != attribute.pattern.shape:
         return None
-    with torch.no_grad():
-        pictures = edit(attribute, middle, STRIP_STEPS, generator=generator)
+    frames = edit(attribute, middle, FRAMES, generator=generator)
+    pictures = [frames[FRAMES.index(step)] for step in STRIP_STEPS]
     buffer = io.BytesIO()
     strip(pictures, STRIP_STEPS).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    return SyntheticFace(buffer.getvalue(), slider(frames).webp)

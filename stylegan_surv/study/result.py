@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from stylegan_surv.survival.outcome import Outcome
 
 FORMAT = 1  # of metrics.json, study.json, the Parquet files and the model's card
-METRICS, FACTS, OOF, STRIP, REPORT = "metrics.json", "study.json", "oof.parquet", "strip.png", "report.html"
+METRICS, FACTS, OOF, REPORT = "metrics.json", "study.json", "oof.parquet", "report.html"
+STRIP, SLIDER = "strip.png", "slider.webp"
 PORTRAITS = 8  # patients at either end of the risk
 
 
@@ -110,8 +111,8 @@ class Study:
         Which faces a report shows where faces are allowed.
     tables : dict of DataFrame
         ``folds`` and ``chosen``, as in ``OutOfFold``.
-    strip_png : bytes or None
-        Of a study that was opened; otherwise ``final`` has it.
+    strip_png, slider_webp : bytes or None
+        Of a study that was opened; otherwise ``final`` has them.
     cohort, outcome : Cohort and Outcome, or None
         The patients that were analysed and their follow-up; None in a study that was opened from its folder.
     final : FinalModel or None
@@ -131,6 +132,7 @@ class Study:
     portraits: Portraits | None = None
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     strip_png: bytes | None = None
+    slider_webp: bytes | None = None
     cohort: Cohort | None = None
     outcome: Outcome | None = None
     final: FinalModel | None = None
@@ -149,7 +151,16 @@ class Study:
     @property
     def strip(self) -> bytes | None:
         """PNG of a synthetic face along the attribute, or None."""
-        return self.strip_png if self.final is None else self.final.strip
+        if self.final is None:
+            return self.strip_png
+        return None if self.final.face is None else self.final.face.strip
+
+    @property
+    def slider(self) -> bytes | None:
+        """WebP of the frames of a synthetic face along the attribute, or None."""
+        if self.final is None:
+            return self.slider_webp
+        return None if self.final.face is None else self.final.face.slider
 
     def report(self, path: str | Path, *, faces: bool = False) -> Path:
         """Write the report as one self-contained HTML file.
@@ -175,11 +186,12 @@ class Study:
             self._save_model(self.final, folder / "model")
         for name, table in {Path(OOF).stem: self.oof, **self.tables}.items():
             write_table(folder / f"{name}.parquet", table)
-        if self.strip is None:
-            (folder / STRIP).unlink(missing_ok=True)
-        else:
-            with whole(folder / STRIP) as unfinished:
-                unfinished.write_bytes(self.strip)
+        for name, picture in {STRIP: self.strip, SLIDER: self.slider}.items():
+            if picture is None:
+                (folder / name).unlink(missing_ok=True)
+            else:
+                with whole(folder / name) as unfinished:
+                    unfinished.write_bytes(picture)
         write_json(folder / METRICS, self.metrics)
         write_json(folder / FACTS, self._facts())
         self.report(folder / REPORT, faces=faces)
@@ -223,7 +235,7 @@ class Study:
         """
         folder = Path(folder)
         metrics, facts = _read(folder / METRICS), _read(folder / FACTS)
-        strip = folder / STRIP
+        strip, slider = folder / STRIP, folder / SLIDER
         portraits, seen = facts["portraits"], facts["provenance"]
         try:
             return cls(
@@ -239,6 +251,7 @@ class Study:
                 else Portraits(**{end: tuple(names) for end, names in portraits.items()}),
                 tables={name: read_table(folder / f"{name}.parquet") for name in ("folds", "chosen")},
                 strip_png=strip.read_bytes() if strip.exists() else None,
+                slider_webp=slider.read_bytes() if slider.exists() else None,
                 chips=chips,
             )
         except (OSError, KeyError, TypeError, AttributeError, pa.ArrowInvalid) as fault:
