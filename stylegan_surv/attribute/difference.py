@@ -7,12 +7,12 @@ from PIL import Image
 
 from stylegan_surv.errors import InputError
 
-GAIN = 4.0  # a change of an eighth of the scale, which one hardly sees, is drawn as half of it
+GAIN = 2.0  # a strong edit changes a colour by a quarter of the scale, which is then drawn as the whole half
 MIDDLE = 128  # grey: nothing changed
 
 
 def difference(edited: Image.Image, original: Image.Image) -> Image.Image:
-    """Fourfold change of every colour about mid-grey: brighter and redder than grey is what became brighter and redder.
+    """Twice the change of every colour, about mid-grey: what became redder is redder than grey.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def difference(edited: Image.Image, original: Image.Image) -> Image.Image:
     Returns
     -------
     PIL image
-        Mid-grey where nothing has changed; a change of 32 levels or more is drawn as black or full.
+        Mid-grey where nothing has changed; a change of 64 levels or more is drawn as black or full.
 
     Raises
     ------

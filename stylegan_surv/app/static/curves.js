@@ -1,7 +1,7 @@
 // Survival curves as SVG: the cohort's Kaplan–Meier with its band, the prediction with the band of its refits.
 
 const SVG = "http://www.w3.org/2000/svg";
-const [LEFT, RIGHT, TOP, BOTTOM, WIDTH, HEIGHT] = [40, 12, 8, 36, 480, 280];
+const [LEFT, RIGHT, TOP, BOTTOM, WIDTH, HEIGHT] = [52, 12, 12, 44, 480, 280];
 
 function put(parent, name, attributes, text) {
   const node = document.createElementNS(SVG, name);
@@ -43,7 +43,7 @@ export class Chart {
     }
     const step = niceStep(this.last);
     for (let t = 0; t <= this.last; t += step) {
-      put(this.svg, "text", { x: this.x(t), y: HEIGHT - BOTTOM + 16, "text-anchor": "middle" }, +t.toPrecision(3));
+      put(this.svg, "text", { x: this.x(t), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, +t.toPrecision(3));
     }
     put(this.svg, "text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, `Alive after so many ${this.unit}`);
   }

@@ -49,7 +49,7 @@ async function* events(answer) {
 // words ---------------------------------------------------------------------------------------------------------
 
 const signed = (v, digits = 1) => (v > 0 ? "+" : v < 0 ? "−" : "") + Math.abs(v).toFixed(digits);
-const percent = (v) => `${Math.round(100 * v)} %`;
+const percent = (v) => `${Math.round(100 * v)}\u00a0%`;
 
 function say(text) { $("status").textContent = text; }
 function fault(text) { $("fault").textContent = text; $("fault").hidden = !text; }
@@ -130,7 +130,7 @@ function paintEdit() {
   if (!shown) return;
   edit.src = comparing ? state.original : map ? shown.difference : shown.picture;
   edit.alt = comparing ? "The face before the edit" : map ? "What the edit changes; grey where nothing has changed" : `The face at ${signed(shown.step)} SD of risk`;
-  $("edit-words").textContent = comparing ? "Before the edit" : map ? "Change, four times as strong; grey: none" : `Edited: ${signed(shown.step)} SD of risk`;
+  $("edit-words").textContent = comparing ? "Before the edit" : map ? "Change, twice as strong; grey: none" : `Edited: ${signed(shown.step)} SD of risk`;
 }
 
 async function lookAgain() {
