@@ -16,7 +16,7 @@ from stylegan_surv._images import to_pixels
 from stylegan_surv._types import Floats, Progress
 from stylegan_surv.app.exhibit import REACH, STRIDE, Exhibit, Way
 from stylegan_surv.attribute.difference import difference
-from stylegan_surv.attribute.edit import draw, faithful, moved
+from stylegan_surv.attribute.edit import draw, faithful, likeness, moved
 from stylegan_surv.errors import InputError
 from stylegan_surv.faces.detect import NoFace
 from stylegan_surv.faces.load import load_bytes
@@ -88,7 +88,10 @@ class Person:
         found = embedded(chip, exhibit.inverter, origin, progress=progress)
         seen = "" if face.n_faces == 1 else f" {face.n_faces} faces were found; the clearest is shown."
         return cls(
-            found.w_plus, chip, found.said + seen, {**found.quality, "identity": _alike(exhibit, found)}
+            found.w_plus,
+            chip,
+            found.said + seen,
+            {**found.quality, "identity": likeness(found, exhibit.generator)},
         )
 
     def generator(self, exhibit: Exhibit) -> Generator:
@@ -185,13 +188,6 @@ def again(exhibit: Exhibit, person: Person, way: Way, step: float) -> dict[str, 
         "found": None if found is None else float(found[0] - found[1]) / sd,
         "identity": float(similarity(images[:1], images[1:])[0]),
     }
-
-
-def _alike(exhibit: Exhibit, found: Beginning) -> float:
-    """Cosine of the identities of a photograph and its reconstruction."""
-    with torch.no_grad():
-        drawn = exhibit.generator.synthesis(found.w_plus[None]).clamp(-1, 1)
-    return float(similarity(drawn, found.chip[None])[0])
 
 
 def _plain(value: Any) -> Any:

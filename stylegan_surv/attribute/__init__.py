@@ -3,7 +3,7 @@
 from stylegan_surv.attribute.difference import difference
 from stylegan_surv.attribute.direction import HealthAttribute, health_attribute
 from stylegan_surv.attribute.dose import DoseResponse, dose_response
-from stylegan_surv.attribute.edit import begin, edit, faithful
+from stylegan_surv.attribute.edit import begin, edit, faithful, likeness
 from stylegan_surv.attribute.focus import focus
 from stylegan_surv.attribute.pattern import (
     NOTE,
@@ -14,7 +14,7 @@ from stylegan_surv.attribute.pattern import (
     pattern,
 )
 from stylegan_surv.attribute.store import load_attribute, save_attribute
-from stylegan_surv.attribute.strips import strip
+from stylegan_surv.attribute.strips import grid, strip
 
 __all__ = [
     "NOTE",
@@ -29,7 +29,9 @@ __all__ = [
     "edit",
     "faithful",
     "focus",
+    "grid",
     "health_attribute",
+    "likeness",
     "linear_coefficients",
     "load_attribute",
     "pattern",

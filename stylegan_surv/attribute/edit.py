@@ -17,9 +17,12 @@ from stylegan_surv.gan import Encoder, Generator
 from stylegan_surv.inversion.again import Beginning, Picture, beginning, generator_of
 from stylegan_surv.inversion.dataset import METADATA_FILE, read_metadata
 from stylegan_surv.inversion.faithful import load_delta, save_delta, tune
+from stylegan_surv.inversion.identity import similarity
 from stylegan_surv.inversion.inverter import DISPLAY_ONLY
 from stylegan_surv.inversion.origin import Origin
+from stylegan_surv.inversion.quality import REVIEW
 
+SAME_PERSON = REVIEW["identity"]  # dlib's limit, as a cosine
 STEPS = (-3.0, -1.5, 0.0, 1.5, 3.0)  # SD of risk
 
 
@@ -176,3 +179,17 @@ def faithful(
     if delta is not None:
         save_delta(tuned, generator, delta, image)
     return tuned
+
+
+def likeness(start: Beginning, generator: Generator) -> float:
+    """Cosine of the identities of a photograph and its drawing; from `SAME_PERSON` on they are taken for one person.
+
+    Parameters
+    ----------
+    start : Beginning
+        See :func:`begin`.
+    generator : Generator
+    """
+    with torch.no_grad():
+        drawn = generator.synthesis(start.w_plus[None]).clamp(-1, 1)
+    return float(similarity(drawn, start.chip[None])[0])
