@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from stylegan_surv._notebook import facts_table
 from stylegan_surv._photos import locate, photo_ids, relative_name
 from stylegan_surv._table import Faults, blank, identity, numbers, present, read_table
 from stylegan_surv.errors import InputError
@@ -71,6 +72,20 @@ class Cohort:
     def __len__(self) -> int:
         """Number of patients."""
         return len(self.patients)
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "patients": len(self),
+            "events": int(self.patients["event"].sum()),
+            "photographs": len(self.table),
+        }
+        told = {
+            "covariates": ", ".join(self.covariates) or "none",
+            "time": f"{self.time_unit} {self.time_origin}",
+        }
+        return facts_table(
+            "Cohort", {**facts, **told, **{f"note {k + 1}": f for k, f in enumerate(self.flags)}}
+        )
 
     def index_photos(self) -> pd.DataFrame:
         """Rows of ``table`` taken on each patient's index date: the earliest date; all rows if undated."""

@@ -337,3 +337,11 @@ async def test_work_ends_when_nobody_reads_on() -> None:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def test_a_study_and_an_attribute_show_themselves_in_a_notebook(small_study: Path, exhibit: Exhibit) -> None:
+    shown = exhibit.study._repr_html_()
+    assert "<th>C, photo</th>" in shown
+    assert shown.count('type="range"') == 1
+    found = exhibit.attribute.show(exhibit.average(), generator=exhibit.generator)
+    assert found.webp == (small_study / "slider.webp").read_bytes()

@@ -14,7 +14,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # a stage imports itself and those before it; the ground floor stands beneath all
-GROUND = ("errors", "_types", "_files", "_images", "_numbers", "_photos", "_records", "_table", "_workbook")
+GROUND = (
+    "errors",
+    "_types",
+    "_files",
+    "_images",
+    "_notebook",
+    "_numbers",
+    "_photos",
+    "_records",
+    "_table",
+    "_workbook",
+)
 STAGES = (
     "cohort", "faces", "gan", "inversion", "survival", "audit", "attribute", "study", "report", "app",
     "simulate", "demo", "cli",

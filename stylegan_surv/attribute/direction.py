@@ -28,6 +28,7 @@ from stylegan_surv.attribute.pattern import (
     linear_coefficients,
     pattern,
 )
+from stylegan_surv.attribute.slider import FRAMES, Slider, slider
 from stylegan_surv.cohort import Cohort
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan import Encoder, Generator
@@ -140,6 +141,28 @@ class HealthAttribute:
             generator=generator,
             encoder=encoder,
         )
+
+    def show(
+        self,
+        photo: str | Path | Image.Image | Tensor,
+        *,
+        kind: Kind = "pattern",
+        aligned: bool = False,
+        latents: str | Path | None = None,
+        generator: Generator | str | Path | None = None,
+        encoder: Encoder | str | Path | None = None,
+    ) -> Slider:
+        """A photograph along the attribute behind a slider, for Jupyter; the parameters are those of :meth:`edit`."""
+        pictures = self.edit(
+            photo,
+            FRAMES,
+            kind=kind,
+            aligned=aligned,
+            latents=latents,
+            generator=generator,
+            encoder=encoder,
+        )
+        return slider(pictures, note=self.note)
 
 
 def design(frame: pd.DataFrame) -> Floats:

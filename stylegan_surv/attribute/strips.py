@@ -51,8 +51,12 @@ def grid(
     ----------
     rows : mapping of str to sequence of PIL.Image
         Pictures by the name of the row, one for each step.
-    steps, note, said, photo
-        As in :func:`strip`; the photograph comes first in every row.
+    steps : sequence of float
+        In SD of risk.
+    note, said : str
+        As in :func:`strip`.
+    photo : PIL.Image, optional
+        The aligned photograph, which comes first in every row.
 
     Raises
     ------

@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 
 from stylegan_surv import __version__
 from stylegan_surv._files import whole, write_json
+from stylegan_surv._notebook import facts_table
 from stylegan_surv._records import check_format, to_json
 from stylegan_surv.errors import InputError
 from stylegan_surv.study.data import Exposure, Flow
+from stylegan_surv.survival.metrics.names import HARRELL_C
 
 if TYPE_CHECKING:
     from stylegan_surv.attribute import HealthAttribute
@@ -161,6 +163,17 @@ class Study:
         if self.final is None:
             return self.slider_webp
         return None if self.final.face is None else self.final.face.slider
+
+    def _repr_html_(self) -> str:
+        from stylegan_surv.attribute.slider import Slider
+
+        facts: dict[str, object] = {"patients": self.flow.patients, "events": self.flow.events}
+        for name, found in self.metrics["models"].items():
+            c = found.get(HARRELL_C, {})
+            if c.get("estimate") is not None:
+                facts[f"C, {name}"] = f"{c['estimate']:.3f} ({c['low']:.3f} to {c['high']:.3f})"
+        table = facts_table("Study", facts)
+        return table if self.slider is None else table + Slider(self.slider).html()
 
     def report(self, path: str | Path, *, faces: bool = False) -> Path:
         """Write the report as one self-contained HTML file.
