@@ -48,7 +48,7 @@ def address(small_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     assert re.fullmatch(r"Ended\. [\d\w, ]+\n", out)  # counts, and nothing else
     assert err == ""
     assert sorted(small_study.rglob("*")) == before
-    assert list(home.iterdir()) == []
+    assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
 @pytest.fixture(scope="module")

@@ -345,3 +345,24 @@ def test_a_study_and_an_attribute_show_themselves_in_a_notebook(small_study: Pat
     assert shown.count('type="range"') == 1
     found = exhibit.attribute.show(exhibit.average(), generator=exhibit.generator)
     assert found.webp == (small_study / "slider.webp").read_bytes()
+
+
+def test_patients_are_shown_only_where_that_is_allowed(
+    client: TestClient, tab: Tab, small_study: Path
+) -> None:
+    assert client.get("/api/study", headers=tab.head).json()["patients"] == []
+    name = "S00003"
+    refused = client.post("/api/face", headers=tab.head, json={"photo_id": name})
+    assert (refused.status_code, "--faces" in refused.json()["text"]) == (400, True)
+    open_desk = Desk(small_study, Door.new("127.0.0.1", 8000), small_study / "cohort" / "chips")
+    with TestClient(make_app(open_desk), base_url=f"http://{HOST}") as browser:
+        browser.get(f"/?token={open_desk.door.token}")
+        mine = Tab(browser)
+        names = browser.get("/api/study", headers=mine.head).json()["patients"]
+        assert name in names
+        shown = mine.ask("face", photo_id=name)
+        stored = np.asarray(Image.open(small_study / "cohort" / "chips" / f"{name}.png"))
+        assert picture(shown["photo"]).size == stored.shape[:2]
+        for other in ("../" + name, "nobody", 7):
+            answer = browser.post("/api/face", headers=mine.head, json={"photo_id": other})
+            assert answer.status_code == 400

@@ -14,7 +14,9 @@ from stylegan_surv._types import Floats
 from stylegan_surv.attribute import HealthAttribute, load_attribute
 from stylegan_surv.attribute.pattern import Kind
 from stylegan_surv.errors import InputError
+from stylegan_surv.faces import Chips
 from stylegan_surv.gan import Generator
+from stylegan_surv.inversion import Latents
 from stylegan_surv.inversion.again import generator_of, inverter_of
 from stylegan_surv.inversion.inverter import Inverter
 from stylegan_surv.report.verdict import Finding, findings
@@ -88,6 +90,12 @@ class Exhibit:
     model : estimator
     page : PageData
     generator : Generator
+    ways : dict of Way to HealthAttribute
+        Every direction that can be shown.
+    patients : Latents or None
+        Of the study, where its faces may be shown.
+    chips : Chips or None
+        Their photographs.
     """
 
     study: Study
@@ -96,10 +104,18 @@ class Exhibit:
     page: PageData
     generator: Generator
     ways: dict[Way, HealthAttribute] = field(default_factory=dict)
+    patients: Latents | None = None
+    chips: Chips | None = None
 
     @classmethod
-    def open(cls, folder: str | Path) -> Exhibit:
+    def open(cls, folder: str | Path, photos: str | Path | None = None) -> Exhibit:
         """Read the folder that `fit` wrote, and the networks that it names.
+
+        Parameters
+        ----------
+        folder : str or Path
+        photos : str or Path, optional
+            The chips of its patients, where their faces may be shown.
 
         Raises
         ------
@@ -123,7 +139,8 @@ class Exhibit:
             if getattr(attribute, kind) is not None
             for layers in (ALL, *layer_groups(*attribute.pattern.shape))
         }
-        return cls(Study.open(folder), attribute, model, page, generator, shown)
+        patients, chips = (None, None) if photos is None else (_patients(attribute), Chips.open(photos))
+        return cls(Study.open(folder), attribute, model, page, generator, shown, patients, chips)
 
     @cached_property
     def inverter(self) -> Inverter:
@@ -224,7 +241,7 @@ class Exhibit:
             "stride": STRIDE,
             "hazard": isinstance(self.model, RiskModel),
             "unit": page.time_unit,
-            "patients": flow.patients,
+            "cohort_patients": flow.patients,
             "events": flow.events,
             "cohort": {k: _short(getattr(curve, k)) for k in ("time", "survival", "low", "high")},
             "refits": None if page.refits is None else len(page.refits.centre),
@@ -239,13 +256,29 @@ class Exhibit:
             "split_half": self.attribute.split_half,
             "findings": [{"level": f.level, "title": f.title, "text": f.text} for f in self.findings],
             "note": self.attribute.note,
+            "patients": self.names(),
         }
+
+    def names(self) -> list[str]:
+        """Photographs of the study that may be shown; none unless faces are allowed."""
+        if self.patients is None or self.chips is None:
+            return []
+        return sorted(set(map(str, self.patients.ids)) & set(map(str, self.chips.ok["photo_id"])))
 
 
 def flat(w_plus: torch.Tensor) -> Floats:
     """Latents (n, num_ws, w_dim) as rows of numbers."""
     rows: Floats = w_plus.reshape(len(w_plus), -1).cpu().numpy()
     return rows
+
+
+def _patients(attribute: HealthAttribute) -> Latents:
+    """The latents that the model was fitted to."""
+    if attribute.latents is None or not attribute.latents.is_dir():
+        raise InputError(
+            f"the study's latents are not at {attribute.latents}, so that no patient can be shown; leave --faces out"
+        )
+    return Latents.open(attribute.latents)
 
 
 def _at(found: Percentiles) -> float:

@@ -62,6 +62,18 @@ class Person:
         return cls(exhibit.another(seed), None, said)
 
     @classmethod
+    def patient(cls, exhibit: Exhibit, name: str) -> Person:
+        """A photograph of the study by its `photo_id`; an InputError unless faces are allowed."""
+        if name not in exhibit.names() or exhibit.patients is None or exhibit.chips is None:
+            raise InputError("There is no such photograph, or the page was started without --faces.")
+        at = list(map(str, exhibit.patients.ids)).index(name)
+        start = torch.from_numpy(np.array(exhibit.patients.w_plus[at]))
+        chip = chip_tensor(Image.fromarray(exhibit.chips.load(name)), exhibit.generator.config.resolution)
+        said = f"{name}, a patient of the study, at the latent that the model was fitted to."
+        found = Beginning(start, chip, said, name)
+        return cls(start, chip, said, {"identity": likeness(found, exhibit.generator)})
+
+    @classmethod
     def of_photograph(cls, exhibit: Exhibit, data: bytes, progress: Progress) -> Person:
         """The content of a picture file, cut and embedded as the study's photographs were.
 

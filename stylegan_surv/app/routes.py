@@ -89,6 +89,8 @@ class Desk:
     folder : Path
         Of the study.
     door : Door
+    photos : Path or None
+        Chips of its patients, where their faces may be shown.
     tabs : Tabs
     counts : Counter
         What was asked for, how many times; the only thing that is told of it.
@@ -96,6 +98,7 @@ class Desk:
 
     folder: Path
     door: Door
+    photos: Path | None = None
     tabs: Tabs = field(default_factory=Tabs)
     counts: Counter[str] = field(default_factory=Counter)
     drawing: Worker = field(default_factory=lambda: Worker("drawing"))
@@ -117,7 +120,7 @@ class Desk:
     def _open(self) -> Exhibit:
         from stylegan_surv.app.exhibit import Exhibit
 
-        exhibit = Exhibit.open(self.folder)
+        exhibit = Exhibit.open(self.folder, self.photos)
         exhibit.another(0)  # the first drawing takes longer than the others
         return exhibit
 
@@ -185,16 +188,19 @@ class Desk:
 
     @answered
     async def face(self, request: Request) -> Response:
-        """Show the average face, or with a number one that the generator makes up."""
+        """Show the average face, with a number one that is made up, or with a `photo_id` a patient."""
         from stylegan_surv.app.person import Person, introduction
 
         tab, given = await self.question(request)
-        exhibit, seed = await self.exhibit(), given.get("seed")
+        exhibit, seed, name = await self.exhibit(), given.get("seed"), given.get("photo_id")
         if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**31):
             raise InputError(f"seed is {seed!r}; expected a whole number from 0")
 
         def show() -> dict[str, Any]:
-            person = Person.average(exhibit) if seed is None else Person.another(exhibit, seed)
+            if name is not None:
+                person = Person.patient(exhibit, str(name))
+            else:
+                person = Person.average(exhibit) if seed is None else Person.another(exhibit, seed)
             known = introduction(exhibit, person)
             tab.person = person
             return known

@@ -29,12 +29,15 @@ class ServeSettings:
         Needed for any host that is not the loopback.
     browser : bool
         Open the page in the browser.
+    photos : Path or None
+        Chips of the study's patients: their faces may be shown. None shows none.
     """
 
     port: int = 0
     host: str = "127.0.0.1"
     password: str = ""
     browser: bool = True
+    photos: Path | None = None
 
     def __post_init__(self) -> None:
         if not _loopback(self.host) and not self.password:
@@ -86,7 +89,7 @@ def serve(folder: str | Path, settings: ServeSettings, say: Callable[[str], None
     listening = _listen(settings)
     port = listening.getsockname()[1]
     door = Door.new(settings.host, port, settings.password)
-    desk = Desk(folder, door)
+    desk = Desk(folder, door, settings.photos)
     name = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{name}:{port}/?token={door.token}"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from stylegan_surv.app import ServeSettings, serve
+from stylegan_surv.errors import InputError
 
 
 @click.command()
@@ -29,13 +30,23 @@ from stylegan_surv.app import ServeSettings, serve
     envvar="STYLEGAN_SURV_PASSWORD",
     help="Ask for this password beside the token; without a value it is asked for here.",
 )
-def command(folder: Path, port: int, no_browser: bool, host: str, password: str) -> None:
+@click.option("--faces", is_flag=True, help="Let patients of the study be chosen; needs --photos.")
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path),
+    help="Take their pictures from this folder of chips; needs --faces.",
+)
+def command(
+    folder: Path, port: int, no_browser: bool, host: str, password: str, faces: bool, photos: Path | None
+) -> None:
     """Show faces along the health attribute of the folder STUDY, on a page of this machine.
 
     One line with the address and its token is printed when the page answers. Photographs stay in memory, nothing is
     written, and nothing leaves the machine. Control-C ends it.
     """
-    settings = ServeSettings(port=port, host=host, password=password, browser=not no_browser)
+    if faces != (photos is not None):
+        raise InputError("--faces shows the pictures of --photos; give both or neither")
+    settings = ServeSettings(port, host, password, not no_browser, photos)
     counts = serve(folder, settings, click.echo)
     click.echo(
         "Ended. " + (", ".join(f"{number} {name}" for name, number in counts.items()) or "Nobody came.")

@@ -179,15 +179,16 @@ async function welcome(person) {
 
 function qualityWords(person) {
   const q = person.quality;
-  if (q.lpips === undefined) return "";
+  if (q.identity === undefined) return "";
   const alike = q.identity >= 0.91 ? "taken for the same person" : "not taken for the same person: what is edited resembles the photograph only in part";
   const tuned = person.tuned ? " It is drawn by a generator that was tuned to the photograph, for display; the figures are those of its latent." : "";
-  return `How well the latent holds the photograph: LPIPS ${q.lpips.toFixed(3)}, likeness ${q.identity.toFixed(3)} (${alike}; limit 0.91).${tuned}`;
+  return `How well the latent holds the photograph: ${q.lpips === undefined ? "" : `LPIPS ${q.lpips.toFixed(3)}, `}likeness ${q.identity.toFixed(3)} (${alike}; limit 0.91).${tuned}`;
 }
 
-async function takeFace(seed) {
+async function takeFace(given = {}) {
   fault("");
-  try { await welcome(await askJson("face", seed === undefined ? {} : { seed })); } catch (problem) { fault(problem.message); }
+  if (!given.photo_id) $("patient").value = "";
+  try { await welcome(await askJson("face", given)); } catch (problem) { fault(problem.message); }
 }
 
 async function follow(name, given, words) {
@@ -278,7 +279,8 @@ function connect() {
   compare.addEventListener("keyup", () => hold(false));
   compare.addEventListener("contextmenu", (e) => e.preventDefault());
   $("average").addEventListener("click", () => takeFace());
-  $("another").addEventListener("click", () => takeFace(crypto.getRandomValues(new Uint32Array(1))[0] >>> 1));
+  $("another").addEventListener("click", () => takeFace({ seed: crypto.getRandomValues(new Uint32Array(1))[0] >>> 1 }));
+  $("patient").addEventListener("change", (e) => takeFace(e.target.value ? { photo_id: e.target.value } : {}));
   $("file").addEventListener("change", (e) => { const { files } = e.target; void takeFiles(files).then(() => { e.target.value = ""; }); });
   $("stop").addEventListener("click", () => { state.working?.abort(); void ask("stop", {}).catch(() => {}); });
   $("faithful").addEventListener("click", () => { $("faithful").hidden = true; void follow("faithful", {}, "A copy of the generator is tuned to the photograph; go on meanwhile."); });
@@ -309,6 +311,8 @@ function introduce(facts) {
     item.append(head, mark, text);
     $("findings").append(item);
   }
+  $("patients").hidden = !facts.patients.length;
+  $("patient").append(...facts.patients.map((name) => new Option(name)));
   for (const node of document.querySelectorAll("button, input")) node.disabled = false;
 }
 
