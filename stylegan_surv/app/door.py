@@ -37,6 +37,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
+HEADS = 16 * 1024  # bytes of a request's line and headers
 ASK = "Open the address that `stylegan-surv app` has printed: it holds the token."
 
 
@@ -136,6 +137,8 @@ class Guard:
             return
         path, query = scope["path"], scope["query_string"].decode("latin-1")
         reason = self.door.refuses(scope["method"], path, query, Headers(scope=scope))
+        if len(scope["raw_path"]) + len(query) + sum(len(k) + len(v) for k, v in scope["headers"]) > HEADS:
+            reason = Refusal(431, "The headers of this request are too long.")
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from stylegan_surv.errors import InputError
 
-HEADS = 16 * 1024  # bytes of a request's line and headers
 METRICS = "metrics.json"
 
 
@@ -79,7 +78,7 @@ def serve(folder: str | Path, settings: ServeSettings, say: Callable[[str], None
     try:
         import uvicorn
 
-        from stylegan_surv.app.door import Door
+        from stylegan_surv.app.door import HEADS, Door
         from stylegan_surv.app.routes import Desk, make_app
     except ImportError as missing:
         raise InputError(
@@ -101,8 +100,8 @@ def serve(folder: str | Path, settings: ServeSettings, say: Callable[[str], None
                 webbrowser.open(address)
 
     config = uvicorn.Config(
-        make_app(desk), log_level="error", access_log=False, server_header=False, ws="none", http="h11", loop="asyncio",
-        h11_max_incomplete_event_size=HEADS, timeout_graceful_shutdown=1, proxy_headers=False,
+        make_app(desk), log_level="critical", access_log=False, server_header=False, proxy_headers=False, ws="none",
+        http="h11", loop="asyncio", h11_max_incomplete_event_size=HEADS, timeout_graceful_shutdown=1,
     )  # fmt: skip
     try:
         Server(config).run([listening])
