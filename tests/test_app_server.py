@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
@@ -74,8 +75,9 @@ def test_it_answers_before_the_networks_are_there_and_ends_at_once(server: Serve
 
 
 def test_headers_and_bodies_that_are_too_long_are_refused_and_leave_no_memory(server: Server) -> None:
-    for length in (HEADS + 1, 8 * HEADS):
-        assert server.ask("GET", "/healthz", x_long="a" * length)[0] in (400, 431)
+    assert server.ask("GET", "/healthz", x_long="a" * (HEADS + 1))[0] == 431
+    with contextlib.suppress(ConnectionError):  # it may hang up before all of it is sent
+        assert server.ask("GET", "/healthz", x_long="a" * (8 * HEADS))[0] in (400, 431)
     tab = server.tab()
     process = psutil.Process(server.process.pid)
     server.ask("GET", "/api/study", x_tab=tab)

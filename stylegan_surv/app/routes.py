@@ -1,6 +1,7 @@
 """What the server answers: the page, its data, and edits; one method for each question of the page.
 
-Nothing here imports a network library at its head: the page is there while they load.
+Nothing here imports a network library at its head, and no method before the study is open: the page is there while
+they load.
 """
 
 from __future__ import annotations
@@ -119,9 +120,10 @@ class Desk:
 
     def _open(self) -> Exhibit:
         from stylegan_surv.app.exhibit import Exhibit
+        from stylegan_surv.app.person import Person, introduction
 
         exhibit = Exhibit.open(self.folder, self.photos)
-        exhibit.another(0)  # the first drawing takes longer than the others
+        introduction(exhibit, Person.average(exhibit))  # the first drawing takes longer than the others
         return exhibit
 
     async def _sweep(self) -> None:
@@ -189,10 +191,10 @@ class Desk:
     @answered
     async def face(self, request: Request) -> Response:
         """Show the average face, with a number one that is made up, or with a `photo_id` a patient."""
-        from stylegan_surv.app.person import Person, introduction
-
         tab, given = await self.question(request)
         exhibit, seed, name = await self.exhibit(), given.get("seed"), given.get("photo_id")
+        from stylegan_surv.app.person import Person, introduction
+
         if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**31):
             raise InputError(f"seed is {seed!r}; expected a whole number from 0")
 
@@ -228,7 +230,9 @@ class Desk:
         def embed(progress: Progress) -> dict[str, Any]:
             from stylegan_surv.app.person import Person, introduction
 
-            tab.person = person = Person.of_photograph(exhibit, data, progress)
+            person = Person.of_photograph(exhibit, data, progress)
+            progress(1, 1)  # a tab that has chosen another face meanwhile keeps it
+            tab.person = person
             self.counts["photographs"] += 1
             return introduction(exhibit, person)
 
@@ -247,10 +251,10 @@ class Desk:
     @answered
     async def faithful(self, request: Request) -> Response:
         """Tune a copy of the generator to the photograph; tells how far it is."""
-        from stylegan_surv.app.person import introduction
-
         tab, _ = await self.question(request)
         exhibit, person = await self.exhibit(), _person(tab)
+        from stylegan_surv.app.person import introduction
+
         stop = tab.begin()
 
         def tune(progress: Progress) -> dict[str, Any]:
@@ -271,10 +275,10 @@ class Desk:
     @answered
     async def edit(self, request: Request) -> Response:
         """One step of an edit: picture and figures."""
-        from stylegan_surv.app.person import shown
-
         tab, given = await self.question(request)
         exhibit, person, step = await self.exhibit(), _person(tab), _step(given)
+        from stylegan_surv.app.person import shown
+
         way, map_too = _way(given), given.get("difference") is True
         self.counts["edits"] += 1
         return JSONResponse(await self.drawing.do(lambda: shown(exhibit, person, way, step, map_too=map_too)))
@@ -282,28 +286,28 @@ class Desk:
     @answered
     async def reach(self, request: Request) -> Response:
         """How far an edit stays among usual latents."""
-        from stylegan_surv.app.person import reach
-
         tab, given = await self.question(request)
         exhibit, person, way = await self.exhibit(), _person(tab), _way(given)
+        from stylegan_surv.app.person import reach
+
         return JSONResponse(await self.drawing.do(lambda: reach(exhibit, person, way)))
 
     @answered
     async def again(self, request: Request) -> Response:
         """The edited picture embedded again."""
-        from stylegan_surv.app.person import again
-
         tab, given = await self.question(request)
         exhibit, person, way, step = await self.exhibit(), _person(tab), _way(given), _step(given)
+        from stylegan_surv.app.person import again
+
         return JSONResponse(await self.drawing.do(lambda: again(exhibit, person, way, step)))
 
     @answered
     async def download(self, request: Request) -> Response:
         """A file of what is shown: strip, gif, latent or shown."""
-        from stylegan_surv.app.downloads import download
-
         tab, given = await self.question(request)
         exhibit, person, way, step = await self.exhibit(), _person(tab), _way(given), _step(given)
+        from stylegan_surv.app.downloads import download
+
         what = str(given.get("what"))
         file = await self.drawing.do(lambda: download(what, exhibit, person, way, step))
         self.counts["downloads"] += 1
