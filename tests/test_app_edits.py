@@ -293,7 +293,7 @@ def test_files_to_take_along(tab: Tab) -> None:
         for what in ("strip", "gif", "shown")
     }
     assert Image.open(io.BytesIO(files["strip"])).width == 6 * 160  # the photograph and five steps
-    assert Image.open(io.BytesIO(files["gif"])).n_frames == 48
+    assert Image.open(io.BytesIO(files["gif"])).n_frames == 32
     record = json.loads(files["shown"])
     assert "not a diagnosis" in record["note"]
     assert record["step"] == 1.2

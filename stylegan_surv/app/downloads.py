@@ -17,7 +17,7 @@ from stylegan_surv.attribute.edit import STEPS
 from stylegan_surv.attribute.strips import strip
 from stylegan_surv.errors import InputError
 
-FILM = tuple(np.round(np.linspace(-3, 3, 25), 2).tolist())  # steps, there; the way back is the same
+FILM = tuple(np.round(np.linspace(-3, 3, 17), 2).tolist())  # steps, there; the way back is the same
 FRAME, SIDE = 80, 256  # ms and px of a frame
 
 

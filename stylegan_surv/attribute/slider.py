@@ -41,7 +41,7 @@ class Slider:
 
     def frames(self) -> list[Image.Image]:
         """The frames as they are shown."""
-        sheet = Image.open(io.BytesIO(self.webp)).convert("RGB")
+        sheet = Image.open(io.BytesIO(self.webp), formats=("WEBP",)).convert("RGB")
         height = sheet.height // len(self.steps)
         return [sheet.crop((0, k * height, sheet.width, (k + 1) * height)) for k in range(len(self.steps))]
 
@@ -102,7 +102,10 @@ def slider(pictures: Sequence[Image.Image], steps: Sequence[float] = FRAMES, not
         sheet = _sheet(pictures, side)
         for quality in QUALITIES:
             found = _webp(sheet, quality)
-            if len(found) * 4 <= BUDGET * 3 and psnr(sheet, Image.open(io.BytesIO(found))) >= LEAST_DB:
+            if (
+                len(found) * 4 <= BUDGET * 3
+                and psnr(sheet, Image.open(io.BytesIO(found), formats=("WEBP",))) >= LEAST_DB
+            ):
                 return Slider(found, tuple(steps), note)
         side = side * 3 // 4
 

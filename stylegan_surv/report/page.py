@@ -13,7 +13,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from PIL import Image
 
 from stylegan_surv._files import write_text
-from stylegan_surv.attribute.slider import Slider
 from stylegan_surv.report import figures, tables
 from stylegan_surv.report.tripod import checklist
 from stylegan_surv.report.verdict import ASSOCIATION, findings
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 TOPICS = {"found": "What was found", "sure": "How sure it is", "confounds": "What confounds it"}
 PORTRAIT_PX = 96
-SLIDER_WORDS = "A synthetic face along the health attribute, from lower to higher risk"
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def _context(study: Study, faces: bool) -> dict[str, Any]:
         "subgroup_figure": _subgroups(metrics),
         "figures": _figures(metrics, unit),
         "strip": None if study.strip is None else base64.b64encode(study.strip).decode(),
-        "slider": None if study.slider is None else Slider(study.slider).html(SLIDER_WORDS),
+        "slider": study.slider_figure,
         "portraits": _portraits(study) if faces else None,
         "provenance": exposure,
         "provenanced": metrics.get("c_provenance") or {},

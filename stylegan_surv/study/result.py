@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 FORMAT = 1  # of metrics.json, study.json, the Parquet files and the model's card
 METRICS, FACTS, OOF, REPORT = "metrics.json", "study.json", "oof.parquet", "report.html"
 STRIP, SLIDER = "strip.png", "slider.webp"
+SLIDER_WORDS = "A synthetic face along the health attribute, from lower to higher risk"
 PORTRAITS = 8  # patients at either end of the risk
 
 
@@ -164,16 +165,20 @@ class Study:
             return self.slider_webp
         return None if self.final.face is None else self.final.face.slider
 
-    def _repr_html_(self) -> str:
+    @property
+    def slider_figure(self) -> str | None:
+        """HTML of the slider that moves between them, or None."""
         from stylegan_surv.attribute.slider import Slider
 
+        return None if self.slider is None else Slider(self.slider).html(SLIDER_WORDS)
+
+    def _repr_html_(self) -> str:
         facts: dict[str, object] = {"patients": self.flow.patients, "events": self.flow.events}
         for name, found in self.metrics["models"].items():
             c = found.get(HARRELL_C, {})
             if c.get("estimate") is not None:
                 facts[f"C, {name}"] = f"{c['estimate']:.3f} ({c['low']:.3f} to {c['high']:.3f})"
-        table = facts_table("Study", facts)
-        return table if self.slider is None else table + Slider(self.slider).html()
+        return facts_table("Study", facts) + (self.slider_figure or "")
 
     def report(self, path: str | Path, *, faces: bool = False) -> Path:
         """Write the report as one self-contained HTML file.

@@ -1,7 +1,7 @@
 // Survival curves as SVG: the cohort's Kaplan–Meier with its band, the prediction with the band of its refits.
 
 const SVG = "http://www.w3.org/2000/svg";
-const [LEFT, RIGHT, TOP, BOTTOM, WIDTH, HEIGHT] = [52, 12, 12, 44, 480, 280];
+const [LEFT, RIGHT, TOP, BOTTOM, WIDTH, HEIGHT] = [58, 12, 12, 44, 480, 280];
 
 function put(parent, name, attributes, text) {
   const node = document.createElementNS(SVG, name);
