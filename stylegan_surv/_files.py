@@ -71,6 +71,12 @@ def whole(path: str | Path, *, flush: bool = True) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text, :func:`whole`."""
     with whole(path) as partial:
@@ -173,6 +179,17 @@ def check_file(path: str | Path) -> Path:
         raise InputError(f"{as_text(path)} is a folder; expected the name of a file to write.")
     check_folder(path.parent)
     return path
+
+
+def check_new(path: str | Path, force: bool) -> Path:
+    """Refuse a file that exists, unless ``force`` says that it may be replaced, and a place that cannot be written."""
+    if Path(path).exists() and not force:
+        raise InputError(
+            f"{path} exists already; name another file.",
+            python="Or give force=True to replace it.",
+            command="Or give --force to replace it.",
+        )
+    return check_file(path)
 
 
 def as_text(name: str | Path) -> str:

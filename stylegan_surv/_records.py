@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -12,6 +14,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from stylegan_surv.errors import InputError
+
+SEAL = "seal"  # key of a record's own hash
 
 
 class Section:
@@ -53,6 +57,45 @@ def to_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with a hash of its content, by which :func:`read_sealed` sees whether it is as it was written."""
+    content = to_json(record)
+    return {**content, SEAL: _digest(content)}
+
+
+def read_sealed(path: Path, expected: int, remedy: str = "Fit the study again.") -> dict[str, Any]:
+    """The record of a file that :func:`sealed` made.
+
+    Parameters
+    ----------
+    path : Path
+    expected : int
+        Its format version.
+    remedy : str, default "Fit the study again."
+        What to do about a file that cannot be used, a whole sentence.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, has been changed, or is of another format.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as fault:
+        raise InputError(f"{path} is damaged ({fault}). {remedy}") from fault
+    if not isinstance(record, dict):
+        raise InputError(f"{path} holds a {type(record).__name__}, expected an object. {remedy}")
+    check_format(record.get("format"), expected, path, remedy)
+    seal = record.pop(SEAL, None)
+    if seal != _digest(record):
+        raise InputError(f"{path} is damaged: it is not as it was written. {remedy}")
+    return record
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def check_format(found: Any, expected: int, what: Path | str, remedy: str = "Fit the study again.") -> None:

@@ -154,7 +154,7 @@ def demo(
     study.save(out)
     models = study.metrics["models"]
     c = {name: models[name][HARRELL_C]["estimate"] for name in (PHOTO, CLINICAL, BOTH)}
-    beta = np.asarray(study.model.coef_, dtype=float).reshape(latents.w_plus.shape[1:])
+    beta = np.asarray(study.model.coef_, dtype=float).reshape(latents.codes.shape[1:])
     control = study.metrics["controls"].get("permuted_outcome")
     found = Demo(
         photo_c=c[PHOTO],

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from stylegan_surv import InputError, Refused
+from stylegan_surv._files import sha256
 from stylegan_surv.gan import (
     Encoder,
     EncoderConfig,
@@ -20,7 +21,7 @@ from stylegan_surv.gan import (
     load_generator,
     save_network,
 )
-from stylegan_surv.gan.formats.checkpoint import find, sha256
+from stylegan_surv.gan.formats.checkpoint import find
 
 
 @settings(max_examples=15, deadline=None)

@@ -28,7 +28,7 @@ GROUND = (
 )
 STAGES = (
     "cohort", "faces", "gan", "inversion", "survival", "audit", "attribute", "study", "report", "app",
-    "simulate", "demo", "cli",
+    "withdrawal", "simulate", "demo", "cli",
 )  # fmt: skip
 # statistics know no picture, no network and no file of a cohort
 NARROW = {"survival": set(GROUND), "cuda_ops": set[str]()}

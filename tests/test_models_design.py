@@ -21,7 +21,7 @@ def _cohort(photos: pd.DataFrame) -> SimpleNamespace:
 def _latents(ids: list[str]) -> SimpleNamespace:
     w = np.arange(len(ids) * 6, dtype=np.float32).reshape(len(ids), 2, 3)
     return SimpleNamespace(
-        ids=np.array(ids), patient_ids=np.array([name[0].upper() for name in ids]), w_plus=w
+        ids=np.array(ids), patient_ids=np.array([name[0].upper() for name in ids]), codes=w
     )
 
 
@@ -32,7 +32,7 @@ def test_a_patient_is_the_mean_of_the_index_photographs_that_succeeded() -> None
     latents = _latents(["b1", "a2", "later", "a1"])  # c1 and b2 failed; "later" is not an index photograph
     ids, X = patient_matrix(latents, _cohort(photos))
     assert ids.tolist() == ["A", "B"]
-    flat = latents.w_plus.reshape(4, 6)
+    flat = latents.codes.reshape(4, 6)
     np.testing.assert_array_equal(X, [(flat[1] + flat[3]) / 2, flat[0]])
     assert X.dtype == np.float32
 

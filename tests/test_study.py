@@ -20,6 +20,8 @@ import pytest
 from click.testing import CliRunner
 
 import stylegan_surv as ss
+from stylegan_surv._files import sha256
+from stylegan_surv._records import sealed
 from stylegan_surv.cli import cli
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.study.data import Exposure, StudyData
@@ -305,6 +307,15 @@ def test_a_table_of_another_format_is_refused(saved: Path, tmp_path: Path) -> No
         if path.is_file():
             (tmp_path / path.name).write_bytes(path.read_bytes())
     pd.read_parquet(saved / "folds.parquet").to_parquet(tmp_path / "folds.parquet")
+    with pytest.raises(InputError, match=r"folds\.parquet is damaged: it is not as it was written"):
+        ss.Study.open(tmp_path)
+    facts = json.loads((tmp_path / "study.json").read_text())
+    facts["files"]["folds.parquet"] = sha256(tmp_path / "folds.parquet")
+    (tmp_path / "study.json").write_text(json.dumps(facts))
+    with pytest.raises(InputError, match=r"study\.json is damaged: it is not as it was written"):
+        ss.Study.open(tmp_path)
+    del facts["seal"]
+    (tmp_path / "study.json").write_text(json.dumps(sealed(facts)))
     with pytest.raises(InputError, match=r"folds\.parquet has the format None"):
         ss.Study.open(tmp_path)
 
@@ -317,7 +328,9 @@ def test_a_table_of_another_format_is_refused(saved: Path, tmp_path: Path) -> No
         ("study.json", "[]", "expected an object"),
         ("metrics.json", "{", "is damaged"),
         ("study.json", None, "there is no study.json"),
-        ("oof.parquet", "nothing", "not a whole study"),
+        ("oof.parquet", "nothing", "it is not as it was written"),
+        ("oof.parquet", None, "not a whole study"),
+        ("metrics.json", '{"format": 1, "models": {}}', "it is not as it was written"),
     ],
 )
 def test_a_study_that_cannot_be_read_is_one_message(
@@ -395,6 +408,21 @@ def test_fit_and_predict_on_the_command_line(folder: Path) -> None:
     )
     assert code == 0, text
     assert list(pd.read_csv(folder / "r.csv").columns[:3]) == ["patient_id", "n_photos", "risk"]
+    kept = (folder / "r.csv").read_bytes()
+    again = (
+        "predict",
+        "--model",
+        folder / "out/model",
+        "--latents",
+        folder / "latents",
+        "-o",
+        folder / "r.csv",
+    )
+    code, text = run(*again)
+    assert code == 2
+    assert "r.csv exists already; name another file. Or give --force" in " ".join(text.split())
+    assert (folder / "r.csv").read_bytes() == kept
+    assert run(*again, "--force")[0] == 0
 
 
 @pytest.mark.parametrize(

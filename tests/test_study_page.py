@@ -111,7 +111,7 @@ def test_it_is_read_back_as_it_was_written(study: ss.Study, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
-    [("page.json", b'{"format": 7}', "has the format 7"), ("page.json", b"{", "no usable"),
+    [("page.json", b'{"format": 7}', "has the format 7"), ("page.json", b"{", "is damaged"),
      ("page.safetensors", b"nothing", "no usable"),
      ("page.safetensors", save({"mean": np.zeros(2)}, {"format": "7"}), "has the format 7")],
 )  # fmt: skip

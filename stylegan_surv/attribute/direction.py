@@ -204,7 +204,7 @@ def health_attribute(
         )
     table = cohort.patients.set_index("patient_id").loc[list(ids)].reset_index()
     covariates = table[list(adjust_for)] if adjust_for else None
-    num_ws, w_dim = latents.w_plus.shape[1:]
+    num_ws, w_dim = latents.codes.shape[1:]
     return attribute_of(model, x, Outcome.from_frame(table), (num_ws, w_dim), covariates, latents, seed=seed)
 
 

@@ -79,7 +79,7 @@ def dose_response(
     with torch.no_grad():
         for row in torch.as_tensor(np.asarray(w_plus), dtype=torch.float32):
             images = generator.synthesis(moved(attribute, row, steps, kind)).clamp(-1, 1)
-            again = encoder(images).flatten(1).double().numpy()
+            again = encoder(images)[:, : len(attribute.direction(kind))].flatten(1).double().numpy()
             risk = np.asarray(model.predict(again))
             risks.append((risk - risk[at_zero]) / attribute.risk_sd)
             distances.append(lpips(images, images[at_zero : at_zero + 1].expand_as(images)).numpy())

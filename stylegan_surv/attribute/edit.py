@@ -138,6 +138,12 @@ def draw(generator: Generator, w_plus: Tensor) -> list[Image.Image]:
 def moved(attribute: Attribute, w_plus: Tensor, steps: Sequence[float], kind: Kind) -> Tensor:
     """``w_plus + step·direction`` for every step, [len(steps), num_ws, w_dim]."""
     direction = torch.as_tensor(attribute.direction(kind), dtype=w_plus.dtype)
+    if direction.shape[1:] == w_plus.shape[1:] and len(direction) < len(
+        w_plus
+    ):  # layers that the model does not read
+        direction = torch.cat(
+            [direction, direction.new_zeros(len(w_plus) - len(direction), direction.shape[1])]
+        )
     if direction.shape != w_plus.shape:
         raise InputError(
             f"the attribute is {list(direction.shape)} and the photograph's latent {list(w_plus.shape)}; "

@@ -38,6 +38,7 @@ ENLARGED = 256  # side at which landmarks are looked for; the detector needs fac
 BATCH = 50
 CONSTANT = 1e-6  # a quantity that varies less does not depend on the latent
 PREFIX, FACTS = "nuisance.", "nuisance"
+SAME_CODES = {"synthetic-128": "synthetic-64"}  # a grown generator's codes are those of the one beneath
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,9 @@ def load_nuisance(name: str | Path) -> list[Nuisance]:
     InputError
         If there is no such file.
     """
-    path = Path(name) if Path(name).is_file() else DATA / f"{name}.stats.safetensors"
+    path = (
+        Path(name) if Path(name).is_file() else DATA / f"{SAME_CODES.get(str(name), name)}.stats.safetensors"
+    )
     if not path.is_file():
         raise InputError(
             f"there are no statistics of a generator {str(name)!r}: give a bundled name or a file"

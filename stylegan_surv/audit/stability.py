@@ -218,7 +218,7 @@ def repeated_photographs(risk_of: FoldRisk, latents: Latents) -> Agreement | Non
     if not several.any():
         return None
     who = owner[several].to_numpy()
-    return repeat_photo_icc(risk_of(latents.w_plus[several], list(who)), who)
+    return repeat_photo_icc(risk_of(latents.codes[several], list(who)), who)
 
 
 def seeds(photo: pd.DataFrame, outcome: Outcome) -> SeedAgreement | None:
@@ -281,7 +281,7 @@ class Again:
         return cls(inverter.generator, inverter.encoder, inverter.settings)
 
     def embed(self, images: Any, names: Sequence[str], seed: int | None = None) -> Floats:
-        """Latents [n, num_ws, w_dim] of pictures [n, 3, R, R] in [−1, 1]; with another seed, if one is given."""
+        """What the model reads [n, survival_ws, w_dim] of pictures in [−1, 1]; with another seed if one is given."""
         from stylegan_surv.inversion import EmbedSettings, Pictures, embed
 
         asked = EmbedSettings.of(self.settings)
@@ -292,7 +292,7 @@ class Again:
             settings=asked if seed is None else replace(asked, seed=seed),
         )
         row = {str(name): k for k, name in enumerate(found.ids)}
-        return np.asarray(found.w_plus[[row[name] for name in names]])
+        return np.asarray(found.codes[[row[name] for name in names]])
 
     def draw(self, w_plus: Floats) -> Any:
         """The generator's pictures of latents, [n, 3, R, R] in [−1, 1]."""
@@ -355,7 +355,7 @@ def embedded_again(
         return None, None
     names = [str(latents.ids[i]) for i in rows]
     who = [str(latents.patient_ids[i]) for i in rows]
-    before = risk_of(latents.w_plus[rows], who)
+    before = risk_of(latents.codes[rows], who)
     pictures: dict[str, Callable[[], Any]] = {"reconstruction": partial(again.draw, latents.w_plus[rows])}
     if chips is not None:
         faces = [chips.load(name) for name in names]

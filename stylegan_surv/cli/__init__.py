@@ -29,6 +29,7 @@ COMMANDS = {
     "validate-external": ("validate_external", "Evaluate a fitted model on a new cohort."),
     "edit": ("edit", "Draw a photograph along the health attribute."),
     "app": ("app", "The health attribute of a study in the browser, on this machine."),
+    "forget": ("forget", "Remove what is kept of a patient who withdraws."),
     "demo": ("demo", "The whole line on simulated patients, with a known truth."),
     "convert": ("convert", "Read a StyleGAN2 checkpoint of any layout and write it as safetensors."),
     "fetch-weights": ("fetch_weights", "Fetch an auxiliary network once, against a pinned hash."),

@@ -94,6 +94,9 @@ other_networks_option = click.option(
 )
 
 
+force_option = click.option("--force", is_flag=True, help="Replace the output if it exists.")
+
+
 @dataclass(frozen=True)
 class TableOptions:
     """How a clinical table is to be read.

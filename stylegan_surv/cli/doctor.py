@@ -48,5 +48,7 @@ def _print(found: Status) -> None:
     for name, value in rows.items():
         click.echo(f"{name:<{width}}  {value}")
     for device in found.devices:
-        if device.log:
+        if (
+            device.log and device.implementation != "native"
+        ):  # of a build that went well, nobody wants to read it
             click.echo(f"\nend of the {device.device} build log\n{device.log}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from stylegan_surv.cli._common import TableOptions, echo_json, table_options
+from stylegan_surv.cli._common import TableOptions, echo_json, force_option, table_options
 
 FOLDER = click.argument("folder", type=click.Path(path_type=Path))
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
@@ -142,7 +142,7 @@ def prune_command(folder: Path, photos: Path, table: Path | None, reading: Table
 @command.command("export")
 @FOLDER
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@force_option
 def export_command(folder: Path, out: Path, force: bool) -> None:
     """Write .npz, .csv or one .parquet file (for R: arrow::read_parquet), by the name of OUT.
 

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import click
 
-from stylegan_surv._files import write_json
+from stylegan_surv._files import check_new, write_json
 from stylegan_surv._records import to_json
-from stylegan_surv.cli._common import TableOptions, echo_json, other_networks_option, table_options
+from stylegan_surv.cli._common import (
+    TableOptions,
+    echo_json,
+    force_option,
+    other_networks_option,
+    table_options,
+)
 from stylegan_surv.survival.metrics.interval import RESAMPLES
 
 PATH = click.Path(path_type=Path)
@@ -24,6 +30,7 @@ FORMAT = 1  # of the file written
 @click.option("--recalibrate", is_flag=True, help="Also fit slope and baseline on the new cohort.")
 @table_options
 @other_networks_option
+@force_option
 @click.option(
     "--boot",
     default=RESAMPLES,
@@ -42,6 +49,7 @@ def command(
     recalibrate: bool,
     reading: TableOptions,
     other_networks: bool,
+    force: bool,
     boot: int,
     seed: int,
     as_json: bool,
@@ -52,6 +60,8 @@ def command(
     from stylegan_surv.survival.metrics.external import validate_external
     from stylegan_surv.survival.outcome import Outcome
 
+    out.parent.mkdir(parents=True, exist_ok=True)
+    check_new(out, force)
     cohort = reading.read(table, check_photos=False)
     predictions = predict(model, Latents.open(latents), other_networks=other_networks)
     known = cohort.patients["patient_id"].isin(predictions["patient_id"])
@@ -63,7 +73,6 @@ def command(
         "patients": len(outcome),
         "without_latents": int((~known).sum()),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, metrics)
     if as_json:
         echo_json(metrics)

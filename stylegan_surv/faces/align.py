@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from stylegan_surv._files import LEFTOVERS, as_text, check_folder, write_json
+from stylegan_surv._files import LEFTOVERS, as_text, check_folder, sha256, write_json
 from stylegan_surv._photos import MANIFEST
 from stylegan_surv._types import Pixels, Progress
 from stylegan_surv.errors import InputError
@@ -27,7 +27,6 @@ from stylegan_surv.faces.chips import (
     read_rows,
     read_settings,
     save_png,
-    sha256,
     write_manifest,
 )
 from stylegan_surv.faces.detect import DETECTORS, DetectorName, FaceFinder, NoFace

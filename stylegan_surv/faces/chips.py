@@ -6,7 +6,6 @@ never chips. Files appear under their name only when they are complete.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from PIL import Image
 
-from stylegan_surv._files import whole
+from stylegan_surv._files import sha256, whole
 from stylegan_surv._photos import MANIFEST, is_file_safe
 from stylegan_surv._types import Floats, Pixels
 from stylegan_surv.errors import InputError
@@ -230,9 +229,3 @@ def save_png(path: Path, image: Pixels) -> None:
     """Write a chip; it appears under its name only when it is complete."""
     with whole(path, flush=False) as partial:
         Image.fromarray(image).save(partial, "PNG", compress_level=4)
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,10 +17,10 @@ import pandas as pd
 from PIL import Image
 from scipy.fft import dctn
 
-from stylegan_surv._files import whole
+from stylegan_surv._files import sha256, whole
 from stylegan_surv._types import Floats, Pixels, Progress
 from stylegan_surv.errors import InputError
-from stylegan_surv.faces.chips import Chips, sha256
+from stylegan_surv.faces.chips import Chips
 from stylegan_surv.faces.detect import FaceFinder
 
 RECOGNITION, KEEP_EVERY = "_recognition.parquet", 100

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from stylegan_surv._files import sha256
 from stylegan_surv._types import Progress
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces import load_image
-from stylegan_surv.faces.chips import sha256
 from stylegan_surv.gan import Encoder, Generator, load_encoder, load_generator
 from stylegan_surv.inversion.dataset import iterate, read_latent, read_metadata
 from stylegan_surv.inversion.inverter import Inverter, Loaded, networks

@@ -13,7 +13,7 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from stylegan_surv._files import whole
+from stylegan_surv._files import check_new, whole
 from stylegan_surv.errors import InputError
 from stylegan_surv.inversion.dataset import Metadata, read_metadata, read_noise, read_rows, shards
 from stylegan_surv.inversion.latents import Latents
@@ -53,8 +53,7 @@ def export(folder: str | Path, out: str | Path, *, force: bool = False) -> int:
         raise InputError(
             f"{out} cannot be written: name a folder that exists and is not in the dataset itself."
         )
-    if out.exists() and not force:
-        raise InputError(f"{out} exists already; name another file, or replace it with --force.")
+    check_new(out, force)
     metadata = read_metadata(folder)
     if out.suffix == ".npz":
         return _export_arrays(folder, out)

@@ -109,7 +109,7 @@ def save_delta(tuned: Generator, generator: Generator, path: str | Path, image: 
     base = generator.state_dict()
     changed = {name: (value - base[name]) for name, value in tuned.state_dict().items()}
     small = {name: value.half().cpu().contiguous() for name, value in changed.items() if bool(value.any())}
-    bound = {"generator_sha256": network_sha256(generator), "photograph_sha256": _hash(image)}
+    bound = {"generator_sha256": network_sha256(generator), "photograph_sha256": picture_sha256(image)}
     write_tensors(Path(path), small, {**bound, "use": DISPLAY_ONLY, "format": str(FORMAT)})
 
 
@@ -132,7 +132,7 @@ def load_delta(generator: Generator, path: str | Path, image: Tensor | None = No
     again = "Name another file, or delete it to tune again."
     check_format(bound.get("format"), FORMAT, path, again)
     check_network("generator", generator, bound.get("generator_sha256", ""), f"{path} was tuned for", again)
-    if image is not None and bound.get("photograph_sha256") != _hash(image):
+    if image is not None and bound.get("photograph_sha256") != picture_sha256(image):
         raise Refused(f"{path} was tuned for another photograph. {again}")
     tuned = _display_copy(generator)
     state = tuned.state_dict()
@@ -143,6 +143,6 @@ def load_delta(generator: Generator, path: str | Path, image: Tensor | None = No
     return tuned
 
 
-def _hash(image: Tensor | None) -> str:
+def picture_sha256(image: Tensor | None) -> str:
     """SHA-256 of an aligned picture's pixels; of nothing, nothing."""
     return "" if image is None else hashlib.sha256(image.cpu().numpy().tobytes()).hexdigest()

@@ -129,10 +129,11 @@ class Inverter:
         cards = {"generator": self.generator.card}
         if self.encoder is not None:
             cards["encoder"] = self.encoder.card
-        schedule = self.settings.schedule
+        schedule, grown = self.settings.schedule, self.generator.survival_ws
         return Origin(
             num_ws=self.generator.config.num_ws,
             w_dim=self.generator.config.w_dim,
+            survival_ws=None if grown == self.generator.config.num_ws else grown,
             generator=Network.of(self.generator),
             encoder=None if self.encoder is None else Network.of(self.encoder),
             method=self.settings.method,
@@ -302,10 +303,13 @@ def networks(
 
 
 def check_pair(generator: Generator, encoder: Encoder) -> None:
-    """Whether the encoder's latents are of the generator's shape; an `InputError` where they are not."""
+    """Whether the encoder's latents are of the generator's shape; an `InputError` where they are not.
+
+    An encoder may look at smaller pictures than the generator draws: what it is shown is made smaller first.
+    """
     got = (encoder.shape.resolution, encoder.shape.num_ws, encoder.shape.w_dim)
     wanted = (generator.config.resolution, generator.config.num_ws, generator.config.w_dim)
-    if got != wanted:
+    if got[0] > wanted[0] or got[1:] != wanted[1:]:
         raise InputError(
             f"The encoder has resolution, num_ws, w_dim = {got}; the generator has {wanted}: they do not belong "
             "together."

@@ -89,6 +89,11 @@ class Latents:
         return Origin.from_metadata({"num_ws": num_ws, "w_dim": w_dim, **self.metadata})
 
     @property
+    def codes(self) -> NDArray[np.float32]:
+        """What a survival model reads: `w_plus` without the layers that repeat w, shape (n, survival_ws, w_dim)."""
+        return self.w_plus[:, : self.metadata.get("survival_ws") or self.w_plus.shape[1]]
+
+    @property
     def rows(self) -> pd.DataFrame:
         """Rows of `frame` that have a latent, index 0 … n−1."""
         return self.frame[self.frame["status"] == "ok"].reset_index(drop=True)

@@ -25,6 +25,7 @@ SPACE = ("generator_sha256", "encoder_sha256", "num_ws", "w_dim")
 # What makes two runs the same run; anything else in the metadata may differ between sessions.
 IDENTITY = (*SPACE[:2], "start_sha256", *SPACE[2:], "method", "settings")
 CUT = "chips"  # the metadata's name of how faces were cut
+MOST = 32_768  # layers or numbers of a latent; Arrow counts a row's in 31 bits
 SHA256 = 64  # digits
 SHOWN = 12  # digits of a hash that a message shows
 Role = Literal["generator", "encoder"]
@@ -79,6 +80,9 @@ class Origin:
         Of the package that made them.
     format : int
         Of the dataset's files.
+    survival_ws : int, optional
+        Of the layers, those that a survival model reads, where it does not read all: the layers of a block that was
+        grown on top of a finished generator repeat w.
     """
 
     num_ws: int
@@ -93,6 +97,7 @@ class Origin:
     noise: int = 0
     version: str = __version__
     format: int = FORMAT
+    survival_ws: int | None = None
 
     def to_metadata(self) -> dict[str, Any]:
         """The dataset's metadata, as JSON can hold them; what is not known is left out."""
@@ -101,6 +106,7 @@ class Origin:
         record |= {role: net.name for role, net in named.items()}
         record |= {f"{role}_sha256": net.sha256 for role, net in named.items() if net.sha256}
         known = {
+            "survival_ws": self.survival_ws,
             "start_sha256": self.start_sha256,
             "noise": self.noise or None,
             "method": self.method,
@@ -136,6 +142,7 @@ class Origin:
         return cls(
             num_ws=stored.num_ws,
             w_dim=stored.w_dim,
+            survival_ws=stored.survival_ws,
             generator=Network(stored.generator, stored.generator_sha256),
             encoder=Network(stored.encoder, stored.encoder_sha256) if uses_encoder else None,
             method=stored.method,
@@ -292,14 +299,15 @@ class _Settings(BaseModel):
 class _Metadata(BaseModel):
     """``_latents.json``; other entries are the user's own."""
 
-    num_ws: int = Field(ge=1)
-    w_dim: int = Field(ge=1)
+    num_ws: int = Field(ge=1, le=MOST)
+    w_dim: int = Field(ge=1, le=MOST)
+    survival_ws: int | None = Field(default=None, ge=1, le=MOST)
     generator: str | None = None
     generator_sha256: str | None = None
     encoder: str | None = None
     encoder_sha256: str | None = None
     start_sha256: str | None = None
-    noise: int = Field(default=0, ge=0)
+    noise: int = Field(default=0, ge=0, le=MOST**2)
     method: str | None = None
     settings: _Settings | None = None
     chips: dict[str, Any] | None = None

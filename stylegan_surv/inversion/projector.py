@@ -151,6 +151,7 @@ class _Objective:
         self.scale = latent_scale(generator)[1]
         self.layers = 1 if schedule.space == "w" else self.num_ws
         self.maps = NoiseMaps(generator)
+        self.free = min(generator.survival_ws, self.layers)
         self.noises = self.maps.total if schedule.noise else 0
         self.values = self.layers * self.w_dim + self.noises
 
@@ -163,6 +164,8 @@ class _Objective:
     def styles(self, value: Tensor) -> Tensor:
         """W+ [n, num_ws, w_dim] of parameters [n, values]."""
         w = value[:, : self.layers * self.w_dim].view(-1, self.layers, self.w_dim)
+        if self.free < self.layers:  # layers that repeat w stay where they start
+            w = torch.cat([w[:, : self.free], w[:, self.free :].detach()], dim=1)
         return w.expand(-1, self.num_ws, -1)
 
     def normalised(self, value: Tensor) -> Tensor:

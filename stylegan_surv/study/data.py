@@ -221,8 +221,8 @@ class StudyData:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """num_ws and w_dim."""
-        num_ws, w_dim = self.latents.w_plus.shape[1:]
+        """Layers that the model reads, and w_dim."""
+        num_ws, w_dim = self.latents.codes.shape[1:]
         return int(num_ws), int(w_dim)
 
     @property

@@ -6,7 +6,6 @@ true, how unusual a latent is, and where a risk lies among those of patients who
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from scipy.sparse.linalg import eigsh
 
 from stylegan_surv._files import write_arrays, write_json
-from stylegan_surv._records import check_format, to_json
+from stylegan_surv._records import check_format, read_sealed, sealed
 from stylegan_surv._types import Array, Floats, Ints
 from stylegan_surv.audit.judged import Judged
 from stylegan_surv.errors import InputError
@@ -157,7 +156,7 @@ class PageData:
         }
         arrays = {name: np.ascontiguousarray(a, np.float32) for name, a in kept.items()}
         write_arrays(Path(folder) / ARRAYS, arrays, {"format": str(FORMAT)})
-        write_json(Path(folder) / FACTS, {"format": FORMAT, **to_json(facts)})
+        write_json(Path(folder) / FACTS, sealed({"format": FORMAT, **facts}))
 
     @classmethod
     def open(cls, folder: str | Path) -> PageData:
@@ -170,8 +169,7 @@ class PageData:
         """
         folder = Path(folder)
         try:
-            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            check_format(facts.get("format"), FORMAT, folder / FACTS)
+            facts = read_sealed(folder / FACTS, FORMAT)
             line = facts["calibration"]
             arrays = _read_arrays(folder / ARRAYS)
             again = {k.removeprefix(REFIT): arrays.pop(k) for k in list(arrays) if k.startswith(REFIT)}
@@ -183,7 +181,7 @@ class PageData:
                 latents=LatentSpace(**arrays),
                 refits=Refits(**again) if again else None,
             )
-        except (OSError, SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as fault:
+        except (OSError, SafetensorError, KeyError, TypeError, AttributeError) as fault:
             raise InputError(
                 f"{folder} holds no usable {FACTS} and {ARRAYS} ({type(fault).__name__}: {fault}); run `fit` again"
             ) from fault

@@ -42,7 +42,7 @@ def predict(model_dir: str | Path, latents: Latents, *, other_networks: bool = F
     model, card = load_model(model_dir)
     if not other_networks and {"num_ws", "w_dim"} <= card.latents.keys():
         check_comparable(Origin.from_metadata(card.latents, f"{model_dir}/card.json"), latents.origin)
-    sums = pd.DataFrame(latents.w_plus.reshape(len(latents), -1)).groupby(latents.patient_ids, sort=False)
+    sums = pd.DataFrame(latents.codes.reshape(len(latents), -1)).groupby(latents.patient_ids, sort=False)
     x = sums.mean().to_numpy(np.float32)
     expected = card.n_features or x.shape[1]
     if x.shape[1] != expected:

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stylegan_surv import __version__
-from stylegan_surv._files import whole, write_json
+from stylegan_surv._files import sha256, whole, write_json
 from stylegan_surv._notebook import facts_table
-from stylegan_surv._records import check_format, to_json
+from stylegan_surv._records import check_format, read_sealed, sealed, to_json
 from stylegan_surv.errors import InputError
 from stylegan_surv.study.data import Exposure, Flow
 from stylegan_surv.survival.metrics.names import HARRELL_C
@@ -196,7 +196,8 @@ class Study:
     def save(self, folder: str | Path, *, faces: bool = False) -> Path:
         """Write report.html, metrics.json, study.json, the tables as Parquet and, where there is one, model/.
 
-        Every file is renamed into place when it is complete, so that an interrupted save leaves the former study whole.
+        Every file is renamed into place when it is complete; study.json comes last and holds the hashes of the others,
+        so that a study of which a part was replaced or damaged is refused when it is opened.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -211,7 +212,9 @@ class Study:
                 with whole(folder / name) as unfinished:
                     unfinished.write_bytes(picture)
         write_json(folder / METRICS, self.metrics)
-        write_json(folder / FACTS, self._facts())
+        names = (METRICS, *(f"{name}.parquet" for name in (Path(OOF).stem, *self.tables)))
+        written = {name: sha256(folder / name) for name in names}
+        write_json(folder / FACTS, sealed({**self._facts(), "files": written}))
         self.report(folder / REPORT, faces=faces)
         return folder
 
@@ -252,7 +255,7 @@ class Study:
             The folder holds no study, a file is damaged, or of another format.
         """
         folder = Path(folder)
-        metrics, facts = _read(folder / METRICS), _read(folder / FACTS)
+        metrics, facts = _read(folder / METRICS), _facts_of(folder)
         strip, slider = folder / STRIP, folder / SLIDER
         portraits, seen = facts["portraits"], facts["provenance"]
         try:
@@ -309,6 +312,20 @@ def read_table(path: Path) -> pd.DataFrame:
     check_format(about.get("format"), FORMAT, path)
     frame: pd.DataFrame = arrow.to_pandas()
     return frame
+
+
+def _facts_of(folder: Path) -> dict[str, Any]:
+    """study.json, and whether the files that it names are as they were written."""
+    path = folder / FACTS
+    if not path.exists():
+        raise InputError(f"there is no {FACTS} in {folder}; give a folder that `fit` wrote")
+    facts = read_sealed(path, FORMAT)
+    for name, digest in facts["files"].items():
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} is not a whole study: it has no {name}. Fit the study again.")
+        if sha256(folder / name) != digest:
+            raise InputError(f"{folder / name} is damaged: it is not as it was written. Fit the study again.")
+    return facts
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def patient_matrix(latents: Any, cohort: Any) -> tuple[Array, Array]:
     Parameters
     ----------
     latents : Latents
-        Successful photographs: `ids` (photo), `patient_ids`, `w_plus` [photos, num_ws, w_dim].
+        Successful photographs: `ids` (photo), `patient_ids`, `codes` of shape (photos, layers, w_dim).
     cohort : Cohort
         `patients` (table with `patient_id`) gives the order of the rows, `index_photos()` the photographs.
 
@@ -58,9 +58,9 @@ def patient_matrix(latents: Any, cohort: Any) -> tuple[Array, Array]:
     known = np.isin(owner, patients)
     rows, target = rows[known], position.loc[owner[known]].to_numpy()
 
-    w_plus = np.asarray(latents.w_plus)
-    X = np.zeros((len(patients), w_plus[0].size), np.float32)
-    np.add.at(X, target, w_plus.reshape(len(w_plus), -1)[rows])
+    codes = np.asarray(latents.codes)
+    X = np.zeros((len(patients), codes[0].size), np.float32)
+    np.add.at(X, target, codes.reshape(len(codes), -1)[rows])
     X /= np.bincount(target, minlength=len(patients)).astype(np.float32)[:, None]
     return patients, X
 

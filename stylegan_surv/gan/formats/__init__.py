@@ -10,7 +10,6 @@ from stylegan_surv.gan.formats.checkpoint import (
     load_generator,
     read_card,
     save_network,
-    sha256,
 )
 
 __all__ = [
@@ -23,5 +22,4 @@ __all__ = [
     "load_generator",
     "read_card",
     "save_network",
-    "sha256",
 ]

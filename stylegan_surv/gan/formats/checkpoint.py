@@ -6,7 +6,6 @@ names of the ``G_ema`` layout (:mod:`stylegan_surv.gan.formats.stored`), and its
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from stylegan_surv._files import write_tensors
+from stylegan_surv._files import sha256, write_tensors
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.gan.formats import archive, nvlabs, rosinality
 from stylegan_surv.gan.formats.foreign import what_it_is
@@ -51,12 +50,6 @@ KINDS = {"G_ema": "generator", "G": "generator", "D": "discriminator", "encoder"
 LABELS = {"safetensors": "safetensors", "nvlabs": "an NVlabs pickle", "torch": "a PyTorch archive"}
 Format = Literal["safetensors", "nvlabs", "torch"]
 Net = TypeVar("Net", Generator, Discriminator, Encoder)
-
-
-def sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find(name: str | Path, suffix: str = "") -> Path:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from stylegan_surv.gan.networks.config import DiscriminatorConfig, EncoderConfig
 from stylegan_surv.gan.networks.discriminator import Trunk
+from stylegan_surv.gan.networks.resampling import reduced
 
 
 class Encoder(Trunk):
@@ -26,12 +27,12 @@ class Encoder(Trunk):
         self.shape = config
 
     def split(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """w [n, w_dim] and offsets [n, num_ws, w_dim] of images in [−1, 1]."""
-        y = self.features(images)
+        """w [n, w_dim] and offsets [n, num_ws, w_dim] of images in [−1, 1], made smaller where they are larger."""
+        y = self.features(reduced(images, self.shape.resolution))
         w_dim = self.shape.w_dim
         return y[:, :w_dim], y[:, w_dim:].view(-1, self.shape.num_ws, w_dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        """``w_plus`` [n, num_ws, w_dim] of images [n, 3, resolution, resolution] in [−1, 1]."""
+        """``w_plus`` [n, num_ws, w_dim] of images [n, 3, h, h] in [−1, 1], h at least `shape.resolution`."""
         w, offsets = self.split(images)
         return w.unsqueeze(1) + offsets

@@ -219,6 +219,12 @@ class Generator(nn.Module):
         return rows
 
     @property
+    def survival_ws(self) -> int:
+        """Layers that a survival model reads: all, or those beneath a block that was grown, as the card says."""
+        told = self.card.get("survival_ws")
+        return told if isinstance(told, int) and 0 < told <= self.config.num_ws else self.config.num_ws
+
+    @property
     def label_note(self) -> str | None:
         """What label is drawn, in words; None if unconditional."""
         if not self.config.c_dim:
