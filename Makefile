@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-all lint docs bench clean
+.PHONY: demo app test test-all lint docs bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -14,6 +14,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/stylegan-surv demo --out demo
+
+app: $(STAMP)
+	test -f demo/study.json || $(BIN)/stylegan-surv demo --out demo
+	$(BIN)/stylegan-surv app demo
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ import pandas as pd
 
 from stylegan_surv._causes import cause_flags, read_events
 from stylegan_surv._covariates import ISO_DATE, Reading, check_ages, read_covariate
+from stylegan_surv._notebook import facts_table
 from stylegan_surv._photos import photo_folder, photo_paths, relative_name
 from stylegan_surv._table import Faults, blank, identity, numbers, present, read_table
 from stylegan_surv.errors import InputError
@@ -82,6 +83,19 @@ class Cohort:
     def __len__(self) -> int:
         """Number of patients."""
         return len(self.patients)
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "patients": len(self),
+            "events": int(self.patients["event"].sum()),
+            "photographs": len(self.table),
+        }
+        told = {
+            "covariates": ", ".join(self.covariates) or "none",
+            "time": f"{self.time_unit} {self.time_origin}",
+        }
+        notes = {f"note {k + 1}": flag for k, flag in enumerate(self.flags)}
+        return facts_table("Cohort", {**facts, **told, **notes})
 
     def index_photos(self) -> pd.DataFrame:
         """Rows of ``table`` taken on each patient's index date: the earliest date; all rows if undated."""

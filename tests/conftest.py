@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 OFFLINE = str(Path(__file__).parent / "offline")
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -25,3 +27,13 @@ def pytest_configure() -> None:
 
     cuda_ops.tune_allocator()  # as the command line does
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of 80 simulated patients with the bundled generator; some 20 s, so that its tests are one group."""
+    from stylegan_surv.demo import DemoSettings, demo
+
+    folder = tmp_path_factory.mktemp("small") / "study"
+    demo(folder, DemoSettings(n=80, models=("cox-ridge",), permutations=0, pictures=False))
+    return folder

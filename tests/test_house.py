@@ -15,11 +15,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # a stage imports itself and those before it; the ground floor stands beneath all
 GROUND = (
-    "errors", "_types", "_causes", "_covariates", "_files", "_images", "_numbers", "_photos", "_records", "_table",
-    "_workbook",
+    "errors", "_types", "_causes", "_covariates", "_files", "_images", "_notebook", "_numbers", "_photos", "_records",
+    "_table", "_workbook",
 )  # fmt: skip
 STAGES = (
-    "cohort", "faces", "signs", "gan", "inversion", "survival", "audit", "attribute", "study", "report",
+    "cohort", "faces", "signs", "gan", "inversion", "survival", "audit", "attribute", "study", "report", "app",
     "classify", "withdrawal", "simulate", "demo", "cli",
 )  # fmt: skip
 # statistics know no picture, no network and no file of a cohort

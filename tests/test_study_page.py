@@ -22,6 +22,7 @@ from stylegan_surv.study.page import (
     spectrum,
     survival_on_grid,
 )
+from stylegan_surv.study.refits import REFITS, refit
 from stylegan_surv.survival.outcome import Outcome
 
 RNG = np.random.default_rng(0)
@@ -99,7 +100,7 @@ def test_it_is_read_back_as_it_was_written(study: ss.Study, tmp_path: Path) -> N
     page = study.final.page
     page.save(tmp_path)
     again = PageData.open(tmp_path)
-    for name in ("distance", "left_over", "risk", "survival", "calibration", "latents"):
+    for name in ("distance", "left_over", "risk", "survival", "calibration", "latents", "refits"):
         for key, value in vars(getattr(page, name)).items():
             np.testing.assert_allclose(vars(getattr(again, name))[key], value, rtol=1e-6)
     assert again.time_unit == "years"
@@ -122,3 +123,30 @@ def test_a_damaged_or_other_file_is_one_message(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
         PageData.open(tmp_path)
+
+
+def test_refits_are_the_models_of_resampled_patients(study: ss.Study) -> None:
+    assert study.final is not None
+    assert study.outcome is not None
+    model, page, x = study.final.model, study.final.page, X[:90, :24]
+    rng = np.random.default_rng(0)
+    times = page.survival.time
+    y = study.outcome
+    fitted = type(model)(alphas=(3.0,)).fit(x, y.y)
+    found = refit(fitted, x, y, times)
+    assert found is not None
+    assert len(found.centre) == REFITS
+    count = np.bincount(rng.integers(0, 90, 90), minlength=90)
+    rows = np.repeat(
+        np.arange(90), count
+    )  # the first sample, with its patients in it as often as they were drawn
+    again = type(model)(alphas=(3.0,), ties="breslow").fit(x[rows], y.y[rows])
+    once = refit(type(model)(alphas=(3.0,), ties="breslow").fit(x, y.y), x, y, times)
+    assert once is not None
+    np.testing.assert_allclose(once.coef[0], again.coef_, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        once.survival(x[5])[0], again.predict_survival_function(x[5:6], times)[0], rtol=1e-3, atol=1e-5
+    )
+    low, high = once.band(x[5])
+    assert np.all(low <= high)
+    assert refit(object(), x, y, times) is None

@@ -1,8 +1,9 @@
 """The health attribute: direction, edit, and whether the model looks at the face."""
 
+from stylegan_surv.attribute.difference import difference
 from stylegan_surv.attribute.direction import HealthAttribute, health_attribute
 from stylegan_surv.attribute.dose import DoseResponse, dose_response
-from stylegan_surv.attribute.edit import begin, edit, faithful, strip
+from stylegan_surv.attribute.edit import begin, edit, faithful, likeness
 from stylegan_surv.attribute.focus import focus
 from stylegan_surv.attribute.pattern import (
     NOTE,
@@ -13,6 +14,7 @@ from stylegan_surv.attribute.pattern import (
     pattern,
 )
 from stylegan_surv.attribute.store import load_attribute, save_attribute
+from stylegan_surv.attribute.strips import grid, strip
 
 __all__ = [
     "NOTE",
@@ -22,11 +24,14 @@ __all__ = [
     "begin",
     "coefficient_step",
     "cosine",
+    "difference",
     "dose_response",
     "edit",
     "faithful",
     "focus",
+    "grid",
     "health_attribute",
+    "likeness",
     "linear_coefficients",
     "load_attribute",
     "pattern",

@@ -7,7 +7,7 @@ are kept beside it; see `attribute.pattern`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,12 @@ from stylegan_surv.attribute.pattern import (
     linear_coefficients,
     pattern,
 )
+from stylegan_surv.attribute.slider import FRAMES, Slider, slider
 from stylegan_surv.cohort import Cohort
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan import Encoder, Generator
 from stylegan_surv.inversion import Latents, Origin
-from stylegan_surv.survival.design import patient_matrix
+from stylegan_surv.survival.design import layer_groups, patient_matrix
 from stylegan_surv.survival.outcome import Outcome
 
 SHOWN_GIVEN = ("age", "sex", "site", "era", "year", "entry_year")
@@ -100,6 +101,32 @@ class HealthAttribute:
             raise InputError(f"this attribute has no {kind!r} direction: {hint}")
         return found
 
+    def within(self, layers: str) -> HealthAttribute:
+        """The same attribute in one group of layers of W+, zero in the others; a step is then no longer one SD of risk.
+
+        Parameters
+        ----------
+        layers : {"coarse", "middle", "fine"}
+            As :func:`stylegan_surv.survival.design.layer_groups` divides them.
+
+        Raises
+        ------
+        InputError
+            If the generator has no such group.
+        """
+        groups = layer_groups(*self.pattern.shape)
+        if layers not in groups:
+            raise InputError(f"layers is {layers!r}; this generator has {', '.join(groups)}")
+        flat = np.zeros(self.pattern.size)
+        flat[groups[layers]] = 1.0
+        kept = flat.reshape(self.pattern.shape)
+        return replace(
+            self,
+            pattern=self.pattern * kept,
+            coefficient=None if self.coefficient is None else self.coefficient * kept,
+            adjusted=None if self.adjusted is None else self.adjusted * kept,
+        )
+
     def edit(
         self,
         photo: str | Path | Image.Image | Tensor,
@@ -122,6 +149,28 @@ class HealthAttribute:
             generator=generator,
             encoder=encoder,
         )
+
+    def show(
+        self,
+        photo: str | Path | Image.Image | Tensor,
+        *,
+        kind: Kind = "pattern",
+        aligned: bool = False,
+        latents: str | Path | None = None,
+        generator: Generator | str | Path | None = None,
+        encoder: Encoder | str | Path | None = None,
+    ) -> Slider:
+        """A photograph along the attribute behind a slider, for Jupyter; the parameters are those of :meth:`edit`."""
+        pictures = self.edit(
+            photo,
+            FRAMES,
+            kind=kind,
+            aligned=aligned,
+            latents=latents,
+            generator=generator,
+            encoder=encoder,
+        )
+        return slider(pictures, note=self.note)
 
 
 def design(frame: pd.DataFrame) -> Floats:

@@ -6,22 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from stylegan_surv._images import to_pixels
 from stylegan_surv._types import Progress
-from stylegan_surv.attribute.pattern import NOTE, Attribute, Kind
+from stylegan_surv.attribute.pattern import Attribute, Kind
 from stylegan_surv.errors import InputError
 from stylegan_surv.gan import Encoder, Generator
 from stylegan_surv.inversion.again import Beginning, Picture, beginning, generator_of
 from stylegan_surv.inversion.dataset import METADATA_FILE, read_metadata
 from stylegan_surv.inversion.faithful import load_delta, save_delta, tune
+from stylegan_surv.inversion.identity import similarity
 from stylegan_surv.inversion.inverter import DISPLAY_ONLY
 from stylegan_surv.inversion.origin import Origin
+from stylegan_surv.inversion.quality import REVIEW
 
+SAME_PERSON = REVIEW["identity"]  # dlib's limit, as a cosine
 STEPS = (-3.0, -1.5, 0.0, 1.5, 3.0)  # SD of risk
-CELL, TOP, BOTTOM = 160, 26, 24  # px: one picture of a strip, the line above and the line below
 
 
 def begin(
@@ -124,9 +126,13 @@ def edit(
         w_plus = begin(
             attribute, photo, aligned=aligned, latents=latents, generator=net, encoder=encoder
         ).w_plus
+    return draw(net, moved(attribute, w_plus, steps, kind))
+
+
+def draw(generator: Generator, w_plus: Tensor) -> list[Image.Image]:
+    """Pictures of latents [n, num_ws, w_dim], each drawn by itself: a step looks the same whatever is drawn with it."""
     with torch.no_grad():
-        drawn = net.synthesis(moved(attribute, w_plus, steps, kind))
-    return [Image.fromarray(pixels) for pixels in to_pixels(drawn)]
+        return [Image.fromarray(to_pixels(generator.synthesis(row[None]))[0]) for row in w_plus]
 
 
 def moved(attribute: Attribute, w_plus: Tensor, steps: Sequence[float], kind: Kind) -> Tensor:
@@ -181,30 +187,15 @@ def faithful(
     return tuned
 
 
-def strip(
-    images: Sequence[Image.Image], steps: Sequence[float], note: str = NOTE, said: str | None = None
-) -> Image.Image:
-    """One picture with the edits side by side, their steps above and the caution below.
+def likeness(start: Beginning, generator: Generator) -> float:
+    """Cosine of the identities of a photograph and its drawing; from `SAME_PERSON` on they are taken for one person.
 
     Parameters
     ----------
-    images : sequence of PIL.Image
-    steps : sequence of float
-        In SD of risk, one for each picture.
-    note : str
-        The caution.
-    said : str, optional
-        Where the latent comes from that was edited, see :class:`Beginning`.
+    start : Beginning
+        See :func:`begin`.
+    generator : Generator
     """
-    lines = [note] if said is None else [said, note]
-    sheet = Image.new("RGB", (CELL * len(images), CELL + TOP + BOTTOM * len(lines)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for i, (image, step) in enumerate(zip(images, steps)):
-        sheet.paste(image.resize((CELL, CELL), Image.Resampling.BICUBIC), (i * CELL, TOP))
-        words = "as embedded" if step == 0 else f"{step:+g} SD of risk"
-        draw.text((i * CELL + CELL // 2, TOP // 2), words, fill="black", font=font, anchor="mm")
-    small = ImageFont.load_default(11)
-    for i, line in enumerate(lines):
-        middle = (sheet.width // 2, CELL + TOP + i * BOTTOM + BOTTOM // 2)
-        draw.text(middle, line, fill="#444444", font=small, anchor="mm")
-    return sheet
+    with torch.no_grad():
+        drawn = generator.synthesis(start.w_plus[None]).clamp(-1, 1)
+    return float(similarity(drawn, start.chip[None])[0])

@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": ("predict", "Risk scores of a fitted model for a latents folder."),
     "validate-external": ("validate_external", "Evaluate a fitted model on a new cohort."),
     "edit": ("edit", "Draw a photograph along the health attribute."),
+    "app": ("app", "The health attribute of a study in the browser, on this machine."),
     "forget": ("forget", "Remove what is kept of a patient who withdraws."),
     "demo": ("demo", "The whole line on simulated patients, with a known truth."),
     "classify": ("classify", "Tell cases from controls by their faces, and ask what else could."),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 HEAD, FOOT = 1024, 26  # bytes that are looked at; Truevision's signature stands at the end
 SUFFIXES = (  # what photographs are called; the content decides
@@ -82,11 +83,17 @@ def recognise(path: Path) -> Kind:
         If it cannot be read.
     """
     with path.open("rb") as file:
-        head = file.read(HEAD)
-        size = file.seek(0, 2)
-        file.seek(max(size - FOOT, 0))
-        foot = file.read(FOOT)
-    return _by_content(head, foot, path.suffix.lower())
+        return recognise_stream(file, path.suffix.lower())
+
+
+def recognise_stream(file: BinaryIO, suffix: str = "") -> Kind:
+    """What an open file is; `suffix` (".tga") helps where the content leaves it open. The file is left at its start."""
+    head = file.read(HEAD)
+    size = file.seek(0, 2)
+    file.seek(max(size - FOOT, 0))
+    foot = file.read(FOOT)
+    file.seek(0)
+    return _by_content(head, foot, suffix)
 
 
 def _by_content(head: bytes, foot: bytes, suffix: str) -> Kind:

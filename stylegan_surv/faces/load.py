@@ -6,14 +6,16 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from stylegan_surv._files import as_text
 from stylegan_surv.errors import InputError, Refused
-from stylegan_surv.faces.formats import recognise
+from stylegan_surv.faces.formats import Kind, recognise, recognise_stream
 
 MAX_PIXELS = 128_000_000  # above today's phones (108 MP); 384 MB decoded
 MIN_SIDE = 16
@@ -48,11 +50,35 @@ def load_image(path: str | Path) -> Image.Image:
     """
     path = Path(path)
     name = as_text(path.name)
+    return _loaded(path, name, lambda: _decoders(path, name))
+
+
+def load_bytes(data: bytes, name: str = "The photograph") -> Image.Image:
+    """Read a photograph that is in memory, as `load_image` reads a file; nothing is written to a disk.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of the file.
+    name : str
+        What messages call it.
+
+    Raises
+    ------
+    InputError, Refused
+        As `load_image`.
+    """
+    file = io.BytesIO(data)
+    return _loaded(file, name, lambda: _checked(recognise_stream(file), name, len(data)))
+
+
+def _loaded(source: Path | BinaryIO, name: str, decoders: Callable[[], tuple[str, ...]]) -> Image.Image:
+    """The picture, with every fault as a message."""
     try:
-        decoders = _decoders(path, name)
+        formats = decoders()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's notes on size and EXIF: checked here instead
-            with Image.open(path, formats=decoders) as image:
+            with Image.open(source, formats=formats) as image:
                 _check_size(name, *image.size)
                 image.load()
                 return _to_rgb(_upright(image))
@@ -79,11 +105,15 @@ def _decoders(path: Path, name: str) -> tuple[str, ...]:
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{name} is not a file; expected a photograph.")
-    kind = recognise(path)
+    return _checked(recognise(path), name, status.st_size)
+
+
+def _checked(kind: Kind, name: str, size: int) -> tuple[str, ...]:
+    """The decoders of a kind, or a message on what it is instead."""
     if kind.foreign:
         raise InputError(f"{name} is {kind.foreign}, which is not opened; export it as PNG or JPEG.")
     if not kind.decoders:
-        raise InputError(f"{name} is {'not a picture that can be read' if status.st_size else 'empty'}.")
+        raise InputError(f"{name} is {'not a picture that can be read' if size else 'empty'}.")
     if "HEIF" in kind.decoders:
         _register_heif(name)
     return kind.decoders

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylegan_surv._files import sha256
+from stylegan_surv._types import Progress
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.faces import load_image
 from stylegan_surv.gan import Encoder, Generator, load_encoder, load_generator
@@ -23,6 +25,7 @@ from stylegan_surv.inversion.settings import GENERATOR, LPIPS_NETWORKS, EmbedSet
 from stylegan_surv.inversion.sources import Photo, chip_tensor, cut_face
 
 Picture: TypeAlias = str | Path | Image.Image
+GRADES = ("lpips", "mse", "identity", "distance")  # of a row
 SAME_ERROR = (
     0.01  # relative; a chip whose error under a stored latent is the stored one is the photograph itself
 )
@@ -41,12 +44,15 @@ class Beginning:
         Where the latent comes from, a sentence.
     photo_id : str, optional
         Name of the photograph in the dataset that its latent was read from; None where it was embedded now.
+    quality : dict of float
+        ``lpips``, ``mse``, ``distance`` and, where the study graded it, ``identity`` of a latent of now.
     """
 
     w_plus: Tensor
     chip: Tensor
     said: str
     photo_id: str | None = None
+    quality: Mapping[str, float] = field(default_factory=dict)
 
 
 def settings_of(origin: Origin) -> Settings:
@@ -201,12 +207,47 @@ def beginning(
             return Beginning(
                 w_plus, chip, "It begins at the latent that the study has of this photograph.", name
             )
-    inverter = inverter_of(origin, generator, encoder)
     name = "photograph" if isinstance(photo, Image.Image) else Path(photo).stem
-    rows = inverter.rows(Loaded([Photo(name, name)], chip[None], [None]))
+    return embedded(chip, inverter_of(origin, generator, encoder), origin, name=name)
+
+
+def embedded(
+    chip: Tensor,
+    inverter: Inverter,
+    origin: Origin | None = None,
+    *,
+    name: str = "photograph",
+    progress: Progress | None = None,
+) -> Beginning:
+    """Where an edit of a chip begins that no dataset has: at the latent that `embed` gives it.
+
+    Parameters
+    ----------
+    chip : Tensor, shape (3, resolution, resolution)
+        See :func:`chip_of`.
+    inverter : Inverter
+        See :func:`inverter_of`.
+    origin : Origin, optional
+        Of the latents that the model was fitted to.
+    name : str
+        Of the photograph.
+    progress : callable, optional
+        Called with (steps done, at most so many).
+    """
+    settings = inverter.settings
+    total, done = 1 if settings.schedule is None else settings.schedule.steps, 0
+
+    def advanced(_ended: int, steps: int) -> None:
+        nonlocal done
+        done += steps
+        if progress is not None:
+            progress(min(done, total), total)
+
+    (row,) = inverter.rows(Loaded([Photo(name, name)], chip[None], [None]), advanced)
     how = "as the study's photographs were" if origin else "by default, since the model does not say how"
-    said = f"It begins at a latent of now, embedded {how}: {inverter.settings.method}, seed {inverter.settings.seed}."
-    return Beginning(torch.tensor(rows[0]["w_plus"]), chip, said)
+    said = f"It begins at a latent of now, embedded {how}: {settings.method}, seed {settings.seed}."
+    quality = {k: float(row[k]) for k in GRADES if k in row}
+    return Beginning(torch.tensor(row["w_plus"]), chip, said, quality=quality)
 
 
 def _stored_name(photo: Path, folder: Path, generator: Generator, chip: Tensor) -> str | None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import ArrayLike, NDArray
 
+from stylegan_surv._notebook import facts_table
 from stylegan_surv._types import Floats
 from stylegan_surv.errors import InputError, Refused
 from stylegan_surv.inversion.dataset import (
@@ -68,6 +69,18 @@ class Latents:
     def __len__(self) -> int:
         """Number of photographs that have a latent."""
         return len(self.w_plus)
+
+    def _repr_html_(self) -> str:
+        good = self.rows
+        facts: dict[str, object] = {"photographs": len(self), "failed": len(self.failed)}
+        facts["shape of W+"] = self.w_plus.shape[1:]
+        known = {name: self.metadata.get(name, "unknown") for name in ("generator", "method")}
+        graded = {
+            f"median {name}": f"{good[name].median():.3f}"
+            for name in ("lpips", "identity")
+            if name in good and good[name].notna().any()
+        }
+        return facts_table("Latents", facts | known | graded)
 
     @property
     def origin(self) -> Origin:

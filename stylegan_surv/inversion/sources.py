@@ -26,7 +26,7 @@ from stylegan_surv.faces.chips import Chips, chip_path, read_chip
 from stylegan_surv.faces.detect import finder
 from stylegan_surv.faces.ffhq import crop, ffhq_square
 from stylegan_surv.faces.folder import list_photographs
-from stylegan_surv.faces.found import NoFace
+from stylegan_surv.faces.found import Face, NoFace
 
 SLACK = 1e-3  # by which an array may leave [−1, 1], for rounding
 CHIP_SIDE = 256  # px; chips are never cut smaller, so that another generator can use them too
@@ -141,7 +141,9 @@ def chip_tensor(image: Image.Image, resolution: int) -> Tensor:
     return to_images(np.asarray(resample(image.convert("RGB"), resolution)))
 
 
-def cut_face(picture: Image.Image, resolution: int, cut: Cut | None = None) -> Pixels:
+def cut_face(
+    picture: Image.Image, resolution: int, cut: Cut | None = None, face: Face | None = None
+) -> Pixels:
     """The chip of an upright RGB photograph, as `embed` would cut it.
 
     Parameters
@@ -151,6 +153,8 @@ def cut_face(picture: Image.Image, resolution: int, cut: Cut | None = None) -> P
         Side of the generator's images in pixels.
     cut : mapping, optional
         How the chips of a dataset were cut; by default as `embed` aligns raw photographs.
+    face : Face, optional
+        What `find_face` has found in it, so that it is not searched again.
 
     Returns
     -------
@@ -161,16 +165,20 @@ def cut_face(picture: Image.Image, resolution: int, cut: Cut | None = None) -> P
     InputError
         If no usable face is found; :class:`Refused` if the chips were cut by another version of the method.
     """
-    check_cut(cut)
-    landmarks = "mesh" if cut is None else cut.get("landmarks", "dlib68")
+    face = face or find_face(picture, cut)
     size = chip_side(resolution) if cut is None else int(cut.get("size", chip_side(resolution)))
+    return crop(picture, ffhq_square(face.points), size)[0]
+
+
+def find_face(picture: Image.Image, cut: Cut | None = None) -> Face:
+    """The face that `cut_face` cuts out; raises as it does."""
+    check_cut(cut)
     try:
-        face = finder(landmarks).find(picture)
+        return finder("mesh" if cut is None else cut.get("landmarks", "dlib68")).find(picture)
     except NoFace as reason:
         raise InputError(
             f"the photograph cannot be used: {reason}; give a portrait, or a chip with --aligned"
         ) from reason
-    return crop(picture, ffhq_square(face.points), size)[0]
 
 
 def cut_of(chips: Chips) -> Cut | None:

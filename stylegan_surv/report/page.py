@@ -104,6 +104,7 @@ def _context(study: Study, faces: bool) -> dict[str, Any]:
         "subgroup_figure": _subgroups(metrics),
         "figures": _figures(metrics, unit),
         "strip": None if study.strip is None else base64.b64encode(study.strip).decode(),
+        "slider": study.slider_figure,
         "portraits": _portraits(study) if faces else None,
         "provenance": exposure,
         "provenanced": metrics.get("c_provenance") or {},

@@ -64,9 +64,8 @@ class FinalModel:
         The models that travel, by what they are told of a patient ("clinical", "photo", "both").
     training : dict
         ``salt`` and ``patients``, keyed hashes of those whom they were fitted on.
-    strip : bytes or None
-        PNG of a synthetic face along the attribute; None where the generator is not at hand, or the model does not rank
-        better than chance.
+    face : SyntheticFace or None
+        Along the attribute; None where the generator is not at hand, or the model does not rank better than chance.
     """
 
     model: Any
@@ -75,7 +74,7 @@ class FinalModel:
     page: PageData
     prognoses: Mapping[str, Prognosis]
     training: Mapping[str, Any]
-    strip: bytes | None
+    face: SyntheticFace | None
 
 
 def fit(
@@ -139,8 +138,8 @@ def finish(data: StudyData, name: str, judged: Judged, curves: Curves, *, drawn:
     section = AttributeSection(attribute.split_half, attribute.risk_sd, nuisance_cosines(model, data))
     page = PageData.of(model, data, judged, curves)
     prognoses = prognoses_of(data, name, model, judged.linear)
-    strip = synthetic_strip(attribute) if drawn else None
-    return FinalModel(model, attribute, section, page, prognoses, keyed_patients(data), strip)
+    face = synthetic_face(attribute) if drawn else None
+    return FinalModel(model, attribute, section, page, prognoses, keyed_patients(data), face)
 
 
 def prognoses_of(data: StudyData, name: str, photo: Any, linear: bool) -> dict[str, Prognosis]:
@@ -177,14 +176,29 @@ def nuisance_cosines(model: Any, data: StudyData) -> dict[str, dict[str, float]]
     return beside_nuisance(np.asarray(data.x, float), risk, num_ws, known)
 
 
-def synthetic_strip(attribute: HealthAttribute) -> bytes | None:
-    """PNG of the generator's average face along the attribute; None where the generator is not at hand.
+@dataclass(frozen=True)
+class SyntheticFace:
+    """The generator's average face along the attribute: nobody's.
+
+    Attributes
+    ----------
+    strip : bytes
+        PNG of five steps.
+    slider : bytes
+        WebP of the frames of a slider, one above the other; see :class:`stylegan_surv.attribute.slider.Slider`.
+    """
+
+    strip: bytes
+    slider: bytes
+
+
+def synthetic_face(attribute: HealthAttribute) -> SyntheticFace | None:
+    """The generator's average face along the attribute; None where the generator is not at hand.
 
     No patient is shown: the face is the study generator's mean latent. Its direction is the study's.
     """
-    import torch
-
     from stylegan_surv.attribute import edit, strip
+    from stylegan_surv.attribute.slider import FRAMES, slider
     from stylegan_surv.inversion.again import generator_of
 
     try:
@@ -192,10 +206,11 @@ def synthetic_strip(attribute: HealthAttribute) -> bytes | None:
     except InputError:  # not at hand, or a later network under the same name: the latents are not its
         return None
     middle = generator.mapping.w_avg.expand(generator.config.num_ws, -1)
-    if tuple(middle.shape) != attribute.pattern.shape:
+    rows, w_dim = attribute.pattern.shape
+    if w_dim != middle.shape[1] or rows > len(middle):
         return None
-    with torch.no_grad():
-        pictures = edit(attribute, middle, STRIP_STEPS, kind=attribute.shown, generator=generator)
+    frames = edit(attribute, middle, FRAMES, kind=attribute.shown, generator=generator)
+    pictures = [frames[FRAMES.index(step)] for step in STRIP_STEPS]
     buffer = io.BytesIO()
     strip(pictures, STRIP_STEPS).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    return SyntheticFace(buffer.getvalue(), slider(frames).webp)

@@ -22,6 +22,7 @@ from stylegan_surv._types import Array, Floats, Ints
 from stylegan_surv.audit.judged import Judged
 from stylegan_surv.errors import InputError
 from stylegan_surv.study.data import StudyData
+from stylegan_surv.study.refits import Refits, refit
 from stylegan_surv.survival.metrics.curves import (
     CalibrationCurves,
     Curves,
@@ -34,6 +35,7 @@ from stylegan_surv.survival.metrics.summary import FOLLOWED
 from stylegan_surv.survival.outcome import Outcome
 
 FORMAT = 1
+REFIT = "refit_"  # how the names of the refits' arrays begin
 FACTS, ARRAYS = "page.json", "page.safetensors"
 COMPONENTS = 50  # of the latents; more cost a page megabytes and hold hardly any variance
 FLAT = 1e-6  # of the first component's variance; components below it are rounding
@@ -123,6 +125,8 @@ class PageData:
         Of out-of-fold risks, each fold's around the model's mean risk: where a new patient's risk lies.
     latents : LatentSpace
         Of all patients.
+    refits : Refits or None
+        Of the model, on resampled patients; None where it is not refitted.
     """
 
     time_unit: str
@@ -132,25 +136,31 @@ class PageData:
     left_over: Percentiles
     risk: Percentiles
     latents: LatentSpace
+    refits: Refits | None = None
 
     @classmethod
     def of(cls, model: Any, data: StudyData, judged: Judged, curves: Curves) -> PageData:
         """Of a model fitted on all patients of `data`, cross-validated on those of `judged`."""
         distance, left_over = held_out_places(judged.x, judged.fold)
+        survival = survival_on_grid(data.outcome)
         return cls(
             time_unit=data.cohort.time_unit,
-            survival=survival_on_grid(data.outcome),
+            survival=survival,
             calibration=_line(curves.calibration),
             distance=_percentiles(distance, UNUSUAL),
             left_over=_percentiles(left_over, UNUSUAL),
             risk=_percentiles(held_out_risks(judged.photo, np.asarray(model.predict(data.x), float)), RISKS),
             latents=latent_space(data.x),
+            refits=refit(model, data.x, data.outcome, survival.time),
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write ``page.json`` and, for the latents, ``page.safetensors``."""
-        facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "latents"}
-        arrays = {name: np.ascontiguousarray(a, np.float32) for name, a in vars(self.latents).items()}
+        """Write ``page.json`` and, for latents and refits, ``page.safetensors``."""
+        facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("latents", "refits")}
+        kept = vars(self.latents) | {
+            f"{REFIT}{k}": a for k, a in (vars(self.refits) if self.refits else {}).items()
+        }
+        arrays = {name: np.ascontiguousarray(a, np.float32) for name, a in kept.items()}
         write_arrays(Path(folder) / ARRAYS, arrays, {"format": str(FORMAT)})
         write_json(Path(folder) / FACTS, sealed({"format": FORMAT, **facts}))
 
@@ -167,12 +177,15 @@ class PageData:
         try:
             facts = read_sealed(folder / FACTS, FORMAT)
             line = facts["calibration"]
+            arrays = _read_arrays(folder / ARRAYS)
+            again = {k.removeprefix(REFIT): arrays.pop(k) for k in list(arrays) if k.startswith(REFIT)}
             return cls(
                 time_unit=facts["time_unit"],
                 survival=SurvivalCurve(**_arrays(facts["survival"])),
                 calibration=None if line is None else Line(line.pop("horizon"), **_arrays(line)),
                 **{k: Percentiles(**_arrays(facts[k])) for k in ("distance", "left_over", "risk")},
-                latents=LatentSpace(**_read_arrays(folder / ARRAYS)),
+                latents=LatentSpace(**arrays),
+                refits=Refits(**again) if again else None,
             )
         except (OSError, SafetensorError, KeyError, TypeError, AttributeError) as fault:
             raise InputError(

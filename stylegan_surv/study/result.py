@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 
 from stylegan_surv import __version__
 from stylegan_surv._files import sha256, whole, write_json
+from stylegan_surv._notebook import facts_table
 from stylegan_surv._records import check_format, read_sealed, sealed, to_json
 from stylegan_surv.errors import InputError
 from stylegan_surv.study.data import Exposure, Flow
+from stylegan_surv.survival.metrics.names import HARRELL_C
 
 if TYPE_CHECKING:
     from stylegan_surv.attribute import HealthAttribute
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from stylegan_surv.survival.outcome import Outcome
 
 FORMAT = 1  # of metrics.json, study.json, the Parquet files and the model's card
-METRICS, FACTS, OOF, STRIP, REPORT = "metrics.json", "study.json", "oof.parquet", "strip.png", "report.html"
+METRICS, FACTS, OOF, REPORT = "metrics.json", "study.json", "oof.parquet", "report.html"
+STRIP, SLIDER = "strip.png", "slider.webp"
+SLIDER_WORDS = "A synthetic face along the health attribute, from lower to higher risk"
 PORTRAITS = 8  # patients at either end of the risk
 
 
@@ -110,8 +114,8 @@ class Study:
         Which faces a report shows where faces are allowed.
     tables : dict of DataFrame
         ``folds`` and ``chosen``, as in ``OutOfFold``.
-    strip_png : bytes or None
-        Of a study that was opened; otherwise ``final`` has it.
+    strip_png, slider_webp : bytes or None
+        Of a study that was opened; otherwise ``final`` has them.
     cohort, outcome : Cohort and Outcome, or None
         The patients that were analysed and their follow-up; None in a study that was opened from its folder.
     final : FinalModel or None
@@ -131,6 +135,7 @@ class Study:
     portraits: Portraits | None = None
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     strip_png: bytes | None = None
+    slider_webp: bytes | None = None
     cohort: Cohort | None = None
     outcome: Outcome | None = None
     final: FinalModel | None = None
@@ -149,7 +154,31 @@ class Study:
     @property
     def strip(self) -> bytes | None:
         """PNG of a synthetic face along the attribute, or None."""
-        return self.strip_png if self.final is None else self.final.strip
+        if self.final is None:
+            return self.strip_png
+        return None if self.final.face is None else self.final.face.strip
+
+    @property
+    def slider(self) -> bytes | None:
+        """WebP of the frames of a synthetic face along the attribute, or None."""
+        if self.final is None:
+            return self.slider_webp
+        return None if self.final.face is None else self.final.face.slider
+
+    @property
+    def slider_figure(self) -> str | None:
+        """HTML of the slider that moves between them, or None."""
+        from stylegan_surv.attribute.slider import Slider
+
+        return None if self.slider is None else Slider(self.slider).html(SLIDER_WORDS)
+
+    def _repr_html_(self) -> str:
+        facts: dict[str, object] = {"patients": self.flow.patients, "events": self.flow.events}
+        for name, found in self.metrics["models"].items():
+            c = found.get(HARRELL_C, {})
+            if c.get("estimate") is not None:
+                facts[f"C, {name}"] = f"{c['estimate']:.3f} ({c['low']:.3f} to {c['high']:.3f})"
+        return facts_table("Study", facts) + (self.slider_figure or "")
 
     def report(self, path: str | Path, *, faces: bool = False) -> Path:
         """Write the report as one self-contained HTML file.
@@ -176,11 +205,12 @@ class Study:
             self._save_model(self.final, folder / "model")
         for name, table in {Path(OOF).stem: self.oof, **self.tables}.items():
             write_table(folder / f"{name}.parquet", table)
-        if self.strip is None:
-            (folder / STRIP).unlink(missing_ok=True)
-        else:
-            with whole(folder / STRIP) as unfinished:
-                unfinished.write_bytes(self.strip)
+        for name, picture in {STRIP: self.strip, SLIDER: self.slider}.items():
+            if picture is None:
+                (folder / name).unlink(missing_ok=True)
+            else:
+                with whole(folder / name) as unfinished:
+                    unfinished.write_bytes(picture)
         write_json(folder / METRICS, self.metrics)
         names = (METRICS, *(f"{name}.parquet" for name in (Path(OOF).stem, *self.tables)))
         written = {name: sha256(folder / name) for name in names}
@@ -228,7 +258,7 @@ class Study:
         """
         folder = Path(folder)
         metrics, facts = _read(folder / METRICS), _facts_of(folder)
-        strip = folder / STRIP
+        strip, slider = folder / STRIP, folder / SLIDER
         portraits, seen = facts["portraits"], facts["provenance"]
         try:
             return cls(
@@ -244,6 +274,7 @@ class Study:
                 else Portraits(**{end: tuple(names) for end, names in portraits.items()}),
                 tables={name: read_table(folder / f"{name}.parquet") for name in ("folds", "chosen")},
                 strip_png=strip.read_bytes() if strip.exists() else None,
+                slider_webp=slider.read_bytes() if slider.exists() else None,
                 chips=chips,
             )
         except (OSError, KeyError, TypeError, AttributeError, pa.ArrowInvalid) as fault:
