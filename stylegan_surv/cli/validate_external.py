@@ -82,7 +82,8 @@ def command(
     click.echo(f"{len(outcome)} patients, {int(outcome.event.sum())} events")
     for name, values in metrics["models"].items():
         for metric in ("harrell_c", "uno_c", "oe", "slope", "ici"):
-            if metric in values and values[metric]["low"] is not None:
-                v = values[metric]
-                click.echo(f"{name:<14}{metric:<12}{v['estimate']:.3f} ({v['low']:.3f} to {v['high']:.3f})")
+            v = values.get(metric)
+            if v is not None and v["estimate"] is not None:
+                interval = "" if v["low"] is None else f" ({v['low']:.3f} to {v['high']:.3f})"
+                click.echo(f"{name:<14}{metric:<12}{v['estimate']:.3f}{interval}")
     click.echo(str(out))
