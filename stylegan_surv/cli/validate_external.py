@@ -101,8 +101,7 @@ def _echo(metrics: dict[str, Any]) -> None:
     width = max(map(len, rows)) + 2
     for name, values in rows.items():
         for metric in SHOWN:
-            if metric in values and values[metric]["low"] is not None:
-                v = values[metric]
-                click.echo(
-                    f"{name:<{width}}{metric:<14}{v['estimate']:.3f} ({v['low']:.3f} to {v['high']:.3f})"
-                )
+            v = values.get(metric)
+            if v is not None and v["estimate"] is not None:
+                interval = "" if v["low"] is None else f" ({v['low']:.3f} to {v['high']:.3f})"
+                click.echo(f"{name:<{width}}{metric:<14}{v['estimate']:.3f}{interval}")

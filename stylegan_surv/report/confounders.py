@@ -16,6 +16,7 @@ LOST = 0.25  # share of C − .5 that may disappear within strata before it is a
 BETRAYED_AUC, BETRAYED_R2 = 0.65, 0.15  # a column that the latents tell this well may carry the result
 NUISANCE_SHARE = 0.5  # share of the photograph's C − .5 that pictures without a face may reach
 CENSORING = 0.02  # how far Uno's C may depend on the model of the censoring
+WIDER = 2.576 / 1.960  # of a 99 % interval against one of 95 %
 ROLES = 3  # site, camera and year
 KNOWS = 0.4  # |C - .5| of a clinical variable by itself above which it is hardly of time zero
 KNOWS_EVENT = 0.9  # correlation of a yes/no variable, or of gaps in it, with the event
@@ -152,6 +153,11 @@ def _same(name: str) -> str:
     return f"the same {_the(name).removeprefix('the ')}"
 
 
+def _is_above_chance(c: Number) -> bool:
+    """By its 99 % interval: three pictures are looked at, and what the models' training adds is in no interval."""
+    return bool(c["estimate"] - WIDER * (c["estimate"] - c["low"]) > 0.5)
+
+
 def without_face(models: Mapping[str, Any]) -> Iterator[Finding]:
     photo = models.get(names.PHOTO, {}).get(names.HARRELL_C)
     pictures = {
@@ -162,7 +168,7 @@ def without_face(models: Mapping[str, Any]) -> Iterator[Finding]:
     worst: tuple[float, str, Number] | None = None
     for name, what in pictures.items():
         c = models.get(name, {}).get(names.HARRELL_C)
-        if has_interval(c) and c["low"] > 0.5 and (worst is None or c["estimate"] > worst[0]):
+        if has_interval(c) and _is_above_chance(c) and (worst is None or c["estimate"] > worst[0]):
             worst = (c["estimate"], what, c)
     if worst is None:
         if any(name in models for name in pictures):

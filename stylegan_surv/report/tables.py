@@ -38,6 +38,8 @@ CALIBRATION = {
     names.ICI: "ICI",
     names.E50: "E50",
     names.E90: "E90",
+    names.if_perfect(names.ICI): "ICI if perfect",
+    names.if_perfect(names.E90): "E90 if perfect",
     names.D_CALIBRATION: "D, p",
     names.A_CALIBRATION: "A, p",
 }

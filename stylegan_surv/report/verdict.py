@@ -24,6 +24,9 @@ UNSTABLE_ICC = 0.75  # below, reliability is moderate at best (Koo & Li 2016)
 PERMUTED = 0.02  # how far from .5 the mean C of permuted outcomes may lie
 FEW_EVENTS = 100  # below, an external validation is unreliable (Collins et al. 2016)
 TESTED = 0.05
+INTERACTS = (
+    0.01  # an out-of-fold score is no covariate fixed beforehand, and its tests reject a little too often
+)
 ENOUGH = 19  # permutations with which p can reach .05
 O_OVER_E, SLOPES = (0.8, 1.25), (0.7, 1.3)  # within these, whole intervals included, probabilities fit
 
@@ -234,7 +237,7 @@ def _unstable(controls: Mapping[str, Any]) -> Iterator[Finding]:
 def _interactions(found: Mapping[str, Any]) -> Iterator[Finding]:
     """Groups in which the photograph tells more than in others."""
     for name, one in found.items():
-        if one["p"] < TESTED:
+        if one["p"] < INTERACTS:
             spread = ", ".join(f"{level} {sd:.2f}" for level, sd in one["sd"].items())
             text = (
                 f"Interaction of the score with {name.replace('_', ' ')}, in a model stratified by it: p = "

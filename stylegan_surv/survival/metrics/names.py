@@ -45,6 +45,15 @@ def at(metric: str, where: float) -> str:
     return f"{metric}_{where:g}"
 
 
+def if_perfect(metric: str) -> str:
+    """A calibration error under simulated perfect calibration.
+
+    >>> if_perfect(ICI)
+    'ici_if_perfect'
+    """
+    return f"{metric}_if_perfect"
+
+
 def base_of(model: str) -> str:
     """What a model is computed from, without its engine.
 

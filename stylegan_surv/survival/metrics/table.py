@@ -30,6 +30,7 @@ from stylegan_surv.survival.metrics.evaluated import Evaluation, Setting, middle
 from stylegan_surv.survival.metrics.followed import LEAST_AT_RISK, is_followed, not_followed
 from stylegan_surv.survival.metrics.interval import LEVEL, RESAMPLES, Interval
 from stylegan_surv.survival.metrics.kaplan_meier import at_risk
+from stylegan_surv.survival.metrics.perfect import errors_if_perfect
 from stylegan_surv.survival.metrics.resamples import Resamples, multiplicities
 from stylegan_surv.survival.validation.out_of_fold import Scores, scores_of
 
@@ -60,6 +61,7 @@ PAIRS = (
     (names.PHOTO, names.FACE_RECOGNITION),
     (names.PHOTO, names.APPARENT_AGE),
 )
+ERRORS = (names.ICI, names.E50, names.E90)  # distances, which are never negative
 AT_RISK = 0.10  # share of the patients that must be under observation where a metric is taken
 CURVE_TIMES = 24  # times at which S(t) is predicted beside the horizons
 CELLS = 1_000_000  # patients × resamples handled at once: 8 MB per array
@@ -112,9 +114,12 @@ class MetricSamples:
     values: Mapping[str, Mapping[str, Floats]]
 
     def table(self, level: float = LEVEL) -> dict[str, dict[str, Interval]]:
-        """``[model][metric]`` with percentile intervals."""
+        """``[model][metric]`` with percentile intervals; none of ICI, E50 and E90, which cannot cover 0."""
         return {
-            model: {metric: Interval.of_samples(v, level) for metric, v in metrics.items()}
+            model: {
+                metric: Interval.of_samples(v[:1] if metric in ERRORS else v, level)
+                for metric, v in metrics.items()
+            }
             for model, metrics in self.values.items()
         }
 
@@ -268,6 +273,8 @@ def metric_samples(
     for name, s in scores.items():
         if s.has_survival and outcome.competing is None:
             values[name] |= goodness_of_fit(s, outcome, setting.tau)
+        if names.ICI in values[name] and np.isfinite(values[name][names.ICI][0]):
+            values[name] |= errors_if_perfect(s, outcome, setting.main, seed=seed)
     return MetricSamples(values)
 
 
@@ -308,7 +315,8 @@ def paired_differences(
     dict of dict of Interval
         ``["both - clinical"][metric]``; pairs with a missing model are left out.
     """
-    tests = (names.D_CALIBRATION, names.A_CALIBRATION)  # p values have no difference
+    # p values have no difference, and simulated cohorts are not those of another model
+    tests = (names.D_CALIBRATION, names.A_CALIBRATION, *map(names.if_perfect, ERRORS))
     found = {}
     for a, b in pairs:
         if a in samples.values and b in samples.values:
