@@ -180,6 +180,35 @@ class Study:
                 facts[f"C, {name}"] = f"{c['estimate']:.3f} ({c['low']:.3f} to {c['high']:.3f})"
         return facts_table("Study", facts) + (self.slider_figure or "")
 
+    def to_lifelines(self) -> pd.DataFrame:
+        """The patients with their follow-up, covariates and out-of-fold scores, as lifelines' fitters take them.
+
+        Raises
+        ------
+        InputError
+            The study was opened from its folder, which names no patient's follow-up.
+        """
+        from stylegan_surv.survival.bridge import to_lifelines
+
+        outcome, covariates = self._patients()
+        return to_lifelines(self.oof, outcome, covariates)
+
+    def to_scikit_survival(self) -> tuple[pd.DataFrame, Any]:
+        """Scores and covariates X and the outcome y, as scikit-survival takes them; raises as `to_lifelines` does."""
+        from stylegan_surv.survival.bridge import to_scikit_survival
+
+        outcome, covariates = self._patients()
+        return to_scikit_survival(self.oof, outcome, covariates)
+
+    def _patients(self) -> tuple[Outcome, pd.DataFrame]:
+        if self.cohort is None or self.outcome is None:
+            raise InputError(
+                "this study was opened from its folder, which does not hold the patients' follow-up; run "
+                "`evaluate`, or give oof.parquet and the cohort to stylegan_surv.survival.to_lifelines"
+            )
+        table = self.cohort.patients.set_index("patient_id").loc[list(self.outcome.patient_id)]
+        return self.outcome, table[self.cohort.covariates]
+
     def report(self, path: str | Path, *, faces: bool = False) -> Path:
         """Write the report as one self-contained HTML file.
 

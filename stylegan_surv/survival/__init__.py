@@ -19,6 +19,9 @@ from typing import Any
 
 _WHERE = {
     "Outcome": "outcome",
+    "compare_groups": "bridge",
+    "to_lifelines": "bridge",
+    "to_scikit_survival": "bridge",
     "patient_matrix": "design",
     "layer_groups": "design",
     "strata_from": "design",
