@@ -83,7 +83,7 @@ def hazards_over_time(
     Returns
     -------
     HazardsOverTime or None
-        None where one of the periods has fewer than 10 events, or the score does not vary.
+        None where one of the periods has fewer than 10 events, the score does not vary, or its test has no value.
     """
     known = np.isfinite(score)
     fold = np.zeros(len(score), int) if fold is None else np.asarray(fold)
@@ -102,6 +102,9 @@ def hazards_over_time(
         ratios = [_ratio(design, part, cut, k, level) for k in (False, True)]
     except InputError:  # a period in which a column does not vary
         return None
+    bounds = [v for r in ratios for v in (r.estimate, r.low, r.high)]
+    if not np.isfinite([whole.p_proportional, *(np.nan if v is None else v for v in bounds)]).all():
+        return None  # a clinical column that separates the patients leaves no variance
     early, after = ratios
     crosses = bool((early.high < 1 < after.low) or (after.high < 1 < early.low))  # type: ignore[operator]
     until = default_tau(part)

@@ -89,6 +89,8 @@ def _interaction(
         q, p_q = heterogeneity(frame, outcome, level, kept)
     except InputError:  # separated, or no two patients of a level in one fold
         return None
+    if not np.isfinite([apart.log_likelihood, common.log_likelihood, q]).all():
+        return None
     statistic = max(0.0, 2 * (apart.log_likelihood - common.log_likelihood))
     sd = {k: float(np.std(score[group == k])) for k in kept}
     return Interaction(len(kept), float(chi2.sf(statistic, len(kept) - 1)), q, p_q, sd)
