@@ -81,7 +81,7 @@ def test_embeddings_are_kept_with_the_chips_and_follow_their_pixels(
 ) -> None:
     asked: list[float] = []
 
-    def of(chip: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def of(chip: NDArray[np.uint8], points: object) -> NDArray[np.float64]:
         asked.append(float(chip.mean()))
         return np.full(128, chip.mean())
 
