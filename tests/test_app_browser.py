@@ -163,6 +163,7 @@ def test_a_photograph_is_chosen_and_another_is_none(page: Page) -> None:
     expect(page.locator("#quality")).to_contain_text("LPIPS")
     expect(page.locator("#photo-words")).to_have_text("Photograph")
     expect(page.locator("#faithful")).to_be_visible()
+    expect(page.locator("#working")).to_be_hidden()
     letter = {"name": "me.jpg", "mimeType": "image/jpeg", "buffer": b"Dear colleague,\n" * 99}
     page.locator("#file").set_input_files(letter)
     expect(page.locator("#fault")).to_contain_text("not a picture that can be read")
@@ -182,6 +183,7 @@ def test_a_file_is_dropped_and_one_that_is_too_large_is_not_sent(page: Page) -> 
         list(page_file()),
     )
     expect(page.locator("#photo-words")).to_have_text("Photograph")
+    expect(page.locator("#working")).to_be_hidden()
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.url))
     page.evaluate(
