@@ -209,7 +209,9 @@ def planted(sizes: Sizes, work: Path) -> dict[str, Any]:
         return vars(measures.auc_interval(measures.auc(case, score, fold, m), crossed=False))
 
     opened = [
-        Image.open(work / "photos" / table["photo"].iloc[k]).resize((OBSERVER_PX,) * 2, Image.Resampling.BOX)
+        Image.open(work / "photos" / table["photo"].iloc[k], formats=["PNG", "JPEG"]).resize(
+            (OBSERVER_PX,) * 2, Image.Resampling.BOX
+        )
         for k in rows
     ]
     test = (

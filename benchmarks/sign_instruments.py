@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from stylegan_surv._types import Floats, Pixels
-from stylegan_surv.faces.detect import FaceFinder
+from stylegan_surv.faces.dlib.detect import DlibFinder
 
 FRAME = (0.24, 0.27, 0.76, 0.90)  # of a frontal face in FFHQ's frame, shares of the side
 FLOOR = 2.0  # levels below which light is noise
@@ -25,7 +25,7 @@ EYES = (slice(36, 42), slice(42, 48))
 class Seen:
     """A picture with dlib's points; lengths are distances of the eyes."""
 
-    def __init__(self, picture: Pixels, finder: FaceFinder) -> None:
+    def __init__(self, picture: Pixels, finder: DlibFinder) -> None:
         side = len(picture)
         left, top, right, bottom = (share * side for share in FRAME)
         self.points = finder.landmarks(Image.fromarray(picture), (left, top, right, bottom))
@@ -109,7 +109,7 @@ BESIDE: Mapping[str, Callable[[Seen], float]] = {"skin_tone": skin_tone, "backgr
 
 def measure(pictures: Pixels) -> dict[str, Floats]:
     """Every instrument on pictures [n, side, side, 3], by name, shape (n,)."""
-    finder = FaceFinder()
+    finder = DlibFinder()
     seen = [Seen(picture, finder) for picture in pictures]
     return {
         name: np.array([instrument(one) for one in seen])

@@ -95,9 +95,9 @@ FACE = draw_face(512)
 
 def test_page_edit_and_report_show_equal_pixels(tab: Tab, exhibit: Exhibit, small_study: Path) -> None:
     tab.ask("face")
-    steps = [-3.0, -0.3, 0.0, 1.5]
-    given = [picture(tab.ask("edit", step=s, kind="pattern", layers="all")["picture"]) for s in steps]
-    drawn = edit(exhibit.attribute, exhibit.average(), steps, generator=exhibit.generator)
+    steps, kind = [-3.0, -0.3, 0.0, 1.5], exhibit.attribute.shown
+    given = [picture(tab.ask("edit", step=s, kind=kind, layers="all")["picture"]) for s in steps]
+    drawn = edit(exhibit.attribute, exhibit.average(), steps, kind=kind, generator=exhibit.generator)
     for a, b in zip(given, drawn):
         np.testing.assert_array_equal(pixels(a), pixels(b))
     frames = Slider((small_study / "slider.webp").read_bytes()).frames()

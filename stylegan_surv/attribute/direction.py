@@ -154,17 +154,17 @@ class HealthAttribute:
         self,
         photo: str | Path | Image.Image | Tensor,
         *,
-        kind: Kind = "pattern",
+        kind: Kind | None = None,
         aligned: bool = False,
         latents: str | Path | None = None,
         generator: Generator | str | Path | None = None,
         encoder: Encoder | str | Path | None = None,
     ) -> Slider:
-        """A photograph along the attribute behind a slider, for Jupyter; the parameters are those of :meth:`edit`."""
+        """A photograph along the attribute behind a slider, for Jupyter; as :meth:`edit`, by default as it is shown."""
         pictures = self.edit(
             photo,
             FRAMES,
-            kind=kind,
+            kind=kind or self.shown,
             aligned=aligned,
             latents=latents,
             generator=generator,

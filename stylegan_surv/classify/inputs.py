@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, laplace
 
 from stylegan_surv._types import Bools, Floats, Pixels
+from stylegan_surv.faces.formats import recognise
 from stylegan_surv.faces.masks.colour import to_lab
 from stylegan_surv.faces.points import FacePoints
 
@@ -34,7 +35,7 @@ def file_inputs(path: Path, width: int, height: int) -> Floats:
     """What the file itself tells: format, size, compression tables, presence of EXIF and of a colour profile."""
     data = path.read_bytes()
     tables = np.zeros((2, 64))
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data), formats=recognise(path).decoders) as image:
         kind = image.format or ""
         for k, table in list(getattr(image, "quantization", {}).items())[:2]:
             tables[min(k, 1)] = table
